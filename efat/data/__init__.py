@@ -1,0 +1,1 @@
+"""Data sets as LightningDataModules: tensors in memory, served in batches."""

@@ -1,0 +1,124 @@
+"""The fault map of one chip: which PEs of its array are permanently faulty (METHOD section 2)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from efat.errors import EfatError
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class FaultMap:
+    """An immutable boolean map [rows, cols]; True marks a faulty PE.
+
+    Kept bit-packed, so that a union is a bitwise OR and a count is a popcount.
+
+    Args:
+        faulty: Boolean [rows, cols], rows and cols at least 1.
+
+    Raises:
+        EfatError: Wrong type or shape.
+
+    >>> a, b = FaultMap([[True, False], [False, False]]), FaultMap([[False, True], [False, False]])
+    >>> (a | b).fault_rate, (a | b).covers(a), a.covers(b)
+    (0.5, True, False)
+    """
+
+    rows: int
+    cols: int
+    words: NDArray[np.uint64]
+
+    def __init__(self, faulty: ArrayLike) -> None:
+        grid = np.asarray(faulty)
+        if grid.dtype != np.bool_ or grid.ndim != 2 or grid.size == 0:
+            raise EfatError(
+                f"fault map: {grid.dtype} of shape {grid.shape} given; "
+                "a boolean array [rows, cols] with at least one PE is needed"
+            )
+        self._fill(*grid.shape, _pack(grid))
+
+    def _fill(self, rows: int, cols: int, words: NDArray[np.uint64]) -> None:
+        words.setflags(write=False)
+        for name, value in (("rows", rows), ("cols", cols), ("words", words)):
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def none(cls, rows: int, cols: int) -> FaultMap:
+        """Return the map of a fault-free chip."""
+        return cls(np.zeros((rows, cols), dtype=np.bool_))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the array."""
+        return self.rows, self.cols
+
+    @property
+    def faulty(self) -> NDArray[np.bool_]:
+        """The map as a fresh boolean array [rows, cols]."""
+        bits = np.unpackbits(self.words.view(np.uint8), count=self.rows * self.cols)
+        return bits.astype(np.bool_).reshape(self.shape)
+
+    @cached_property
+    def fault_count(self) -> int:
+        """Number of faulty PEs."""
+        return int(np.bitwise_count(self.words).sum())
+
+    @property
+    def fault_rate(self) -> float:
+        """Share of faulty PEs, in [0, 1]."""
+        return self.fault_count / (self.rows * self.cols)
+
+    @cached_property
+    def key(self) -> str:
+        """Content hash (SHA-256, hex) of shape and faults: equal maps, equal keys."""
+        head = f"{self.rows}x{self.cols}:".encode()
+        return hashlib.sha256(head + self.words.tobytes()).hexdigest()
+
+    def __or__(self, other: FaultMap) -> FaultMap:
+        """Fuse two maps: a PE is faulty where either has it faulty."""
+        self._check_shape(other)
+        fused = object.__new__(FaultMap)
+        fused._fill(self.rows, self.cols, self.words | other.words)
+        return fused
+
+    def covers(self, other: FaultMap) -> bool:
+        """Return whether every faulty PE of `other` is faulty here too (METHOD fact 2b)."""
+        self._check_shape(other)
+        return not np.any(other.words & ~self.words)
+
+    def _check_shape(self, other: FaultMap) -> None:
+        if self.shape != other.shape:
+            raise EfatError(
+                f"fault maps: arrays of {self.rows}x{self.cols} and {other.rows}x{other.cols} PEs "
+                "cannot be combined; use chips of one array"
+            )
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by content."""
+        return isinstance(other, FaultMap) and self.key == other.key
+
+    def __hash__(self) -> int:
+        """Hash by content."""
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        """Show the shape and the number of faults; a map itself is too large to print."""
+        return f"FaultMap({self.rows}x{self.cols}, {self.fault_count} faulty)"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle through the constructor, so that a copy is read-only and checked as well."""
+        return FaultMap, (self.faulty,)
+
+
+def _pack(grid: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """Pack row-major bits into whole 64-bit words; the padding bits are 0."""
+    packed = np.packbits(grid)
+    padded = np.zeros(-(-packed.size // 8) * 8, dtype=np.uint8)
+    padded[: packed.size] = packed
+    return padded.view(np.uint64)

@@ -1,0 +1,1 @@
+"""Networks as plain `nn.Module`s, in the field's own layout and names."""

@@ -1,0 +1,1 @@
+"""Grouping and fusion: the least retraining for a whole fleet (METHOD section 6)."""
