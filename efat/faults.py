@@ -41,7 +41,8 @@ class FaultMap:
                 f"fault map: {grid.dtype} of shape {grid.shape} given; "
                 "a boolean array [rows, cols] with at least one PE is needed"
             )
-        self._fill(*grid.shape, _pack(grid))
+        rows, cols = grid.shape
+        self._fill(rows, cols, _pack(grid))
 
     def _fill(self, rows: int, cols: int, words: NDArray[np.uint64]) -> None:
         words.setflags(write=False)

@@ -91,7 +91,7 @@ def mask_model(model: nn.Module, fault_map: FaultMap, array: SystolicArray) -> n
     for layer in layers:
         keep = torch.from_numpy(~pruned_weights(weight_layout(layer), array, fault_map))
         if MASK not in layer._buffers:
-            layer.register_load_state_dict_post_hook(_mask_loaded)
+            layer.register_load_state_dict_post_hook(_mask_loaded)  # type: ignore[no-untyped-call]
         layer.register_buffer(MASK, keep.to(layer.weight), persistent=False)
     mask_weights(layers)
     return model
