@@ -54,6 +54,18 @@ class FaultMap:
         """Return the map of a fault-free chip."""
         return cls(np.zeros((rows, cols), dtype=np.bool_))
 
+    @classmethod
+    def from_words(cls, rows: int, cols: int, words: NDArray[np.uint64]) -> FaultMap:
+        """Wrap a packed map, as `words` of another map of the same shape gives it.
+
+        >>> a = FaultMap([[True, False]])
+        >>> FaultMap.from_words(1, 2, a.words) == a
+        True
+        """
+        fault_map = object.__new__(cls)
+        fault_map._fill(rows, cols, words.copy())
+        return fault_map
+
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the array."""

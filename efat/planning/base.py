@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
 from typing import Protocol
+
+import numpy as np
 
 from efat.chips import Chip
 from efat.faults import FaultMap
-
-Cost = Callable[[FaultMap], float]
-"""Retraining amount (steps) that a fault map calls for; inf beyond the resilience map."""
+from efat.planning.cost import Cost
+from efat.planning.rules import Rules
 
 
 @dataclass(frozen=True)
@@ -32,21 +31,65 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Merge:
+    """One fusion on the way to a plan.
+
+    Args:
+        left: A node: below the number of grouped chips it is that chip (names sorted), from there
+            on the result of an earlier merge, as in `scipy.cluster.hierarchy.linkage`.
+        right: The other node.
+        reward: What the merge saves: `E(left) + E(right) - E(left | right)`, in price units.
+    """
+
+    left: int
+    right: int
+    reward: float
+
+
+@dataclass(frozen=True)
 class Plan:
     """Every chip of a fleet exactly once: in a group, or named as unsalvageable.
 
     Args:
         groups: Dearest first.
         unsalvageable: Names of chips that no amount within the budget repairs, sorted.
+        rules: The limits and prices that the plan honours.
+        merges: How the groups came about, one chip at a time; rewards telescope: the price of all
+            chips on their own, less the sum of the rewards, is the price of the plan.
+        bound: No plan under these rules has a lower price; proved in `efat.planning.bound`.
     """
 
     groups: tuple[Group, ...]
     unsalvageable: tuple[str, ...]
+    rules: Rules = Rules()
+    merges: tuple[Merge, ...] = ()
+    bound: float = 0.0
 
     @property
     def total_steps(self) -> float:
         """Retraining amount of all groups, optimizer steps."""
         return sum(group.amount_steps for group in self.groups)
+
+    @property
+    def price(self) -> float:
+        """What the rules make of the amounts: the value that planners bring down."""
+        return float(self.rules.prices(np.array([g.amount_steps for g in self.groups])).sum())
+
+    @property
+    def gap(self) -> float:
+        """Share of the price that a better plan could save at the most, in [0, 1].
+
+        >>> Plan((), (), bound=0.0).gap
+        0.0
+        """
+        if math.isinf(self.price):
+            return 1.0
+        return max(0.0, 1.0 - self.bound / self.price) if self.price > 0 else 0.0
+
+    @property
+    def chip_names(self) -> tuple[str, ...]:
+        """The grouped chips in the order that `merges` counts them."""
+        return tuple(sorted(name for group in self.groups for name in group.members))
 
 
 class Planner(Protocol):
@@ -55,34 +98,3 @@ class Planner(Protocol):
     def __call__(self, chips: Sequence[Chip], cost: Cost, seed: int) -> Plan:
         """Return a plan that does not depend on the order of `chips`."""
         ...
-
-
-def make_group(chips: Sequence[Chip], cost: Cost) -> Group:
-    """Fuse the maps of `chips` and ask `cost` for the amount."""
-    fused = reduce(or_, (chip.fault_map for chip in chips))
-    return Group(tuple(sorted(chip.chip_id for chip in chips)), fused, cost(fused))
-
-
-def merge(a: Group, b: Group, cost: Cost) -> Group:
-    """Fuse two groups into one."""
-    fused = a.fused | b.fused
-    return Group(tuple(sorted(a.members + b.members)), fused, cost(fused))
-
-
-def reward(a: Group, b: Group, merged: Group) -> float:
-    """Return what merging saves: `E(a) + E(b) - E(a|b)`; -inf if the merged map is infeasible."""
-    return a.amount_steps + b.amount_steps - merged.amount_steps
-
-
-def split_salvageable(chips: Iterable[Chip], cost: Cost) -> tuple[list[Chip], tuple[str, ...]]:
-    """Return the salvageable chips in the order of their names, and the names of the others."""
-    ordered = sorted(chips, key=lambda chip: chip.chip_id)
-    good = [chip for chip in ordered if cost(chip.fault_map) < math.inf]
-    names = {chip.chip_id for chip in good}
-    return good, tuple(chip.chip_id for chip in ordered if chip.chip_id not in names)
-
-
-def make_plan(groups: Iterable[Group], unsalvageable: tuple[str, ...]) -> Plan:
-    """Return a plan with its groups in the one canonical order."""
-    ordered = sorted(groups, key=lambda group: (-group.amount_steps, group.members))
-    return Plan(tuple(ordered), unsalvageable)

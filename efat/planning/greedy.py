@@ -5,28 +5,20 @@ The rule is ours, in the manner of the paper, whose full text was not at hand.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from efat.chips import Chip
 from efat.errors import raise_problems
-from efat.planning.base import (
-    Cost,
-    Group,
-    Plan,
-    make_group,
-    make_plan,
-    merge,
-    reward,
-    split_salvageable,
-)
+from efat.planning.hierarchical import settle
+from efat.planning.forest import Forest
+from efat.planning.planner import Grouping, GroupingPlanner
+from efat.planning.problem import Problem
 from efat.seeds import generator
 
 
 @dataclass(frozen=True)
-class Greedy:
+class Greedy(GroupingPlanner):
     """Sweep the groups, dearest first; each takes the best of `k` candidate partners.
 
     Args:
@@ -47,41 +39,36 @@ class Greedy:
             if not (name == "k" and value is None) and (type(value) is not int or value < 1)
         )
 
-    def __call__(self, chips: Sequence[Chip], cost: Cost, seed: int) -> Plan:
-        """Return the plan reached from one group a chip; draws on the stream "plan" of `seed`."""
-        good, unsalvageable = split_salvageable(chips, cost)
-        groups = make_plan([make_group([chip], cost) for chip in good], unsalvageable).groups
-        rng = generator(seed, "plan")
+    def group(self, problem: Problem, seed: int) -> Grouping:
+        """Return the groups reached from one a chip; draws on the stream "plan" of `seed`."""
+        forest, rng = Forest.singles(problem), generator(seed, "plan")
         for _ in range(self.max_sweeps):
-            swept = self._sweep(groups, cost, rng)
-            if len(swept) == len(groups):
+            before = len(forest)
+            self._sweep(forest, rng)
+            if len(forest) == before:
                 break
-            groups = swept
-        return make_plan(groups, unsalvageable)
+        return settle(forest, merge_gainful=False)
 
-    def _sweep(
-        self, groups: tuple[Group, ...], cost: Cost, rng: np.random.Generator
-    ) -> tuple[Group, ...]:
+    def _sweep(self, forest: Forest, rng: np.random.Generator) -> None:
         """Give each group, dearest first, one chance to merge; merged groups wait for the next."""
-        waiting, done = list(groups), []
+        order = sorted(range(len(forest)), key=lambda r: (-forest.prices[r], forest.members[r]))
+        waiting = [forest.nodes[row] for row in order]
         while waiting:
-            group = waiting.pop(0)
-            partner, merged = self._best_partner(group, waiting, cost, rng)
+            node = waiting.pop(0)
+            partner = self._partner(forest, node, waiting, rng)
             if partner is not None:
                 waiting.remove(partner)
-            done.append(merged)
-        return make_plan(done, ()).groups
+                forest.join(forest.row[node], forest.row[partner])
 
-    def _best_partner(
-        self, group: Group, others: list[Group], cost: Cost, rng: np.random.Generator
-    ) -> tuple[Group | None, Group]:
-        """Return the partner of the best positive reward and the merged group, or (None, group)."""
-        count = len(others) if self.k is None else min(self.k, len(others))
-        drawn = rng.permutation(len(others))[:count]
-        best, partner, merged = 0.0, None, group
-        for other in (others[i] for i in sorted(drawn)):
-            candidate = merge(group, other, cost)
-            gain = reward(group, other, candidate)
-            if gain > best:
-                best, partner, merged = gain, other, candidate
-        return partner, merged
+    def _partner(
+        self, forest: Forest, node: int, waiting: list[int], rng: np.random.Generator
+    ) -> int | None:
+        """Return the candidate of the best positive reward, the first in the order among equals."""
+        if not waiting:
+            return None
+        count = len(waiting) if self.k is None else min(self.k, len(waiting))
+        drawn = sorted(rng.permutation(len(waiting))[:count].tolist())
+        rows = [forest.row[waiting[i]] for i in drawn]
+        rewards = forest.rewards(forest.row[node], np.array(rows))
+        best = int(np.argmax(rewards))
+        return waiting[drawn[best]] if rewards[best] > 0 else None

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from efat.chips import Chip
-from efat.planning.base import Cost, Plan, make_group, make_plan, split_salvageable
+from efat.planning.planner import Grouping, GroupingPlanner
+from efat.planning.problem import Problem
 
 
 @dataclass(frozen=True)
-class Individual:
+class Individual(GroupingPlanner):
     """Resilience-driven amounts without grouping."""
 
-    def __call__(self, chips: Sequence[Chip], cost: Cost, seed: int) -> Plan:
+    def group(self, problem: Problem, seed: int) -> Grouping:
         """Return one group a chip; `seed` is not used."""
-        good, unsalvageable = split_salvageable(chips, cost)
-        return make_plan([make_group([chip], cost) for chip in good], unsalvageable)
+        return Grouping(tuple((i,) for i in range(len(problem))))

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
-from efat.chips import Chip
 from efat.errors import EfatError
-from efat.planning.base import Cost, Group, Plan, make_group, make_plan, split_salvageable
+from efat.planning.forest import Places
+from efat.planning.planner import Grouping, GroupingPlanner
+from efat.planning.problem import Problem
 from efat.seeds import generator
 
 
 @dataclass(frozen=True)
-class Random:
+class Random(GroupingPlanner):
     """Shuffle the chips and cut them into groups; a group's amount may be inf.
 
     Args:
@@ -29,14 +30,13 @@ class Random:
         if not self.sizes or any(type(size) is not int or size < 1 for size in self.sizes):
             raise EfatError(f"planner.sizes: {self.sizes!r} given; ints >= 1 are needed")
 
-    def __call__(self, chips: Sequence[Chip], cost: Cost, seed: int) -> Plan:
+    def group(self, problem: Problem, seed: int) -> Grouping:
         """Return groups drawn on the stream "plan" of `seed`."""
-        good, unsalvageable = split_salvageable(chips, cost)
-        left = [good[i] for i in generator(seed, "plan").permutation(len(good))]
-        groups: list[Group] = []
-        for size in cycle(self.sizes):
-            if not left:
-                return make_plan(groups, unsalvageable)
-            groups.append(make_group(left[:size], cost))
+        left = generator(seed, "plan").permutation(len(problem)).tolist()
+        groups: list[Places] = []
+        sizes = cycle(self.sizes)
+        while left:
+            size = next(sizes)
+            groups.append(tuple(sorted(left[:size])))
             left = left[size:]
-        raise AssertionError("unreachable: cycle() of a non-empty sequence does not end")
+        return Grouping(tuple(groups))

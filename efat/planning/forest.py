@@ -1,0 +1,113 @@
+"""Groups on the way to a plan, merged two by two; remembers how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from efat.planning.base import Merge
+from efat.planning.cost import Floats, Ints, Words
+from efat.planning.problem import Problem
+
+Places = tuple[int, ...]
+"""Members of a group by their place in the problem, sorted."""
+
+
+@dataclass
+class Forest:
+    """Working state: at row `i` the fused map, price, members and node of the `i`-th live group.
+
+    Rows stay gapless (the last one moves into the hole), so that unions run over plain slices.
+    Arrays may be longer than the number of live groups.
+    """
+
+    problem: Problem
+    words: Words
+    prices: Floats
+    sizes: Ints
+    members: list[Places]
+    nodes: list[int]
+    merges: list[Merge] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.row = {node: row for row, node in enumerate(self.nodes)}
+        self.next_node = len(self.nodes)
+
+    @classmethod
+    def of(cls, problem: Problem, groups: Sequence[Places]) -> Forest:
+        """Start from given groups; nodes are those of `Merge` only if these are single chips."""
+        words = np.stack([problem.fuse(group) for group in groups])
+        sizes = np.array([len(group) for group in groups], dtype=np.int64)
+        return cls(
+            problem,
+            words,
+            problem.prices(words),
+            sizes,
+            [tuple(sorted(group)) for group in groups],
+            list(range(len(groups))),
+        )
+
+    @classmethod
+    def singles(cls, problem: Problem) -> Forest:
+        """Start with each chip on its own."""
+        return cls.of(problem, [(i,) for i in range(len(problem))])
+
+    def __len__(self) -> int:
+        """Count the live groups."""
+        return len(self.nodes)
+
+    def rewards(self, row: int, rows: slice | Ints) -> Floats:
+        """Return what merging `row` with each of `rows` saves; -inf where it is not allowed."""
+        unions = self.problem.union_prices(self.words[row], self.words[rows])
+        gains = self.prices[row] + self.prices[rows] - unions
+        gains[self.sizes[rows] + self.sizes[row] > self.problem.max_members] = -np.inf
+        rewards: Floats = gains
+        return rewards
+
+    def join(self, a: int, b: int) -> int:
+        """Merge rows `a` and `b`; return the new node, which takes the place of `a`."""
+        fused = self.words[a] | self.words[b]
+        price = float(self.problem.prices(fused[None])[0])
+        gain = float(self.prices[a] + self.prices[b]) - price
+        self.merges.append(Merge(self.nodes[a], self.nodes[b], gain))
+        del self.row[self.nodes[a]]
+        self.words[a], self.prices[a] = fused, price
+        self.sizes[a] += self.sizes[b]
+        self.members[a] = tuple(sorted(self.members[a] + self.members[b]))
+        self.nodes[a] = self.next_node
+        self.row[self.next_node] = a
+        self.next_node += 1
+        self._drop(b)
+        return self.next_node - 1
+
+    def _drop(self, hole: int) -> None:
+        """Move the last row into `hole`."""
+        last = len(self.nodes) - 1
+        del self.row[self.nodes[hole]]
+        if hole != last:
+            self.words[hole], self.prices[hole] = self.words[last], self.prices[last]
+            self.sizes[hole], self.members[hole] = self.sizes[last], self.members[last]
+            self.nodes[hole] = self.nodes[last]
+            self.row[self.nodes[hole]] = hole
+        self.nodes.pop()
+        self.members.pop()
+
+
+def history(problem: Problem, groups: Iterable[Places]) -> tuple[Merge, ...]:
+    """Tell groups as merges: each grows from its dearest chip, the next dearest joining.
+
+    Rewards telescope within a group, so the order is free; this one is easy to read.
+    """
+    merges: list[Merge] = []
+    for group in groups:
+        order = sorted(group, key=lambda i: (-problem.single_prices[i], i))
+        grown = np.bitwise_or.accumulate(problem.words[order], axis=0)
+        prices = problem.prices(grown)
+        node = order[0]
+        for step, chip in enumerate(order[1:], start=1):
+            gain = float(prices[step - 1] + problem.single_prices[chip] - prices[step])
+            merges.append(Merge(node, chip, gain))
+            node = len(problem) + len(merges) - 1
+    return tuple(merges)

@@ -1,0 +1,134 @@
+"""What all planners share: check the fleet, group, check the rules, attach history and bound."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from efat.chips import Chip
+from efat.errors import EfatError, raise_problems
+from efat.planning.base import Group, Merge, Plan
+from efat.planning.bound import lower_bound
+from efat.planning.cost import Cost
+from efat.planning.forest import Places, history
+from efat.planning.problem import Problem, prepare
+from efat.planning.rules import Rules
+
+Effort = Literal["cheap", "full"]
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """What a planner decides.
+
+    Args:
+        groups: Places of the members in the problem, one tuple a group.
+        merges: How they came about; None: not by merging.
+        amount_steps: One amount for all groups in place of what each needs.
+        bound: A lower bound on the price that the planner itself has proved.
+    """
+
+    groups: tuple[Places, ...]
+    merges: tuple[Merge, ...] | None = None
+    amount_steps: float | None = None
+    bound: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupingPlanner(ABC):
+    """A planner that only has to say which chips go together.
+
+    Args:
+        rules: Limits and prices that the plan must honour.
+        effort: Work spent on the lower bound: `cheap` (no pair of chips is looked at) or `full`.
+    """
+
+    rules: Rules = Rules()
+    effort: Effort = "cheap"
+
+    @abstractmethod
+    def group(self, problem: Problem, seed: int) -> Grouping:
+        """Group the chips of `problem`, which has at least one."""
+
+    def __call__(self, chips: Sequence[Chip], cost: Cost, seed: int) -> Plan:
+        """Return a plan that does not depend on the order of `chips`.
+
+        Raises:
+            EfatError: Bad chips, cost or rules, or rules that this planner cannot honour.
+        """
+        if self.effort not in get_args(Effort):
+            raise EfatError(f"planner.effort: {self.effort!r} given; allowed: cheap, full")
+        problem = prepare(chips, cost, self.rules)
+        grouping = self.group(problem, seed) if len(problem) else Grouping(())
+        bound = max(grouping.bound, lower_bound(problem, grouping.groups, self.effort == "full"))
+        return finish(problem, grouping, bound, type(self).__name__)
+
+
+def finish(problem: Problem, grouping: Grouping, bound: float, name: str) -> Plan:
+    """Check a grouping against the rules and make it a plan, groups in the canonical order."""
+    _check(problem, grouping.groups, name)
+    groups = [_group(problem, places, grouping.amount_steps) for places in grouping.groups]
+    _check_monotone(problem, grouping.groups, groups)
+    fixed = sum(problem.rules.price(group.amount_steps) for group in problem.alone)
+    merges = history(problem, grouping.groups) if grouping.merges is None else grouping.merges
+    ordered = sorted(
+        [*groups, *problem.alone], key=lambda group: (-group.amount_steps, group.members)
+    )
+    renamed = _renumber(problem, merges)
+    return Plan(tuple(ordered), problem.unsalvageable, problem.rules, renamed, bound + fixed)
+
+
+def _group(problem: Problem, places: Places, amount_steps: float | None) -> Group:
+    fused = problem.fuse(places)
+    amount = float(problem.amounts(fused[None])[0]) if amount_steps is None else amount_steps
+    names = tuple(problem.names[i] for i in sorted(places))
+    return Group(names, problem.fault_map(fused), amount)
+
+
+def _renumber(problem: Problem, merges: Sequence[Merge]) -> tuple[Merge, ...]:
+    """Count nodes over all grouped chips, those that stay alone included."""
+    alone = [name for group in problem.alone for name in group.members]
+    order = {name: i for i, name in enumerate(sorted([*problem.names, *alone]))}
+    place = [order[name] for name in problem.names]
+
+    def node(old: int) -> int:
+        return place[old] if old < len(place) else old + len(alone)
+
+    return tuple(Merge(node(m.left), node(m.right), m.reward) for m in merges)
+
+
+def _check(problem: Problem, groups: Sequence[Places], name: str) -> None:
+    if Counter(i for group in groups for i in group) != Counter(range(len(problem))):
+        raise AssertionError(f"{name}: not every chip exactly once")  # a bug, not bad input
+    largest = max((len(group) for group in groups), default=0)
+    problems = []
+    if len(groups) > problem.max_groups:
+        problems.append(
+            f"rules.max_groups: {problem.rules.max_groups} given; {name} found no plan with fewer "
+            f"than {len(groups) + len(problem.alone)} groups; raise it, or use another planner"
+        )
+    if largest > problem.max_members:
+        problems.append(
+            f"rules.max_members: {problem.rules.max_members} given; {name} makes a group of "
+            f"{largest}; use another planner"
+        )
+    raise_problems(problems)
+
+
+def _check_monotone(
+    problem: Problem, places: Sequence[Places], groups: Sequence[Group]
+) -> None:
+    """Refuse a cost by which a fused map needs less than one of its members."""
+    amounts = problem.amounts(problem.words) if len(problem) else np.zeros(0)
+    raise_problems(
+        f"chip {problem.names[i]!r}: its cost is {amounts[i]} steps, but the fused map of its "
+        f"group costs {group.amount_steps}; more faults must not cost less"
+        for group, members in zip(groups, places, strict=True)
+        for i in members
+        if amounts[i] > group.amount_steps
+    )
