@@ -1,0 +1,176 @@
+"""How much a group can be overcharged at the most: the bound on one branch of the proof.
+
+Let `c(G) = f(|F_G|)`, f non-decreasing, and let a branch have chosen chips with fused map U, t faults
+and value v. An extension A of r candidates has
+
+    |F_A \\ U| >= 2/(k+1) (S1 - S2 / k)    for each integer k >= 1   (Dawson & Sankoff 1967)
+
+with S1 the sum over A of the gains `g_j = |F_j \\ U|` and S2 the sum over its pairs of their overlaps
+(k = 1 is Bonferroni). Overlaps are split as `o_ij = s_i s_j / N + e_ij`: the part that independent
+maps would have, and the rest. With S = sum s_j the first sums to `(S^2 - sum s_j^2) / 2N`; the second is
+at most half the sum over j of the r-1 largest `e_j.`. For S in [a, b], `S^2 <= (a + b) S - a b` (the chord), so
+S1 - S2/k is at least a sum over A of weights plus a constant: `h(A) + const`. For counts x,
+
+    max { v + u(A) : |A| = r, h(A) <= x } <= v + L x + sum of the r largest (u_j - L h_j)+
+
+for every multiplier L >= 0 (Lagrange), and the same holds with S <= b in the place of h(A) <= x.
+The overcharge is then at most the maximum over S intervals and x intervals of that, less f at the
+lower end. Every step is an inequality, so nothing rests on the maps being independent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from efat.planning.cost import Floats, Ints, Words, count_faults, union_counts
+
+ORDERS = np.arange(1, 9)
+"""Values of k in the bound of Dawson and Sankoff."""
+INTERVALS = 16
+"""Intervals of S, and of x in each of them."""
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """What is known of the pairs of some maps: `o_ij <= sizes_i sizes_j / area + e_ij`.
+
+    Args:
+        sizes: Sizes s [maps].
+        area: Area N that they are spread over.
+        excess: Running sums of each map's largest e, descending [maps, depth]; column m - 1 holds the
+            sum of the m largest, none counted below 0.
+        last: The smallest e that was kept [maps]: bounds those beyond `depth`.
+    """
+
+    sizes: Floats
+    area: float
+    excess: Floats
+    last: Floats
+
+    @classmethod
+    def of(cls, words: Words, area: int, depth: int) -> Overlaps:
+        """Look at all pairs of packed maps [maps, words], one row at a time."""
+        n, counts = len(words), count_faults(words)
+        depth = max(1, min(depth, n - 1))
+        kept = np.zeros((n, depth))
+        for i in range(n):
+            shared = counts + counts[i] - union_counts(words[i], words)
+            rest = shared - counts * (counts[i] / area)
+            rest[i] = -np.inf
+            kept[i] = np.sort(np.partition(rest, n - depth)[n - depth :])[::-1]
+        kept = np.maximum(kept, 0.0)
+        return cls(counts.astype(np.float64), float(area), np.cumsum(kept, axis=1), kept[:, -1])
+
+    def take(self, rows: Ints | slice) -> Overlaps:
+        """Keep some of the maps; the bounds on their pairs stay valid."""
+        return Overlaps(self.sizes[rows], self.area, self.excess[rows], self.last[rows])
+
+    def largest(self, others: int) -> Floats:
+        """Bound the sum of e over any `others` partners of each map [maps]."""
+        depth = self.excess.shape[1]
+        if others <= depth:
+            return self.excess[:, others - 1]
+        return self.excess[:, -1] + self.last * (others - depth)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A branch of the proof: what was chosen, and who may still join.
+
+    Args:
+        value: Value v of the chosen chips.
+        count: Faults t of their fused map.
+        values: Values u of the candidates, positive [candidates].
+        gains: New faults that each would bring [candidates].
+        overlaps: What is known of their pairs.
+        table: Price f for each number of faults.
+        limit: Largest number of faults with a finite price.
+    """
+
+    value: float
+    count: int
+    values: Floats
+    gains: Ints
+    overlaps: Overlaps
+    table: Floats
+    limit: int
+
+    def overcharge(self, room: int) -> float:
+        """Bound `u(G) - f(|F_G|)` over the groups with 2 to `room` more chips."""
+        worst, most = -np.inf, min(room, len(self.values))
+        fewest = 2
+        while fewest <= most and worst <= 0:
+            more = min(most, fewest if fewest < 10 else fewest * 5 // 4)
+            bound = self._overcharge(fewest, more)
+            if bound is None:  # not even the lightest fit, so no larger extension fits either
+                break
+            worst = max(worst, bound)
+            fewest = more + 1
+        return worst
+
+    def _overcharge(self, fewest: int, more: int) -> float | None:
+        """Bound it over `fewest` to `more` further chips; None if `fewest` do not fit."""
+        known = self.overlaps
+        ordered = np.sort(known.sizes)
+        edges = np.linspace(ordered[:fewest].sum(), ordered[-more:].sum(), INTERVALS + 1)
+        low, high = edges[:-1], edges[1:]
+        weights, constant = self._weights(low, high, more)
+        spare = self.limit - self.count
+        least = _smallest(weights, fewest, more)
+        fits = least + constant <= spare + 1e-6
+        if not fits.any():
+            return None
+        return self._excess(weights[fits], constant[fits], least[fits], high[fits], more)
+
+    def _weights(self, low: Floats, high: Floats, more: int) -> tuple[Floats, Floats]:
+        """Return weights h [intervals, candidates] and constants [intervals]."""
+        known, gains = self.overlaps, self.gains.astype(np.float64)
+        middle = (low + high) / 2
+        share = gains.sum() / max(known.sizes.sum(), 1.0)
+        guess = 2 / (ORDERS + 1) * (share * middle[:, None] - middle[:, None] ** 2 / (2 * known.area * ORDERS))
+        k = ORDERS[guess.argmax(axis=1)].astype(np.float64)
+        factor = 2 / (k + 1)
+        pairs = known.sizes**2 / (2 * known.area) - known.largest(more - 1) / 2
+        slope = (low + high) / (2 * known.area)
+        inner = gains + (pairs - slope[:, None] * known.sizes) / k[:, None]
+        return factor[:, None] * inner, factor * low * high / (2 * known.area * k)
+
+    def _excess(
+        self, weights: Floats, constant: Floats, least: Floats, high: Floats, more: int
+    ) -> float:
+        spare = self.limit - self.count
+        steps = np.linspace(0.0, 1.0, INTERVALS + 1)
+        start = np.maximum(least, -constant)
+        edges = start[:, None] + steps * np.maximum(spare - constant - start, 0.0)[:, None]
+        by_weight = self._values_within(weights, edges[:, 1:], more)
+        by_size = self._values_within(self.overlaps.sizes[None], high[:, None].T, more).T
+        top = -np.partition(-self.values, more - 1)[:more].sum()
+        upper = np.minimum(np.minimum(by_weight, by_size), top)
+        faults = np.ceil(edges[:, :-1] + constant[:, None] - 1e-6)  # a count is whole
+        at = self.count + np.clip(faults, 0, spare).astype(np.int64)
+        excess = self.value + upper - self.table[at]
+        return float(excess.max()) + 1e-9 * (1 + self.value)
+
+    def _values_within(self, weights: Floats, budgets: Floats, more: int) -> Floats:
+        """Bound u(A) over |A| <= more with weight within budgets [sets, budgets]."""
+        n = len(self.values)
+        ratios = np.sort(self.values / np.maximum(weights, 1e-3), axis=1)[:, ::-1]
+        ranks = sorted({min(n, r) - 1 for r in (1, more, 2 * more, n // 4, n // 2, 3 * n // 4, n) if r})
+        multipliers = ratios[:, ranks]
+        surplus = self.values - multipliers[:, :, None] * weights[:, None, :]
+        np.maximum(surplus, 0.0, out=surplus)
+        best = (
+            np.partition(surplus, n - more, axis=2)[:, :, n - more :] if more < n else surplus
+        ).sum(axis=2)
+        bounds = multipliers[:, :, None] * budgets[:, None, :] + best[:, :, None]
+        upper: Floats = bounds.min(axis=1)
+        return upper
+
+
+def _smallest(weights: Floats, fewest: int, more: int) -> Floats:
+    """Sum the smallest weights of each row over any number of them from `fewest` to `more`."""
+    sums = np.cumsum(np.sort(weights, axis=1)[:, :more], axis=1)[:, fewest - 1 :]
+    smallest: Floats = sums.min(axis=1)
+    return smallest

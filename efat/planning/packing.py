@@ -1,0 +1,115 @@
+"""Grouping as packing: unions of independent maps add up in -log(1 - rate).
+
+With sizes `s = -log(1 - rate)` a group of independent chips has the rate `1 - exp(-sum s)`, so a
+plan is a bin packing with a price on the fill (METHOD section 6). Two families are tried: runs of
+chips sorted by size, found by a dynamic programme, and best-fit decreasing up to a given fill, for
+a ladder of fills. The real unions decide between them; local search then looks at the overlaps.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from efat.planning.cost import CountCost, Floats
+from efat.planning.forest import Places
+from efat.planning.hierarchical import settle
+from efat.planning.forest import Forest
+from efat.planning.local_search import improve
+from efat.planning.planner import Grouping, GroupingPlanner
+from efat.planning.problem import Problem
+
+LONGEST_RUN = 256
+"""Chips in one run of the dynamic programme at the most, which keeps it linear in the fleet."""
+
+
+@dataclass(frozen=True)
+class Packing(GroupingPlanner):
+    """Pack by fault rate alone, then refine on the real overlaps.
+
+    Args:
+        fills: Steps of the ladder of fills between the smallest chip and the largest map allowed.
+        refine: Iterations of local search on the packed groups; null (None): its default.
+    """
+
+    fills: int = 24
+    refine: int | None = None
+
+    def group(self, problem: Problem, seed: int) -> Grouping:
+        """Return the cheapest packing on the real unions, refined; draws as `improve` does."""
+        candidates = [tuple((i,) for i in range(len(problem)))]
+        candidates += [tuple(packed) for packed in self._packings(problem)]
+        allowed = [c for c in candidates if len(c) <= problem.max_groups]
+        prices = [float(_prices(problem, c).sum()) for c in allowed]
+        if prices and min(prices) < np.inf:
+            best = allowed[int(np.argmin(prices))]
+        else:
+            best = settle(Forest.of(problem, candidates[0]), merge_gainful=False).groups
+        if len(best) > problem.max_groups:
+            return Grouping(best)
+        return Grouping(improve(problem, best, self.refine, None, seed))
+
+    def _packings(self, problem: Problem) -> Iterator[list[Places]]:
+        pes = problem.shape[0] * problem.shape[1]
+        sizes = -np.log1p(-np.minimum(problem.counts / pes, 1 - 0.5 / pes))
+        order = np.lexsort((np.arange(len(problem)), -sizes))
+        if isinstance(problem.cost, CountCost):
+            model = problem.rules.prices(problem.rules.amounts(problem.cost.table))
+            yield _runs(problem, order, sizes, model)
+            top = -np.log1p(-min(problem.cost.max_count / pes, 1 - 0.5 / pes))
+        else:
+            top = float(-np.log(0.5 / pes))
+        for fill in np.linspace(float(sizes.min()), top, self.fills + 1)[1:]:
+            yield from (
+                _fit(order, sizes, float(fill) * slack, problem.max_members)
+                for slack in (1.0, 0.99)
+            )
+
+
+def _prices(problem: Problem, groups: tuple[Places, ...]) -> Floats:
+    """Price real unions a group at a time: the fused maps of a large fleet are not kept."""
+    return np.array([problem.prices(problem.fuse(group)[None])[0] for group in groups])
+
+
+def _runs(
+    problem: Problem, order: np.ndarray[tuple[int], np.dtype[np.int64]], sizes: Floats, model: Floats
+) -> list[Places]:
+    """Cut the sorted chips into runs of least modelled price (shortest path over the cuts)."""
+    n, pes = len(order), len(model) - 1
+    total = np.concatenate([[0.0], np.cumsum(sizes[order])])
+    best, cut = np.zeros(n + 1), np.zeros(n + 1, dtype=np.int64)
+    longest = min(problem.max_members, LONGEST_RUN)
+    for end in range(1, n + 1):
+        first = max(0, end - longest)
+        rates = -np.expm1(total[first:end] - total[end])
+        prices = best[first:end] + model[np.rint(rates * pes).astype(np.int64)]
+        cut[end] = first + int(np.argmin(prices))
+        best[end] = prices[cut[end] - first]
+    runs, end = list[Places](), n
+    while end:
+        runs.append(tuple(sorted(order[cut[end] : end].tolist())))
+        end = int(cut[end])
+    return runs
+
+
+def _fit(
+    order: np.ndarray[tuple[int], np.dtype[np.int64]], sizes: Floats, fill: float, members: int
+) -> list[Places]:
+    """Best-fit decreasing: each chip to the fullest group that can take it, up to `fill`."""
+    groups: list[list[int]] = []
+    room: list[tuple[float, int]] = []  # sorted by the room left
+    for chip in order.tolist():
+        at = bisect.bisect_left(room, (float(sizes[chip]), -1))
+        if at < len(room):
+            left, group = room.pop(at)
+            groups[group].append(chip)
+            if len(groups[group]) < members:
+                bisect.insort(room, (left - float(sizes[chip]), group))
+        else:
+            groups.append([chip])
+            if members > 1:
+                bisect.insort(room, (fill - float(sizes[chip]), len(groups) - 1))
+    return [tuple(sorted(group)) for group in groups]
