@@ -14,7 +14,10 @@ prices keep it monotone). Leaving out `max_groups` only lowers an optimum, so it
   prices is at least `rho |N|`.
 - `dual_bound` (`efat.planning.duals`): for values `u_i >= 0` with `u(G) <= c(G)` for every group,
   `sum_i u_i = sum_G u(G) <= sum_G c(G)` for every plan: weak duality of the set-partitioning
-  relaxation. Column generation proposes `u`; a proof of `u(G) <= c(G)` over all groups scales it.
+  relaxation. Column generation proposes `u`; a proof of `u(G) <= c(G)` over all groups scales it. It
+  uses the fault counts too.
+- `relaxation` (`efat.planning.subsets`): the same by listing all groups of a small fleet; monotone
+  cost only.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from efat.planning.cost import CountCost
 from efat.planning.duals import dual_bound
 from efat.planning.forest import Places
 from efat.planning.problem import Problem
+from efat.planning.subsets import affordable, relaxation, subset_prices
 
 SAFETY = 1e-9
 """Relative amount by which bounds are lowered: far above the rounding of sums of floats."""
@@ -43,7 +47,9 @@ def lower_bound(problem: Problem, groups: Sequence[Places], full: bool) -> float
     if not len(problem):
         return 0.0
     bounds = [single_bound(problem), cover_bound(problem)]
-    if full:
+    if full and affordable(problem):
+        bounds.append(relaxation(subset_prices(problem), len(problem))[1])
+    elif full:
         bounds.append(dual_bound(problem, groups))
     return max(bounds) * (1 - SAFETY)
 

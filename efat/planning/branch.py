@@ -9,13 +9,10 @@ with S1 the sum over A of the gains `g_j = |F_j \\ U|` and S2 the sum over its p
 (k = 1 is Bonferroni). Overlaps are split as `o_ij = s_i s_j / N + e_ij`: the part that independent
 maps would have, and the rest. With S = sum s_j the first sums to `(S^2 - sum s_j^2) / 2N`; the second is
 at most half the sum over j of the r-1 largest `e_j.`. For S in [a, b], `S^2 <= (a + b) S - a b` (the chord), so
-S1 - S2/k is at least a sum over A of weights plus a constant: `h(A) + const`. For counts x,
-
-    max { v + u(A) : |A| = r, h(A) <= x } <= v + L x + sum of the r largest (u_j - L h_j)+
-
-for every multiplier L >= 0 (Lagrange), and the same holds with S <= b in the place of h(A) <= x.
-The overcharge is then at most the maximum over S intervals and x intervals of that, less f at the
-lower end. Every step is an inequality, so nothing rests on the maps being independent.
+S1 - S2/k is at least a sum over A of weights plus a constant: `h(A) + const`. With the weights rounded
+down to whole units, the largest value of m chips of a given weight is a knapsack, solved exactly by
+dynamic programming; the overcharge is at most the maximum over S intervals, m and weights of that
+value, less f of the weight. Every step is an inequality: nothing rests on independent maps.
 """
 
 from __future__ import annotations
@@ -28,8 +25,10 @@ from efat.planning.cost import Floats, Ints, Words, count_faults, union_counts
 
 ORDERS = np.arange(1, 9)
 """Values of k in the bound of Dawson and Sankoff."""
-INTERVALS = 16
-"""Intervals of S, and of x in each of them."""
+INTERVALS = 4
+"""Intervals of S."""
+UNITS = 512
+"""Whole units that the largest weight is cut into."""
 
 
 @dataclass(frozen=True)
@@ -114,15 +113,27 @@ class Branch:
         """Bound it over `fewest` to `more` further chips; None if `fewest` do not fit."""
         known = self.overlaps
         ordered = np.sort(known.sizes)
-        edges = np.linspace(ordered[:fewest].sum(), ordered[-more:].sum(), INTERVALS + 1)
-        low, high = edges[:-1], edges[1:]
-        weights, constant = self._weights(low, high, more)
+        edges = self._edges(ordered[:fewest].sum(), ordered[-more:].sum(), more)
+        weights, constant = self._weights(edges[:-1], edges[1:], more)
         spare = self.limit - self.count
         least = _smallest(weights, fewest, more)
         fits = least + constant <= spare + 1e-6
         if not fits.any():
             return None
-        return self._excess(weights[fits], constant[fits], least[fits], high[fits], more)
+        pairs = zip(weights[fits], constant[fits], strict=True)
+        return max(self._knapsack(h, float(c), fewest, more) for h, c in pairs)
+
+    def _edges(self, low: float, high: float, more: int) -> Floats:
+        """Cut S into intervals, narrow ones where groups fit and one for all that is beyond."""
+        grid = np.linspace(low, high, 65)
+        known = self.overlaps
+        share = float((self.gains / np.maximum(known.sizes, 1.0)).min())
+        lost = np.sort(known.largest(more - 1))[-more:].sum() / 2
+        area = known.area
+        bound = share * grid - lost - grid**2 / (2 * area)
+        inside = grid[: int(np.searchsorted(bound > self.limit - self.count, True)) + 1]
+        cut = np.linspace(low, inside[-1], INTERVALS + 1)
+        return np.append(cut, np.linspace(cut[-1], high, 4)[1:]) if cut[-1] < high else cut
 
     def _weights(self, low: Floats, high: Floats, more: int) -> tuple[Floats, Floats]:
         """Return weights h [intervals, candidates] and constants [intervals]."""
@@ -137,36 +148,23 @@ class Branch:
         inner = gains + (pairs - slope[:, None] * known.sizes) / k[:, None]
         return factor[:, None] * inner, factor * low * high / (2 * known.area * k)
 
-    def _excess(
-        self, weights: Floats, constant: Floats, least: Floats, high: Floats, more: int
-    ) -> float:
+    def _knapsack(self, weights: Floats, constant: float, fewest: int, more: int) -> float:
+        """Bound the overcharge where the new faults are at least `weights` of A + `constant`."""
         spare = self.limit - self.count
-        steps = np.linspace(0.0, 1.0, INTERVALS + 1)
-        start = np.maximum(least, -constant)
-        edges = start[:, None] + steps * np.maximum(spare - constant - start, 0.0)[:, None]
-        by_weight = self._values_within(weights, edges[:, 1:], more)
-        by_size = self._values_within(self.overlaps.sizes[None], high[:, None].T, more).T
-        top = -np.partition(-self.values, more - 1)[:more].sum()
-        upper = np.minimum(np.minimum(by_weight, by_size), top)
-        faults = np.ceil(edges[:, :-1] + constant[:, None] - 1e-6)  # a count is whole
-        at = self.count + np.clip(faults, 0, spare).astype(np.int64)
-        excess = self.value + upper - self.table[at]
-        return float(excess.max()) + 1e-9 * (1 + self.value)
-
-    def _values_within(self, weights: Floats, budgets: Floats, more: int) -> Floats:
-        """Bound u(A) over |A| <= more with weight within budgets [sets, budgets]."""
-        n = len(self.values)
-        ratios = np.sort(self.values / np.maximum(weights, 1e-3), axis=1)[:, ::-1]
-        ranks = sorted({min(n, r) - 1 for r in (1, more, 2 * more, n // 4, n // 2, 3 * n // 4, n) if r})
-        multipliers = ratios[:, ranks]
-        surplus = self.values - multipliers[:, :, None] * weights[:, None, :]
-        np.maximum(surplus, 0.0, out=surplus)
-        best = (
-            np.partition(surplus, n - more, axis=2)[:, :, n - more :] if more < n else surplus
-        ).sum(axis=2)
-        bounds = multipliers[:, :, None] * budgets[:, None, :] + best[:, :, None]
-        upper: Floats = bounds.min(axis=1)
-        return upper
+        shift = max(0.0, -float(weights.min()))  # the number of chips is known, so this is exact
+        unit = max(spare - constant + more * shift, 1.0) / UNITS
+        steps = np.floor((weights + shift) / unit - 1e-9).clip(0).astype(np.int64)
+        best = np.full((more + 1, UNITS + 2), -np.inf)
+        best[0, 0] = self.value
+        for step, value in zip(steps.tolist(), self.values.tolist(), strict=True):
+            if step <= UNITS + 1:
+                reached = best[1:, step:]
+                np.maximum(reached, best[:-1, : UNITS + 2 - step] + value, out=reached)
+        sizes = np.arange(fewest, more + 1)[:, None]
+        faults = np.ceil(np.arange(UNITS + 2) * unit - sizes * shift + constant - 1e-6)
+        at = self.count + np.minimum(faults.clip(0), spare + 1).astype(np.int64)
+        excess = best[fewest:] - np.append(self.table, np.inf)[at]
+        return float(excess.max()) + 1e-9 * (1 + self.value + float(self.values.max()) * more)
 
 
 def _smallest(weights: Floats, fewest: int, more: int) -> Floats:

@@ -25,6 +25,8 @@ MOST_CHIPS = 1500
 """Beyond this many chips all pairs and the linear programmes take too long."""
 DEPTH = 63
 """Largest overlaps kept for each chip."""
+BEAM = 160
+"""Groups of one size that column generation extends."""
 
 
 class Columns:
@@ -72,46 +74,96 @@ class Columns:
         return np.maximum(-solved.ineqlin.marginals, 0.0)
 
 
-def generate(problem: Problem, columns: Columns, rounds: int, starts: int) -> Floats:
+def generate(problem: Problem, columns: Columns, rounds: int) -> Floats:
     """Add groups that the dual values overcharge, round by round; return the last values.
 
-    Each round grows groups from `starts` chips, always by the chip of the highest value per new
-    fault, and keeps the overcharged ones. Smoothing (Neame 2000) keeps the values from jumping.
+    Smoothing (Neame 2000) keeps the values from jumping: groups are sought between the last values
+    and their running mean.
     """
     values = centre = columns.values()
-    for turn in range(rounds):
-        trial = 0.5 * values + 0.5 * centre if turn else values
-        chosen = (np.arange(starts) * 7919 + turn * starts) % len(problem)
-        new = columns.add(_grow(problem, trial, np.unique(chosen)))
-        if not new:
-            new = columns.add(_grow(problem, values, np.arange(len(problem))[: 4 * starts]))
-            if not new:
-                break
+    for _ in range(rounds):
+        trial = 0.5 * values + 0.5 * centre
+        if not columns.add(_overcharged(problem, trial)) and not columns.add(
+            _overcharged(problem, values)
+        ):
+            break
         centre, values = trial, columns.values()
     return values
 
 
-def _grow(problem: Problem, values: Floats, starts: Sequence[int]) -> list[Places]:
-    """Grow one group from each start; return the prefixes that `values` overcharge."""
-    grown: list[Places] = []
-    assert isinstance(problem.cost, CountCost)
-    for start in starts:
-        chosen, fused = [int(start)], problem.words[start]
-        count = int(problem.counts[start])
+def _overcharged(problem: Problem, values: Floats) -> list[Places]:
+    """Look for groups with `values(G) > price(G)` by a beam search over the sizes of groups."""
+    found: list[tuple[float, Places]] = []
+    beam: list[Places] = [(i,) for i in np.flatnonzero(values > 0).tolist()]
+    for _ in range(1, problem.max_members):
+        grown = _grow(problem, values, beam)
+        found += [(excess, group) for excess, _, group in grown if excess > 0]
+        by_excess = sorted(grown, key=lambda entry: -entry[0])[: BEAM // 2]
+        by_ratio = sorted(grown, key=lambda entry: -entry[1])[: BEAM // 2]
+        beam = list(dict.fromkeys(group for _, _, group in by_excess + by_ratio))
+        if not beam:
+            break
+    return _spread(found) + _greedy(problem, values)
+
+
+def _greedy(problem: Problem, values: Floats) -> list[Places]:
+    """Grow a group from each chip by the highest value per new fault; keep its worst prefix."""
+    cost, found = problem.cost, list[Places]()
+    assert isinstance(cost, CountCost)
+    step = max(1, len(problem) // 128)
+    for start in range(0, len(problem), step):
+        chosen, count = [start], int(problem.counts[start])
+        fused, worst = problem.words[start], (0.0, (start,))
         while len(chosen) < problem.max_members:
             unions = union_counts(fused, problem.words)
-            prices = problem.rules.prices(problem.cost.of_counts(unions))
-            score = values / np.maximum(unions - count, 0.5)
+            prices = problem.rules.prices(cost.of_counts(unions))
+            score = np.where(np.isinf(prices), -1.0, values / np.maximum(unions - count, 0.5))
             score[chosen] = -1.0
-            score[np.isinf(prices)] = -1.0
             best = int(score.argmax())
             if score[best] <= 0:
                 break
             chosen.append(best)
             fused, count = fused | problem.words[best], int(unions[best])
-            if values[chosen].sum() > prices[best] * (1 + 1e-7):
-                grown.append(tuple(sorted(chosen)))
-    return grown
+            excess = float(values[chosen].sum() - prices[best] * (1 + 1e-7))
+            worst = max(worst, (excess, tuple(sorted(chosen))))
+        if worst[0] > 0:
+            found.append(worst[1])
+    return found
+
+
+def _grow(
+    problem: Problem, values: Floats, beam: Sequence[Places]
+) -> list[tuple[float, float, Places]]:
+    """Extend each group by its best few chips: (excess, value per fault, group)."""
+    grown: dict[Places, tuple[float, float, Places]] = {}
+    cost = problem.cost
+    assert isinstance(cost, CountCost)
+    for group in beam:
+        counts = union_counts(problem.fuse(group), problem.words)
+        prices = problem.rules.prices(cost.of_counts(counts))
+        value = values[list(group)].sum() + values
+        excess = value - prices * (1 + 1e-7)
+        excess[list(group)] = -np.inf
+        excess[values <= 0] = -np.inf
+        ratio = value / np.maximum(counts, 1)
+        for key in (excess, np.where(np.isfinite(excess), ratio, -np.inf)):
+            for i in np.argsort(-key)[:4].tolist():
+                if excess[i] > -np.inf:
+                    places = tuple(sorted((*group, i)))
+                    grown[places] = (float(excess[i]), float(ratio[i]), places)
+    return list(grown.values())
+
+
+def _spread(found: list[tuple[float, Places]]) -> list[Places]:
+    """Keep the most overcharged groups, no chip in too many of them."""
+    uses: dict[int, int] = {}
+    kept: list[Places] = []
+    for _, group in sorted(found, key=lambda entry: (-entry[0], entry[1])):
+        if all(uses.get(i, 0) < 6 for i in group):
+            kept.append(group)
+            for i in group:
+                uses[i] = uses.get(i, 0) + 1
+    return kept
 
 
 def dual_bound(problem: Problem, groups: Sequence[Places]) -> float:
@@ -125,7 +177,7 @@ def dual_bound(problem: Problem, groups: Sequence[Places]) -> float:
         return 0.0
     small = len(problem) <= 200
     columns = Columns(problem, groups)
-    values = generate(problem, columns, 60 if small else 6, len(problem) if small else 64)
+    values = generate(problem, columns, 60 if small else 6)
     table = problem.rules.prices(problem.cost.table)
     area = problem.shape[0] * problem.shape[1]
     overlaps = Overlaps.of(problem.words, area, DEPTH)

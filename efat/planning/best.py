@@ -1,0 +1,90 @@
+"""The default planner: runs what the size of the fleet allows and takes the cheapest plan.
+
+Up to `chunk` chips every algorithm sees the whole fleet. A larger fleet is dealt into chunks that look
+alike (sorted by faults, dealt round), each is planned on its own, and the groups are put together:
+time and memory then grow linearly. That path is approximate: partners in other chunks are not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from efat.errors import raise_problems
+from efat.planning.exact import Exact
+from efat.planning.forest import Forest, Places
+from efat.planning.greedy import Greedy
+from efat.planning.hierarchical import Hierarchical, settle
+from efat.planning.local_search import improve
+from efat.planning.packing import Packing
+from efat.planning.planner import Effort, Grouping, GroupingPlanner
+from efat.planning.problem import Problem
+from efat.planning.subsets import affordable
+
+
+@dataclass(frozen=True)
+class Best(GroupingPlanner):
+    """Take the cheapest of exact (small fleets), greedy, hierarchical and packing, all refined.
+
+    Args:
+        chunk: Chips up to which a fleet is planned as a whole.
+        refine: Iterations of local search; null (None): its default.
+    """
+
+    effort: Effort = "full"
+    chunk: int = 2000
+    refine: int | None = None
+
+    def __post_init__(self) -> None:
+        raise_problems(
+            [f"planner.chunk: {self.chunk!r} given; an int >= 2 is needed"]
+            if type(self.chunk) is not int or self.chunk < 2
+            else []
+        )
+
+    def group(self, problem: Problem, seed: int) -> Grouping:
+        """Return the cheapest grouping found; draws as the planners that it runs."""
+        if len(problem) > self.chunk:
+            return self._in_chunks(problem, seed)
+        if affordable(problem) and len(problem) <= 16:
+            return Exact().group(problem, seed)
+        starts = [Greedy().group(problem, seed), Hierarchical().group(problem, seed)]
+        starts = [s for s in starts if len(s.groups) <= problem.max_groups] or starts[:1]
+        if len(starts[0].groups) > problem.max_groups:
+            return starts[0]
+        best = min(starts, key=lambda start: _price(problem, start))
+        found = [*starts, Grouping(improve(problem, best.groups, self.refine, None, seed))]
+        packed = Packing(refine=self.refine).group(problem, seed)
+        if len(packed.groups) <= problem.max_groups:
+            found.append(packed)
+        return min(found, key=lambda grouping: _price(problem, grouping))
+
+    def _in_chunks(self, problem: Problem, seed: int) -> Grouping:
+        groups: list[Places] = []
+        for chips in _deal(problem, self.chunk):
+            part = replace(
+                problem,
+                names=tuple(problem.names[i] for i in chips),
+                words=problem.words[chips],
+                alone=(),
+                rules=replace(problem.rules, max_groups=None, alone=()),
+            )
+            found = self.group(part, seed).groups
+            groups += [tuple(int(chips[i]) for i in group) for group in found]
+        if len(groups) > problem.max_groups:
+            return Grouping(settle(Forest.of(problem, groups), merge_gainful=False).groups)
+        return Grouping(tuple(groups))
+
+
+def _deal(problem: Problem, chunk: int) -> Iterator[np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    """Deal the chips, most faults first, into equal chunks of at most `chunk`."""
+    order = np.lexsort((np.arange(len(problem)), -problem.counts))
+    hands = -(-len(problem) // chunk)
+    for hand in range(hands):
+        yield np.sort(order[hand::hands])
+
+
+def _price(problem: Problem, grouping: Grouping) -> float:
+    return float(sum(problem.prices(problem.fuse(group)[None])[0] for group in grouping.groups))

@@ -1,0 +1,100 @@
+"""The best plan there is, for small fleets: set partitioning, solved by HiGHS.
+
+`min sum c(G) x_G` with every chip in exactly one group. All groups are priced; those whose reduced
+cost under the relaxation exceeds the gap between a heuristic plan and the bound cannot be in a better
+plan and are left out, and the mixed-integer solver decides among the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_array
+
+from efat.errors import EfatError, raise_problems
+from efat.planning.cost import CountCost, Floats
+from efat.planning.forest import Places
+from efat.planning.local_search import LocalSearch
+from efat.planning.planner import Effort, Grouping, GroupingPlanner
+from efat.planning.problem import Problem
+from efat.planning.subsets import (
+    MOST_ASKED,
+    MOST_COUNTED,
+    affordable,
+    places_of,
+    relaxation,
+    subset_prices,
+    subset_sums,
+)
+
+TOLERANCE = 1e-6
+"""Relative tolerance of the solver; its proof is lowered by that much."""
+
+
+@dataclass(frozen=True)
+class Exact(GroupingPlanner):
+    """Prove optimality for up to 20 chips (11 where the cost is a plain callable)."""
+
+    effort: Effort = "cheap"
+
+    def group(self, problem: Problem, seed: int) -> Grouping:
+        """Return groups of least price; `seed` only breaks ties among equals.
+
+        Raises:
+            EfatError: Too many chips, or no plan within `max_groups`.
+        """
+        if not affordable(problem):
+            most = MOST_COUNTED if isinstance(problem.cost, CountCost) else MOST_ASKED
+            raise EfatError(
+                f"planner: exact was given {len(problem)} chips that may be grouped; at most {most} "
+                "with this cost are allowed; use planner=best"
+            )
+        prices = subset_prices(problem)
+        values, bound = relaxation(prices, len(problem))
+        start = LocalSearch(iterations=200).group(problem, seed).groups
+        upper = np.inf
+        if len(start) <= problem.max_groups:
+            upper = float(problem.prices(np.stack([problem.fuse(g) for g in start])).sum())
+        reduced = prices - subset_sums(values)
+        slack = upper - bound + TOLERANCE * (1 + abs(bound))
+        useful = np.flatnonzero(np.isfinite(prices) & (reduced <= slack))
+        groups, proved = partition(prices[useful], [places_of(s) for s in useful.tolist()], problem)
+        return Grouping(groups, bound=max(bound, min(proved, upper)))
+
+
+def partition(
+    prices: Floats, groups: list[Places], problem: Problem
+) -> tuple[tuple[Places, ...], float]:
+    """Choose groups that hold each chip once, of least total price.
+
+    Returns:
+        The groups, and the solver's lower bound over these groups, lowered by its tolerance.
+
+    Raises:
+        EfatError: No choice of at most `max_groups` groups holds every chip.
+    """
+    rows = np.concatenate([np.array(group) for group in groups])
+    cols = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    holds = csr_array((np.ones(len(rows)), (rows, cols)), shape=(len(problem), len(groups)))
+    solved = milp(
+        prices,
+        integrality=np.ones(len(groups)),
+        bounds=Bounds(0, 1),
+        constraints=[
+            LinearConstraint(holds, 1, 1),
+            LinearConstraint(np.ones((1, len(groups))), 0, problem.max_groups),
+        ],
+        options={"mip_rel_gap": 0.0},
+    )
+    if solved.x is None:
+        raise_problems(
+            [
+                f"rules.max_groups: {problem.rules.max_groups} given; no plan with so few groups is "
+                "within the resilience map; raise it"
+            ]
+        )
+    chosen = tuple(groups[i] for i in np.flatnonzero(solved.x > 0.5).tolist())
+    proved = float(solved.mip_dual_bound)
+    return chosen, proved - TOLERANCE * (1 + abs(proved))

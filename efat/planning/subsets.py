@@ -1,0 +1,95 @@
+"""Every group of a small fleet at once: prices of all 2^n subsets of its chips.
+
+For a cost by fault count the PEs are sorted by *signature*, the set of chips that are faulty there.
+A group meets all PEs but those whose signature lies in its complement, so one sum over subsets (a zeta
+transform, Yates 1937) gives the counts of all groups.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import linprog
+
+from efat.planning.cost import CountCost, Floats, Ints
+from efat.planning.forest import Places
+from efat.planning.problem import Problem
+
+MOST_COUNTED = 20
+"""Chips up to which all groups are listed under a `CountCost`: a million groups."""
+MOST_ASKED = 11
+"""Chips up to which a plain callable is asked for every group: two thousand calls."""
+
+
+def affordable(problem: Problem) -> bool:
+    """Return whether all groups can be listed."""
+    counted = isinstance(problem.cost, CountCost)
+    return len(problem) <= (MOST_COUNTED if counted else MOST_ASKED)
+
+
+def places_of(subset: int) -> Places:
+    """Return the chips of a subset written as bits.
+
+    >>> places_of(0b1010)
+    (1, 3)
+    """
+    return tuple(i for i in range(subset.bit_length()) if subset >> i & 1)
+
+
+def subset_sums(values: Floats) -> Floats:
+    """Sum `values` [n] over every subset [2^n], subset written as bits.
+
+    >>> subset_sums(np.array([1.0, 10.0])).tolist()
+    [0.0, 1.0, 10.0, 11.0]
+    """
+    sums = np.zeros(1)
+    for value in values:
+        sums = np.concatenate([sums, sums + value])
+    return sums
+
+
+def subset_prices(problem: Problem) -> Floats:
+    """Price every group [2^n]; inf for those that rules or faults forbid, and for the empty one."""
+    n = len(problem)
+    if isinstance(problem.cost, CountCost):
+        prices = problem.rules.prices(problem.cost.of_counts(_subset_counts(problem)))
+    else:
+        asked = [problem.prices(problem.fuse(places_of(s))[None])[0] for s in range(1, 1 << n)]
+        prices = np.array([np.inf, *asked])
+    sizes = np.bitwise_count(np.arange(1 << n, dtype=np.uint64))
+    prices[sizes > problem.max_members] = np.inf
+    prices[0] = np.inf
+    return prices
+
+
+def _subset_counts(problem: Problem) -> Ints:
+    n = len(problem)
+    bits = np.unpackbits(problem.words.view(np.uint8), axis=1)
+    signatures = (bits.astype(np.int64) << np.arange(n)[:, None]).sum(axis=0)
+    inside = np.bincount(signatures, minlength=1 << n)
+    for i in range(n):  # inside[s] becomes the number of PEs whose signature is a subset of s
+        pairs = inside.reshape(-1, 2, 1 << i)
+        pairs[:, 1] += pairs[:, 0]
+    counts: Ints = bits.shape[1] - inside[::-1]
+    return counts
+
+
+def relaxation(prices: Floats, chips: int) -> tuple[Floats, float]:
+    """Solve the covering relaxation over all groups by column generation.
+
+    Returns:
+        Dual values [chips], and the bound that they prove: with `worst = min c(G) - u(G)` over all
+        groups, the values less `-worst` at one chip a group stay valid, and a plan has no more groups
+        than chips, so `sum u + chips * min(worst, 0)` is a bound.
+    """
+    known = [1 << i for i in range(chips)]
+    while True:
+        cover = np.array([[s >> i & 1 for s in known] for i in range(chips)], dtype=np.float64)
+        solved = linprog(prices[known], A_ub=-cover, b_ub=-np.ones(chips), method="highs")
+        values = np.maximum(-solved.ineqlin.marginals, 0.0)
+        reduced = prices - subset_sums(values)
+        new = np.argpartition(reduced, min(200, len(reduced) - 1))[:200]
+        fresh = sorted({int(s) for s in new if reduced[s] < -1e-7} - set(known))
+        if not fresh:
+            break
+        known += fresh
+    return values, float(values.sum() + chips * min(float(reduced.min()), 0.0))
