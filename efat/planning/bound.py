@@ -30,8 +30,10 @@ from efat.planning.cost import CountCost
 from efat.planning.duals import dual_bound
 from efat.planning.forest import Places
 from efat.planning.problem import Problem
-from efat.planning.subsets import affordable, relaxation, subset_prices
+from efat.planning.subsets import affordable, best_partition, relaxation, subset_prices
 
+MOST_SOLVED = 16
+"""Chips up to which the optimum itself is the bound."""
 SAFETY = 1e-9
 """Relative amount by which bounds are lowered: far above the rounding of sums of floats."""
 
@@ -48,7 +50,10 @@ def lower_bound(problem: Problem, groups: Sequence[Places], full: bool) -> float
         return 0.0
     bounds = [single_bound(problem), cover_bound(problem)]
     if full and affordable(problem):
-        bounds.append(relaxation(subset_prices(problem), len(problem))[1])
+        prices = subset_prices(problem)
+        exact = len(problem) <= MOST_SOLVED
+        n = len(problem)
+        bounds.append(best_partition(prices)[1] if exact else relaxation(prices, n)[1])
     elif full:
         bounds.append(dual_bound(problem, groups))
     return max(bounds) * (1 - SAFETY)

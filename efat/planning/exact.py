@@ -1,8 +1,11 @@
-"""The best plan there is, for small fleets: set partitioning, solved by HiGHS.
+"""The best plan there is, for small fleets: set partitioning.
 
-`min sum c(G) x_G` with every chip in exactly one group. All groups are priced; those whose reduced
-cost under the relaxation exceeds the gap between a heuristic plan and the bound cannot be in a better
-plan and are left out, and the mixed-integer solver decides among the rest.
+`min sum c(G) x_G` with every chip in exactly one group. All groups are priced, and a dynamic programme
+over subsets finds the best partition. Only where that has more groups than `max_groups` allows is a
+mixed-integer solver (HiGHS) asked: groups whose reduced cost under the relaxation exceeds the gap
+between a heuristic plan and the bound cannot be in a better plan and are left out. The dynamic
+programme comes first because it needs no tolerance and because the relaxation of small fleets is
+weak: HiGHS took 28 s on 12 chips that it settles in milliseconds.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from efat.planning.subsets import (
     MOST_ASKED,
     MOST_COUNTED,
     affordable,
+    best_partition,
     places_of,
     relaxation,
     subset_prices,
@@ -52,6 +56,12 @@ class Exact(GroupingPlanner):
                 "with this cost are allowed; use planner=best"
             )
         prices = subset_prices(problem)
+        groups, price = best_partition(prices)
+        if groups and len(groups) <= problem.max_groups:
+            return Grouping(groups, bound=price)
+        return self._within_max_groups(problem, prices, seed)
+
+    def _within_max_groups(self, problem: Problem, prices: Floats, seed: int) -> Grouping:
         values, bound = relaxation(prices, len(problem))
         start = LocalSearch(iterations=200).group(problem, seed).groups
         upper = np.inf
