@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +14,7 @@ import numpy as np
 from efat.chips import Chip
 from efat.faults import FaultMap
 from efat.planning.cost import Cost
-from efat.planning.rules import Rules
+from efat.planning.rules import NO_RULES, Rules
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Plan:
 
     groups: tuple[Group, ...]
     unsalvageable: tuple[str, ...]
-    rules: Rules = Rules()
+    rules: Rules = NO_RULES
     merges: tuple[Merge, ...] = ()
     bound: float = 0.0
 
@@ -90,6 +92,23 @@ class Plan:
     def chip_names(self) -> tuple[str, ...]:
         """The grouped chips in the order that `merges` counts them."""
         return tuple(sorted(name for group in self.groups for name in group.members))
+
+
+def make_group(chips: Sequence[Chip], cost: Cost) -> Group:
+    """Fuse the maps of `chips` and ask `cost` for the amount."""
+    fused = reduce(or_, (chip.fault_map for chip in chips))
+    return Group(tuple(sorted(chip.chip_id for chip in chips)), fused, cost(fused))
+
+
+def merge(a: Group, b: Group, cost: Cost) -> Group:
+    """Fuse two groups into one."""
+    fused = a.fused | b.fused
+    return Group(tuple(sorted(a.members + b.members)), fused, cost(fused))
+
+
+def reward(a: Group, b: Group, merged: Group) -> float:
+    """Return what merging saves: `E(a) + E(b) - E(a|b)`; -inf if the merged map is infeasible."""
+    return a.amount_steps + b.amount_steps - merged.amount_steps
 
 
 class Planner(Protocol):

@@ -1,8 +1,9 @@
 """The default planner: runs what the size of the fleet allows and takes the cheapest plan.
 
-Up to `chunk` chips every algorithm sees the whole fleet. A larger fleet is dealt into chunks that look
-alike (sorted by faults, dealt round), each is planned on its own, and the groups are put together:
-time and memory then grow linearly. That path is approximate: partners in other chunks are not seen.
+Up to `chunk` chips every algorithm sees the whole fleet. A larger fleet is dealt into chunks that
+look alike (sorted by faults, dealt round), each is planned on its own, and the groups are put
+together: time and memory then grow linearly. That path is approximate: partners in other chunks are
+    not seen.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ prices keep it monotone). Leaving out `max_groups` only lowers an optimum, so it
   prices is at least `rho |N|`.
 - `dual_bound` (`efat.planning.duals`): for values `u_i >= 0` with `u(G) <= c(G)` for every group,
   `sum_i u_i = sum_G u(G) <= sum_G c(G)` for every plan: weak duality of the set-partitioning
-  relaxation. Column generation proposes `u`; a proof of `u(G) <= c(G)` over all groups scales it. It
-  uses the fault counts too.
+  relaxation. Column generation proposes `u`; a proof of `u(G) <= c(G)` over all groups scales it.
+  It uses the fault counts too.
 - `relaxation` (`efat.planning.subsets`): the same by listing all groups of a small fleet; monotone
   cost only.
 """

@@ -1,18 +1,19 @@
-"""How much a group can be overcharged at the most: the bound on one branch of the proof.
+r"""How much a group can be overcharged at the most: the bound on one branch of the proof.
 
-Let `c(G) = f(|F_G|)`, f non-decreasing, and let a branch have chosen chips with fused map U, t faults
-and value v. An extension A of r candidates has
+Let `c(G) = f(|F_G|)`, f non-decreasing, and let a branch have chosen chips with fused map U, t
+faults and value v. An extension A of r candidates has
 
-    |F_A \\ U| >= 2/(k+1) (S1 - S2 / k)    for each integer k >= 1   (Dawson & Sankoff 1967)
+    |F_A \ U| >= 2/(k+1) (S1 - S2 / k)    for each integer k >= 1   (Dawson & Sankoff 1967)
 
-with S1 the sum over A of the gains `g_j = |F_j \\ U|` and S2 the sum over its pairs of their overlaps
-(k = 1 is Bonferroni). Overlaps are split as `o_ij = s_i s_j / N + e_ij`: the part that independent
-maps would have, and the rest. With S = sum s_j the first sums to `(S^2 - sum s_j^2) / 2N`; the second is
-at most half the sum over j of the r-1 largest `e_j.`. For S in [a, b], `S^2 <= (a + b) S - a b` (the chord), so
-S1 - S2/k is at least a sum over A of weights plus a constant: `h(A) + const`. With the weights rounded
-down to whole units, the largest value of m chips of a given weight is a knapsack, solved exactly by
-dynamic programming; the overcharge is at most the maximum over S intervals, m and weights of that
-value, less f of the weight. Every step is an inequality: nothing rests on independent maps.
+with S1 the sum over A of the gains `g_j = |F_j \ U|` and S2 the sum over its pairs of their
+overlaps (k = 1 is Bonferroni). Overlaps are split as `o_ij = s_i s_j / N + e_ij`: the part that
+independent maps would have, and the rest. With S = sum s_j the first sums to `(S^2 - sum s_j^2) /
+2N`; the second is at most half the sum over j of the r-1 largest `e_j.`. For S in [a, b], `S^2 <=
+(a + b) S - a b` (the chord), so S1 - S2/k is at least a sum over A of weights plus a constant:
+`h(A) + const`. With the weights rounded down to whole units, the largest value of m chips of a
+given weight is a knapsack, solved exactly by dynamic programming; the overcharge is at most the
+maximum over S intervals, m and weights of that value, less f of the weight. Every step is an
+inequality: nothing rests on independent maps.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class Overlaps:
     Args:
         sizes: Sizes s [maps].
         area: Area N that they are spread over.
-        excess: Running sums of each map's largest e, descending [maps, depth]; column m - 1 holds the
-            sum of the m largest, none counted below 0.
+        excess: Running sums of each map's largest e, descending [maps, depth]; column m - 1 holds
+            the sum of the m largest, none counted below 0.
         last: The smallest e that was kept [maps]: bounds those beyond `depth`.
     """
 
@@ -70,7 +71,8 @@ class Overlaps:
         """Bound the sum of e over any `others` partners of each map [maps]."""
         depth = self.excess.shape[1]
         if others <= depth:
-            return self.excess[:, others - 1]
+            known: Floats = self.excess[:, others - 1]
+            return known
         return self.excess[:, -1] + self.last * (others - depth)
 
 
@@ -140,7 +142,11 @@ class Branch:
         known, gains = self.overlaps, self.gains.astype(np.float64)
         middle = (low + high) / 2
         share = gains.sum() / max(known.sizes.sum(), 1.0)
-        guess = 2 / (ORDERS + 1) * (share * middle[:, None] - middle[:, None] ** 2 / (2 * known.area * ORDERS))
+        guess = (
+            2
+            / (ORDERS + 1)
+            * (share * middle[:, None] - middle[:, None] ** 2 / (2 * known.area * ORDERS))
+        )
         k = ORDERS[guess.argmax(axis=1)].astype(np.float64)
         factor = 2 / (k + 1)
         pairs = known.sizes**2 / (2 * known.area) - known.largest(more - 1) / 2

@@ -85,7 +85,8 @@ class CountCost:
 
 def count_faults(words: Words) -> Ints:
     """Count the faults of packed maps [n, words]."""
-    return np.bitwise_count(words).sum(axis=1, dtype=np.int64)
+    counts: Ints = np.bitwise_count(words).sum(axis=1, dtype=np.int64)
+    return counts
 
 
 def union_counts(one: Words, others: Words) -> Ints:

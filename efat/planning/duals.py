@@ -14,10 +14,10 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
+from efat.planning.branch import Overlaps
 from efat.planning.cost import CountCost, Floats, union_counts
 from efat.planning.forest import Places
 from efat.planning.problem import Problem
-from efat.planning.branch import Overlaps
 from efat.planning.proof import Prover
 
 SLACKS = (0.64, 0.32, 0.16, 0.08, 0.04, 0.02, 0.01, 0.005, 0.0025, 1e-6)
@@ -71,7 +71,8 @@ class Columns:
             bounds=(0, None),
             method="highs",
         )
-        return np.maximum(-solved.ineqlin.marginals, 0.0)
+        values: Floats = np.maximum(-solved.ineqlin.marginals, 0.0)
+        return values
 
 
 def generate(problem: Problem, columns: Columns, rounds: int) -> Floats:
@@ -108,12 +109,12 @@ def _overcharged(problem: Problem, values: Floats) -> list[Places]:
 
 def _greedy(problem: Problem, values: Floats) -> list[Places]:
     """Grow a group from each chip by the highest value per new fault; keep its worst prefix."""
-    cost, found = problem.cost, list[Places]()
-    assert isinstance(cost, CountCost)
+    cost, found = _counted(problem), list[Places]()
     step = max(1, len(problem) // 128)
     for start in range(0, len(problem), step):
         chosen, count = [start], int(problem.counts[start])
-        fused, worst = problem.words[start], (0.0, (start,))
+        fused = problem.words[start]
+        worst: tuple[float, Places] = (0.0, ())
         while len(chosen) < problem.max_members:
             unions = union_counts(fused, problem.words)
             prices = problem.rules.prices(cost.of_counts(unions))
@@ -136,8 +137,7 @@ def _grow(
 ) -> list[tuple[float, float, Places]]:
     """Extend each group by its best few chips: (excess, value per fault, group)."""
     grown: dict[Places, tuple[float, float, Places]] = {}
-    cost = problem.cost
-    assert isinstance(cost, CountCost)
+    cost = _counted(problem)
     for group in beam:
         counts = union_counts(problem.fuse(group), problem.words)
         prices = problem.rules.prices(cost.of_counts(counts))
@@ -152,6 +152,12 @@ def _grow(
                     places = tuple(sorted((*group, i)))
                     grown[places] = (float(excess[i]), float(ratio[i]), places)
     return list(grown.values())
+
+
+def _counted(problem: Problem) -> CountCost:
+    if not isinstance(problem.cost, CountCost):
+        raise TypeError("column generation needs a CountCost")
+    return problem.cost
 
 
 def _spread(found: list[tuple[float, Places]]) -> list[Places]:
@@ -197,7 +203,11 @@ def _prove(prover: Prover, columns: Columns, values: Floats, nodes: int) -> floa
             if verdict.proved:
                 best = float(scaled.sum())
                 break
-            if not verdict.counterexamples or turns >= 30 or not columns.add(verdict.counterexamples):
+            if (
+                not verdict.counterexamples
+                or turns >= 30
+                or not columns.add(verdict.counterexamples)
+            ):
                 return best
             turns += 1
             values = columns.values()

@@ -1,10 +1,11 @@
 """The best plan there is, for small fleets: set partitioning.
 
-`min sum c(G) x_G` with every chip in exactly one group. All groups are priced, and a dynamic programme
-over subsets finds the best partition. Only where that has more groups than `max_groups` allows is a
-mixed-integer solver (HiGHS) asked: groups whose reduced cost under the relaxation exceeds the gap
-between a heuristic plan and the bound cannot be in a better plan and are left out. The dynamic
-programme comes first because it needs no tolerance and because the relaxation of small fleets is
+`min sum c(G) x_G` with every chip in exactly one group. All groups are priced, and a dynamic
+programme over subsets finds the best partition. Only where that has more groups than `max_groups`
+allows is a mixed-integer solver (HiGHS) asked: groups whose reduced cost under the relaxation
+exceeds the gap between a heuristic plan and the bound cannot be in a better plan and are left out.
+The dynamic programme comes first because it needs no tolerance and because the relaxation of small
+fleets is
 weak: HiGHS took 28 s on 12 chips that it settles in milliseconds.
 """
 
@@ -52,8 +53,8 @@ class Exact(GroupingPlanner):
         if not affordable(problem):
             most = MOST_COUNTED if isinstance(problem.cost, CountCost) else MOST_ASKED
             raise EfatError(
-                f"planner: exact was given {len(problem)} chips that may be grouped; at most {most} "
-                "with this cost are allowed; use planner=best"
+                f"planner: exact was given {len(problem)} chips that may be grouped; at most "
+                f"{most} with this cost are allowed; use planner=best"
             )
         prices = subset_prices(problem)
         groups, price = best_partition(prices)
@@ -101,8 +102,8 @@ def partition(
     if solved.x is None:
         raise_problems(
             [
-                f"rules.max_groups: {problem.rules.max_groups} given; no plan with so few groups is "
-                "within the resilience map; raise it"
+                f"rules.max_groups: {problem.rules.max_groups} given; no plan with so few groups "
+                "is within the resilience map; raise it"
             ]
         )
     chosen = tuple(groups[i] for i in np.flatnonzero(solved.x > 0.5).tolist())

@@ -107,7 +107,9 @@ def history(problem: Problem, groups: Iterable[Places]) -> tuple[Merge, ...]:
         prices = problem.prices(grown)
         node = order[0]
         for step, chip in enumerate(order[1:], start=1):
-            gain = float(prices[step - 1] + problem.single_prices[chip] - prices[step])
+            gain = -np.inf  # from the first infeasible union on: inf - inf is not a number
+            if prices[step] < np.inf:
+                gain = float(prices[step - 1] + problem.single_prices[chip] - prices[step])
             merges.append(Merge(node, chip, gain))
             node = len(problem) + len(merges) - 1
     return tuple(merges)

@@ -21,6 +21,9 @@ REFORMED = 40
 """Chips that one re-forming takes apart at the most; more would be slow and rarely help."""
 
 
+HIERARCHICAL = Hierarchical()
+
+
 @dataclass(frozen=True)
 class LocalSearch(GroupingPlanner):
     """Improve the plan of another planner by small seeded changes; never makes it dearer.
@@ -31,7 +34,7 @@ class LocalSearch(GroupingPlanner):
         seconds: Time limit; null (None): none, and then the plan depends on the seed alone.
     """
 
-    start: GroupingPlanner = Hierarchical()
+    start: GroupingPlanner = HIERARCHICAL
     iterations: int | None = None
     seconds: float | None = None
 
@@ -161,7 +164,9 @@ class _Search:
     def _room(self) -> bool:
         return len(self.members) < self.problem.max_groups
 
-    def _prices(self, groups: Sequence[Sequence[int]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def _prices(
+        self, groups: Sequence[Sequence[int]]
+    ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         return self.problem.prices(np.stack([self.problem.fuse(group) for group in groups]))
 
     def _rises(self, words: Words, chips: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

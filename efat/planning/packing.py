@@ -15,9 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from efat.planning.cost import CountCost, Floats
-from efat.planning.forest import Places
+from efat.planning.forest import Forest, Places
 from efat.planning.hierarchical import settle
-from efat.planning.forest import Forest
 from efat.planning.local_search import improve
 from efat.planning.planner import Grouping, GroupingPlanner
 from efat.planning.problem import Problem
@@ -40,7 +39,7 @@ class Packing(GroupingPlanner):
 
     def group(self, problem: Problem, seed: int) -> Grouping:
         """Return the cheapest packing on the real unions, refined; draws as `improve` does."""
-        candidates = [tuple((i,) for i in range(len(problem)))]
+        candidates: list[tuple[Places, ...]] = [tuple((i,) for i in range(len(problem)))]
         candidates += [tuple(packed) for packed in self._packings(problem)]
         allowed = [c for c in candidates if len(c) <= problem.max_groups]
         prices = [float(_prices(problem, c).sum()) for c in allowed]
@@ -75,7 +74,10 @@ def _prices(problem: Problem, groups: tuple[Places, ...]) -> Floats:
 
 
 def _runs(
-    problem: Problem, order: np.ndarray[tuple[int], np.dtype[np.int64]], sizes: Floats, model: Floats
+    problem: Problem,
+    order: np.ndarray[tuple[int], np.dtype[np.int64]],
+    sizes: Floats,
+    model: Floats,
 ) -> list[Places]:
     """Cut the sorted chips into runs of least modelled price (shortest path over the cuts)."""
     n, pes = len(order), len(model) - 1

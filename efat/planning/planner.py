@@ -17,7 +17,7 @@ from efat.planning.bound import lower_bound
 from efat.planning.cost import Cost
 from efat.planning.forest import Places, history
 from efat.planning.problem import Problem, prepare
-from efat.planning.rules import Rules
+from efat.planning.rules import NO_RULES, Rules
 
 Effort = Literal["cheap", "full"]
 
@@ -48,7 +48,7 @@ class GroupingPlanner(ABC):
         effort: Work spent on the lower bound: `cheap` (no pair of chips is looked at) or `full`.
     """
 
-    rules: Rules = Rules()
+    rules: Rules = NO_RULES
     effort: Effort = "cheap"
 
     @abstractmethod
@@ -120,9 +120,7 @@ def _check(problem: Problem, groups: Sequence[Places], name: str) -> None:
     raise_problems(problems)
 
 
-def _check_monotone(
-    problem: Problem, places: Sequence[Places], groups: Sequence[Group]
-) -> None:
+def _check_monotone(problem: Problem, places: Sequence[Places], groups: Sequence[Group]) -> None:
     """Refuse a cost by which a fused map needs less than one of its members."""
     amounts = problem.amounts(problem.words) if len(problem) else np.zeros(0)
     raise_problems(

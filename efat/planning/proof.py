@@ -1,4 +1,4 @@
-"""Proof that dual values overcharge no group: a search over groups, cut by `efat.planning.branch`."""
+"""Proof that dual values overcharge no group: a search over groups, cut by the branch bound."""
 
 from __future__ import annotations
 

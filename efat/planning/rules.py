@@ -83,3 +83,7 @@ class Rules:
     def members_within(self, chips: int) -> int:
         """Return how many chips a group of a fleet of `chips` may hold."""
         return chips if self.max_members is None else min(self.max_members, chips)
+
+
+NO_RULES = Rules()
+"""Any number of groups and members; the price is the total amount in steps."""

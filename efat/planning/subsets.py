@@ -1,8 +1,8 @@
 """Every group of a small fleet at once: prices of all 2^n subsets of its chips.
 
 For a cost by fault count the PEs are sorted by *signature*, the set of chips that are faulty there.
-A group meets all PEs but those whose signature lies in its complement, so one sum over subsets (a zeta
-transform, Yates 1937) gives the counts of all groups.
+A group meets all PEs but those whose signature lies in its complement, so one sum over subsets (a
+zeta transform, Yates 1937) gives the counts of all groups.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def relaxation(prices: Floats, chips: int) -> tuple[Floats, float]:
 
     Returns:
         Dual values [chips], and the bound that they prove: with `worst = min c(G) - u(G)` over all
-        groups, the values less `-worst` at one chip a group stay valid, and a plan has no more groups
-        than chips, so `sum u + chips * min(worst, 0)` is a bound.
+        groups, the values less `-worst` at one chip a group stay valid, and a plan has no more
+        groups than chips, so `sum u + chips * min(worst, 0)` is a bound.
     """
     known = [1 << i for i in range(chips)]
     while True:
@@ -98,9 +98,10 @@ def relaxation(prices: Floats, chips: int) -> tuple[Floats, float]:
 def best_partition(prices: Floats) -> tuple[tuple[Places, ...], float]:
     """Return the partition of all chips of least total price, and that price.
 
-    The best partition of a set S with highest chip k is the group of k, with A more, and the best of the
-    rest: `best[S] = min over A in S - k of price[A + k] + best[S - k - A]` (Yeh 1986), a subset convolution
-    in (min, +), 3^(n-1) additions in all.
+    The best partition of a set S with highest chip k is the group of k, with A more, and the best
+    of the
+    rest: `best[S] = min over A in S - k of price[A + k] + best[S - k - A]` (Yeh 1986), a subset
+    convolution in (min, +), 3^(n-1) additions in all.
 
     Args:
         prices: Price of every group [2^n], inf where it is not allowed.

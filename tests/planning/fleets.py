@@ -19,7 +19,9 @@ def clustered(rng, side):
     grid = np.zeros((side, side), dtype=bool)
     for _ in range(rng.poisson(3) + 1):
         centre = rng.integers(0, side, 2)
-        spots = np.rint(centre + rng.normal(0, side / 16, (max(4, side * side // 80), 2))).astype(int)
+        spots = np.rint(centre + rng.normal(0, side / 16, (max(4, side * side // 80), 2))).astype(
+            int
+        )
         spots = spots[(spots >= 0).all(1) & (spots < side).all(1)]
         grid[spots[:, 0], spots[:, 1]] = True
     return grid
