@@ -148,11 +148,16 @@ class _Shelf:
         return Placement(chip.chip_id, name, how, price)
 
     def covering(self, chip: Chip) -> int | None:
-        """Return the covering model of the fewest faults that may take `chip`, or None."""
+        """Return the covering model that may take `chip`: its own, else of the fewest faults."""
         own = chip.fault_map.words
         covers = np.flatnonzero(~np.any(own & ~self.words, axis=1)).tolist()
         rows = [r for r in covers if self._takes(r, chip)]
-        return min(rows, key=lambda r: (self.models[r].fused.fault_count, r), default=None)
+
+        def rank(row: int) -> tuple[bool, int, int]:
+            model = self.models[row]
+            return chip.chip_id not in model.members, model.fused.fault_count, row
+
+        return min(rows, key=rank, default=None)
 
     def _options(self, chip: Chip) -> list[tuple[float, How, int | None]]:
         """Return (added price, how, model) of each way to serve a chip that no model covers."""

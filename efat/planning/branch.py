@@ -73,7 +73,8 @@ class Overlaps:
         if others <= depth:
             known: Floats = self.excess[:, others - 1]
             return known
-        return self.excess[:, -1] + self.last * (others - depth)
+        bound: Floats = self.excess[:, -1] + self.last * (others - depth)
+        return bound
 
 
 @dataclass(frozen=True)

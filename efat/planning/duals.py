@@ -9,6 +9,7 @@ a chip twice never helps, so the dual values may be taken as `u >= 0`. Groups ar
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import linprog
@@ -21,12 +22,18 @@ from efat.planning.problem import Problem
 from efat.planning.proof import Prover
 
 SLACKS = (0.64, 0.32, 0.16, 0.08, 0.04, 0.02, 0.01, 0.005, 0.0025, 1e-6)
-MOST_CHIPS = 1500
-"""Beyond this many chips all pairs and the linear programmes take too long."""
+MOST_SEARCHED = 150
+"""Chips up to which values are generated for the very fleet, and the proof branches."""
+MOST_CHIPS = 12000
+"""Chips up to which all pairs are looked at: n^2 / 2 unions, no n x n matrix."""
+SAMPLE = 64
+"""Chips whose values are carried over to a larger fleet."""
 DEPTH = 63
 """Largest overlaps kept for each chip."""
-BEAM = 160
-"""Groups of one size that column generation extends."""
+ROUNDS, BEAM = 40, 160
+"""Rounds of column generation, and groups of one size that a round extends."""
+BRANCHES, TURNS, BISECTIONS = 250, 30, 8
+"""Effort of the proof: branches a search, searches that found new groups, halvings of a share."""
 
 
 class Columns:
@@ -175,23 +182,27 @@ def _spread(found: list[tuple[float, Places]]) -> list[Places]:
 def dual_bound(problem: Problem, groups: Sequence[Places]) -> float:
     """Return a proved bound by column generation, or 0 where it is not affordable.
 
+    Up to `MOST_SEARCHED` chips values are generated for the very fleet and the proof may branch.
+    Up to `MOST_CHIPS` the values of a small sample, carried over by the number of faults, are
+    scaled until the bound on the root branch proves them: cheaper, and looser.
+
     Args:
         problem: Chips under a `CountCost`; with a plain callable the bound is 0.
         groups: Groups to start from, such as those of a plan.
     """
     if not isinstance(problem.cost, CountCost) or len(problem) > MOST_CHIPS:
         return 0.0
-    small = len(problem) <= 200
-    columns = Columns(problem, groups)
-    values = generate(problem, columns, 60 if small else 6)
     table = problem.rules.prices(problem.cost.table)
     area = problem.shape[0] * problem.shape[1]
     overlaps = Overlaps.of(problem.words, area, DEPTH)
     prover = Prover(problem.words, table, problem.max_members, overlaps)
-    return _prove(prover, columns, values, 1500 if small else 400)
+    if len(problem) <= MOST_SEARCHED:
+        columns = Columns(problem, groups)
+        return _prove(prover, columns, generate(problem, columns, ROUNDS))
+    return _scale(prover, _carry_over(problem))
 
 
-def _prove(prover: Prover, columns: Columns, values: Floats, nodes: int) -> float:
+def _prove(prover: Prover, columns: Columns, values: Floats) -> float:
     """Prove the values with less and less slack; return the best bound reached."""
     best, turns = 0.0, 0
     for slack in SLACKS:
@@ -199,16 +210,42 @@ def _prove(prover: Prover, columns: Columns, values: Floats, nodes: int) -> floa
             scaled = (1 - slack) * values
             if scaled.sum() <= best:
                 break
-            verdict = prover.search(scaled, nodes)
+            verdict = prover.search(scaled, BRANCHES)
             if verdict.proved:
                 best = float(scaled.sum())
                 break
-            if (
-                not verdict.counterexamples
-                or turns >= 30
-                or not columns.add(verdict.counterexamples)
-            ):
-                return best
             turns += 1
+            if turns > TURNS or not columns.add(verdict.counterexamples):
+                return best
             values = columns.values()
     return best
+
+
+def _carry_over(problem: Problem) -> Floats:
+    """Generate values for a sample spread over the fault counts, and interpolate over these."""
+    order = np.lexsort((np.arange(len(problem)), problem.counts))
+    chips = np.sort(order[np.linspace(0, len(problem) - 1, SAMPLE).astype(np.int64)])
+    part = replace(
+        problem,
+        names=tuple(problem.names[i] for i in chips),
+        words=problem.words[chips],
+        alone=(),
+        rules=replace(problem.rules, alone=(), max_groups=None),
+    )
+    values = generate(part, Columns(part, []), ROUNDS)
+    counts = part.counts
+    rank = np.argsort(counts, kind="stable")
+    spread = np.interp(problem.counts, counts[rank], values[rank])
+    return np.minimum(spread, problem.single_prices)
+
+
+def _scale(prover: Prover, values: Floats) -> float:
+    """Find by bisection how large a share of the values the root branch alone proves."""
+    low, high = 0.0, 1.0
+    for _ in range(BISECTIONS):
+        share = (low + high) / 2
+        if prover.search(share * values, branches=1).proved:
+            low = share
+        else:
+            high = share
+    return low * float(values.sum())

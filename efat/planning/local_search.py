@@ -30,7 +30,7 @@ class LocalSearch(GroupingPlanner):
 
     Args:
         start: The planner that gives the first plan (its own rules are not used).
-        iterations: Changes tried at the most; null (None): 10 a chip, at least 500.
+        iterations: Changes tried at the most; null (None): 4 a chip, at least 500.
         seconds: Time limit; null (None): none, and then the plan depends on the seed alone.
     """
 
@@ -63,7 +63,7 @@ def improve(
     search = _Search(problem, groups, generator(seed, "plan", "local"))
     moves = (search.move, search.swap, search.reform, search.reform, search.merge)
     end = math.inf if seconds is None else time.monotonic() + seconds
-    for step in range(max(500, 10 * len(problem)) if iterations is None else iterations):
+    for step in range(max(500, 4 * len(problem)) if iterations is None else iterations):
         if len(search.members) < 1 or time.monotonic() > end:
             break
         moves[step % len(moves)]()

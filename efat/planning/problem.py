@@ -119,10 +119,12 @@ def prepare(chips: Sequence[Chip], cost: Cost, rules: Rules) -> Problem:
     lost = {c.chip_id for c, a in zip(ordered, amounts, strict=True) if math.isinf(a)}
     kept_alone = set(rules.alone) - lost
     free = [c for c in ordered if c.chip_id not in lost and c.chip_id not in kept_alone]
-    words = [chip.fault_map.words for chip in free] or [ordered[0].fault_map.words[:0]]
+    words = np.empty((len(free), len(ordered[0].fault_map.words)), dtype=np.uint64)
+    for row, chip in zip(words, free, strict=True):
+        row[:] = chip.fault_map.words
     problem = Problem(
         tuple(chip.chip_id for chip in free),
-        np.stack(words),
+        words,
         ordered[0].fault_map.shape,
         cost,
         rules,

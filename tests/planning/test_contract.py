@@ -101,9 +101,8 @@ def rule_breaks(plan: Plan, rules: Rules) -> list[str]:
     broken = []
     if rules.max_groups is not None and len(plan.groups) > rules.max_groups:
         broken.append("max_groups")
-    if rules.max_members is not None and any(
-        len(g.members) > rules.max_members for g in plan.groups
-    ):
+    members = rules.max_members
+    if members is not None and any(len(g.members) > members for g in plan.groups):
         broken.append("max_members")
     if any(len(g.members) > 1 and set(g.members) & set(rules.alone) for g in plan.groups):
         broken.append("alone")
@@ -135,10 +134,8 @@ def test_rules_are_honoured(name: str, rule: str, kind: str) -> None:
     assert plan.price == pytest.approx(
         sum(rules.price_group + rules.price_step * g.amount_steps for g in plan.groups)
     )
-    alone_price = sum(
-        rules.price(table_cost("floored", SIDE)(chip.fault_map))
-        for chip in fleet(kind, CHIPS, SIDE)
-    )
+    cost = table_cost("floored", SIDE)
+    alone_price = sum(rules.price(cost(chip.fault_map)) for chip in fleet(kind, CHIPS, SIDE))
     if rules.max_groups is None:
         assert plan.price <= alone_price
     saved = sum(merge.reward for merge in plan.merges)

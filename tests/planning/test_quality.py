@@ -116,7 +116,7 @@ def test_bound_exact_planners_in_order_on_thousands_of_fleets() -> None:
 def test_column_generation_stays_below_the_optimum(kind: str) -> None:
     rng = np.random.default_rng(3)
     proved = 0
-    for seed in range(6):
+    for seed in range(3):
         n = int(rng.integers(2, 11))
         for curve in CURVES:
             cost = table_cost(curve, 16)
@@ -128,7 +128,7 @@ def test_column_generation_stays_below_the_optimum(kind: str) -> None:
             bound = dual_bound(problem, [])
             assert bound <= optimum * (1 + 1e-9)
             proved += bound > 0.5 * optimum
-    assert proved >= 9  # of 18: the proof reaches something
+    assert proved >= 4  # of 9: the proof reaches something
 
 
 @settings(max_examples=150, deadline=None)
