@@ -127,32 +127,36 @@ class Branch:
         return max(self._knapsack(h, float(c), fewest, more) for h, c in pairs)
 
     def _edges(self, low: float, high: float, more: int) -> Floats:
-        """Cut S into intervals, narrow ones where groups fit and one for all that is beyond."""
-        grid = np.linspace(low, high, 65)
+        """Cut S into intervals: narrow where groups may fit, wider and wider beyond."""
+        grid = np.linspace(low, high, 129)
+        fits = self._guess(grid, more).max(axis=1) <= self.limit - self.count
+        inside = grid[min(len(grid) - 1, int(np.flatnonzero(fits).max(initial=0)) + 1)]
+        cut = np.linspace(low, inside, INTERVALS + 1)
+        if inside >= high:
+            return cut
+        return np.append(cut, inside + (high - inside) * np.linspace(0.0, 1.0, 5)[1:] ** 2)
+
+    def _guess(self, sums: Floats, more: int) -> Floats:
+        """Guess the new faults by small chips [sums, orders]; only picks cuts and orders."""
         known = self.overlaps
-        share = float((self.gains / np.maximum(known.sizes, 1.0)).min())
-        lost = np.sort(known.largest(more - 1))[-more:].sum() / 2
-        area = known.area
-        bound = share * grid - lost - grid**2 / (2 * area)
-        inside = grid[: int(np.searchsorted(bound > self.limit - self.count, True)) + 1]
-        cut = np.linspace(low, inside[-1], INTERVALS + 1)
-        return np.append(cut, np.linspace(cut[-1], high, 4)[1:]) if cut[-1] < high else cut
+        small = np.argsort(known.sizes, kind="stable")[: max(2, len(known.sizes) // 4)]
+        total = max(float(known.sizes[small].sum()), 1.0)
+        gain = float(self.gains[small].sum()) / total
+        lost = float(known.largest(more - 1)[small].sum()) / (2 * total)
+        own = float((known.sizes[small] ** 2).sum()) / (2 * known.area * total)
+        pairs = sums**2 / (2 * known.area) + (lost - own) * sums
+        guess: Floats = 2 / (ORDERS + 1) * ((gain * sums)[:, None] - pairs[:, None] / ORDERS)
+        return guess
 
     def _weights(self, low: Floats, high: Floats, more: int) -> tuple[Floats, Floats]:
         """Return weights h [intervals, candidates] and constants [intervals]."""
-        known, gains = self.overlaps, self.gains.astype(np.float64)
-        middle = (low + high) / 2
-        share = gains.sum() / max(known.sizes.sum(), 1.0)
-        guess = (
-            2
-            / (ORDERS + 1)
-            * (share * middle[:, None] - middle[:, None] ** 2 / (2 * known.area * ORDERS))
-        )
-        k = ORDERS[guess.argmax(axis=1)].astype(np.float64)
+        known = self.overlaps
+        best = self._guess((low + high) / 2, more).argmax(axis=1)
+        k = ORDERS[best].astype(np.float64)
         factor = 2 / (k + 1)
         pairs = known.sizes**2 / (2 * known.area) - known.largest(more - 1) / 2
         slope = (low + high) / (2 * known.area)
-        inner = gains + (pairs - slope[:, None] * known.sizes) / k[:, None]
+        inner = self.gains + (pairs - slope[:, None] * known.sizes) / k[:, None]
         return factor[:, None] * inner, factor * low * high / (2 * known.area * k)
 
     def _knapsack(self, weights: Floats, constant: float, fewest: int, more: int) -> float:
