@@ -35,7 +35,7 @@ class Best(GroupingPlanner):
     """
 
     effort: Effort = "full"
-    chunk: int = 2000
+    chunk: int = 1000
     refine: int | None = None
 
     def __post_init__(self) -> None:

@@ -20,7 +20,10 @@ def test_figures_show_the_plan(n: int) -> None:
     assert bars == pytest.approx([merge.reward for merge in plan.merges])
     shares = draw_overlaps(plan, chips).axes[0].images[0].get_array()
     assert shares.shape == (len(plan.chip_names),) * 2
-    assert (shares.diagonal() == 1).all()
+    faulty = {chip.chip_id: chip.fault_map.fault_count > 0 for chip in chips}
+    in_order = [faulty[name] for group in plan.groups for name in group.members]
+    assert shares.diagonal().tolist() == in_order  # a chip shares all its faults with itself
+    assert (shares == shares.T).all()
     history = draw_history(plan)
     title = history.axes[0].get_title()
     assert not plan.merges or title == f"How {n} chips became {len(plan.groups)} groups"
