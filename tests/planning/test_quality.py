@@ -70,7 +70,8 @@ def random_fleet(rng: np.random.Generator, n: int, rates: float) -> list[Chip]:
 
 
 def random_cost(rng: np.random.Generator) -> CountCost:
-    steps = np.cumsum(rng.integers(0, 6, 31) * (rng.random(31) < 0.6)).astype(float)
+    bend = np.maximum(np.arange(31), 1.0) ** rng.choice([-1.0, 0.0, 1.0, 2.0])
+    steps = np.cumsum(np.ceil(rng.integers(0, 6, 31) * (rng.random(31) < 0.6) * bend))
     steps[rng.integers(14, 31) :] = math.inf
     return CountCost(steps)
 
@@ -178,7 +179,11 @@ def test_best_gains_over_greedy_somewhere() -> None:
     assert best.price < 0.97 * greedy.price
 
 
-def test_hierarchical_takes_the_best_pair_there_is() -> None:
+@pytest.mark.parametrize("kept", [2, 64])
+def test_hierarchical_takes_the_best_pair_there_is(
+    kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("efat.planning.hierarchical.KEPT", kept)
     chips, cost = fleet("clustered", 30, 32), table_cost("concave", 32)
     plan = Hierarchical()(chips, cost, 0)
     problem = prepare(chips, cost, Rules())
@@ -193,7 +198,7 @@ def test_hierarchical_takes_the_best_pair_there_is() -> None:
         nodes[len(problem) + step] = nodes.pop(merge.left) + nodes.pop(merge.right)
 
 
-def test_chunks_cover_a_fleet_larger_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_cover_a_fleet_larger_than_one() -> None:
     chips, cost = fleet("uniform", 50, 16), table_cost("floored", 16)
     plan = Best(chunk=20, effort="cheap", refine=50)(chips, cost, 0)
     assert sorted(n for g in plan.groups for n in g.members) == sorted(c.chip_id for c in chips)
