@@ -156,7 +156,7 @@ def figures(folder: Path) -> None:
     figure.savefig(folder / "quality.png", dpi=110)
     _stream_figure(folder)
     chips, cost = fleet("clustered", 100, 64), table_cost("floored", 64)
-    plan = Hierarchical(effort="full")(chips, cost, 0)
+    plan = Hierarchical()(chips, cost, 0)
     draw_groups(plan, chips).savefig(folder / "plan_groups.png", dpi=90)
     draw_history(plan).savefig(folder / "plan_history.png", dpi=90)
     draw_rewards(plan).savefig(folder / "plan_rewards.png", dpi=90)
