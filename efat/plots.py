@@ -6,10 +6,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -24,39 +22,49 @@ FAULTY = ListedColormap(["#eef2f5", "#22303c"])
 
 
 def plot_curves(curves: Sequence[ResilienceCurve], steps_per_epoch: int, target: float) -> Figure:
-    """Draw accuracy against amount: mean over the repeats of a fault rate, band from min to max."""
+    """Draw accuracy against amount, one panel a fault rate: mean, and range over the repeats."""
     rates = sorted({curve.fault_rate for curve in curves})
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
-    whole, near = figure.subplots(1, 2)
-    colour = colormaps["viridis_r"]
-    scale = ScalarMappable(Normalize(0, max(rates)), colour)
-    for rate in rates:
+    cols = min(5, len(rates))
+    rows = -(-len(rates) // cols)
+    figure = Figure(figsize=(max(5.0, 2.4 * cols), 2.3 * rows + 0.6), layout="constrained")
+    panels = figure.subplots(rows, cols, sharex=True, sharey=True, squeeze=False)
+    for axes in panels.ravel()[len(rates) :]:
+        axes.set_axis_off()
+    for axes, rate in zip(panels.ravel(), rates, strict=False):
         repeats = [curve for curve in curves if curve.fault_rate == rate]
-        epochs = np.array(repeats[0].amount_steps) / steps_per_epoch
-        accuracy = 100 * np.array([curve.accuracy for curve in repeats])
-        for axes in (whole, near):
-            axes.plot(epochs, accuracy.mean(axis=0), color=colour(rate / max(rates)), lw=1.6)
-            axes.fill_between(
-                epochs,
-                accuracy.min(0),
-                accuracy.max(0),
-                color=colour(rate / max(rates)),
-                alpha=0.15,
-                lw=0,
-            )
-    for axes in (whole, near):
-        axes.axhline(100 * target, color=ORANGE, lw=1, ls="--")
-        axes.set_xlabel("amount of retraining (epochs)")
-        axes.grid(alpha=0.25)
-    whole.set_ylabel("validation accuracy (%)")
-    whole.set_title("whole range", fontsize=10)
-    near.set_title(f"around the target, {100 * target:.1f} % (dashed)", fontsize=10)
-    near.set_ylim(100 * target - 5, min(100.0, 100 * target + 2))
-    bar = figure.colorbar(scale, ax=[whole, near], ticks=rates, pad=0.01)
-    bar.set_label("fault rate")
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    figure.suptitle("Resilience curves: mean and range over random fault maps", fontsize=12)
+        _draw_curves(axes, repeats, steps_per_epoch, target)
+    panels[0, 0].set_ylim(100 * max(0.0, target - 0.1), min(100.5, 100 * target + 3))
+    figure.supxlabel("amount of retraining (epochs)", fontsize=10)
+    figure.supylabel("validation accuracy (%)", fontsize=10)
+    figure.suptitle(
+        f"Resilience curves: mean and range over random fault maps; dashed: {100 * target:.1f} %",
+        fontsize=11,
+    )
     return figure
+
+
+def _draw_curves(
+    axes: Axes, repeats: Sequence[ResilienceCurve], steps_per_epoch: int, target: float
+) -> None:
+    """Draw the curves of one fault rate; what is below the panel is said in words."""
+    epochs = np.array(repeats[0].amount_steps) / steps_per_epoch
+    accuracy = 100 * np.array([curve.accuracy for curve in repeats])
+    axes.fill_between(
+        epochs, accuracy.min(axis=0), accuracy.max(axis=0), color=BLUE, alpha=0.2, lw=0
+    )
+    axes.plot(epochs, accuracy.mean(axis=0), color=BLUE, lw=1.6)
+    axes.axhline(100 * target, color=ORANGE, lw=1, ls="--")
+    axes.set_title(f"{repeats[0].fault_rate:.0%} of the PEs faulty", fontsize=9)
+    axes.text(
+        0.96,
+        0.06,
+        f"starts at {accuracy[:, 0].mean():.0f} %",
+        transform=axes.transAxes,
+        ha="right",
+        fontsize=8,
+        color=GREY,
+    )
+    axes.grid(alpha=0.25)
 
 
 def plot_resilience_map(
@@ -153,8 +161,8 @@ def plot_strategies(outcome: Outcome, chips: int) -> Figure:
     )
     for row, result in enumerate(results):
         axes.annotate(
-            f"{result.retraining.epochs:.1f} epochs, {result.models} models, "
-            f"{result.met_test}/{chips} chips meet it on test",
+            f"{result.retraining.epochs:.1f} epochs, models: {result.models}, "
+            f"chips that meet it on test: {result.met_test}/{chips}",
             (retraining[row] + analysis[row], row),
             xytext=(5, 0),
             textcoords="offset points",
@@ -164,8 +172,8 @@ def plot_strategies(outcome: Outcome, chips: int) -> Figure:
     axes.invert_yaxis()
     axes.set_xlim(0, 1.75 * max((retraining + analysis).max(), 1e-9))
     axes.set_xlabel("epochs of training, all chips together")
-    axes.legend(loc="lower right", fontsize=8.5)
-    axes.set_title("Cost of each strategy")
+    axes.set_title("Cost of each strategy", pad=26)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=8.5, frameon=False)
     return figure
 
 
