@@ -7,7 +7,7 @@ masked model loads into the plain one with `strict=True`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import get_args
 
@@ -132,7 +132,7 @@ def keep_masked(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Remo
     if not layers:
         raise EfatError("keep_masked: the model has no masks; call mask_model first")
     handles: list[RemovableHandle] = [
-        layer.weight.register_post_accumulate_grad_hook(partial(_mask_gradient, layer))
+        layer.weight.register_post_accumulate_grad_hook(partial(_mask_gradient, layer._buffers))
         for layer in layers.values()
     ]
     after_step = partial(_mask_after_step, layers.values())
@@ -148,11 +148,15 @@ def verify_masks(model: nn.Module) -> None:
     )
 
 
-@torch.no_grad()
-def _mask_gradient(layer: MappedLayer, weight: Tensor) -> None:
-    """Run after a gradient was accumulated; looks the mask up, since `.to()` replaces buffers."""
-    if weight.grad is not None:
-        weight.grad.mul_(getattr(layer, MASK))
+def _mask_gradient(buffers: Mapping[str, Tensor | None], weight: Tensor) -> None:
+    """Run after a gradient was accumulated; looks the mask up, since `.to()` replaces buffers.
+
+    It runs for every weight in every backward pass, hence the dictionary: an attribute of a module
+    takes as long to find as a small mask to apply.
+    """
+    mask = buffers[MASK]
+    if weight.grad is not None and mask is not None:
+        weight.grad.mul_(mask)
 
 
 def _mask_after_step(layers: Collection[MappedLayer], *_: object) -> None:
