@@ -85,7 +85,7 @@ def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
         {"curves": rows, "chips": outcome.chips},
         folder.figures(),
     )
-    say(terminal.outcome_table(experiment, outcome))
+    say(terminal.describe_outcome(experiment, outcome))
     return status
 
 

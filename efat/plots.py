@@ -75,7 +75,7 @@ def plot_resilience_map(
 ) -> Figure:
     """Draw the resilience map, the crossings it was read from, the chips and fused groups on it."""
     epoch = experiment.amounts.steps_per_epoch
-    figure = Figure(figsize=(8, 4.6), layout="constrained")
+    figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     crossings = [(c.severity, c.crossing(resilience_map.target)) for c in analysis_curves]
     seen = [(s, steps / epoch) for s, steps in crossings if steps < math.inf]
@@ -93,7 +93,7 @@ def plot_resilience_map(
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
-    axes.legend(loc="upper left", fontsize=9)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     axes.set_title(f"Retraining needed to reach {100 * resilience_map.target:.1f} % on validation")
     return figure
 
@@ -161,8 +161,7 @@ def plot_strategies(outcome: Outcome, chips: int) -> Figure:
     )
     for row, result in enumerate(results):
         axes.annotate(
-            f"{result.retraining.epochs:.1f} epochs, models: {result.models}, "
-            f"chips that meet it on test: {result.met_test}/{chips}",
+            f"{result.retraining.epochs:.1f} epochs; {result.met_test} of {chips} chips meet it",
             (retraining[row] + analysis[row], row),
             xytext=(5, 0),
             textcoords="offset points",
@@ -172,7 +171,7 @@ def plot_strategies(outcome: Outcome, chips: int) -> Figure:
     axes.invert_yaxis()
     axes.set_xlim(0, 1.75 * max((retraining + analysis).max(), 1e-9))
     axes.set_xlabel("epochs of training, all chips together")
-    axes.set_title("Cost of each strategy", pad=26)
+    axes.set_title("Cost of each strategy, and chips that meet the constraint on test", pad=26)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=8.5, frameon=False)
     return figure
 

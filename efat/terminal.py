@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from efat.chips import Chip
@@ -64,8 +64,8 @@ def describe_map(experiment: Experiment, resilience_map: ResilienceMap) -> str:
         return f"analysis   {count} curves; none of the fault rates reaches it within the budget"
     worst = resilience_map.amount(resilience_map.max_severity)
     return (
-        f"analysis   {count} curves; the constraint is met up to "
-        f"{experiment.severity_name} {resilience_map.max_severity:.0%}, there after "
+        f"analysis   {count} curves; met up to {experiment.severity_name} "
+        f"{resilience_map.max_severity:.0%}, there after "
         f"{worst / experiment.amounts.steps_per_epoch:.2f} epochs"
     )
 
@@ -107,24 +107,20 @@ def describe_single(
     )
 
 
-def outcome_table(experiment: Experiment, outcome: Outcome) -> Table:
+def describe_outcome(experiment: Experiment, outcome: Outcome) -> RenderableType:
     """Lay out cost and result of every strategy in 80 columns; the chosen planner comes first."""
     chips, array = len(outcome.chips), experiment.array
-    table = Table(
-        title=f"\n{experiment.name}: {chips} chips, {array.rows}x{array.cols} array; on test: "
-        f"baseline {outcome.baseline.test:.2%}, constraint {outcome.targets.test:.2%}",
-        caption=_footnotes(outcome),
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+    title = (
+        f"\n{experiment.name}: {chips} chips, {array.rows}x{array.cols} array; "
+        f"test accuracy: baseline {outcome.baseline.test:.2%}, asked {outcome.targets.test:.2%}\n"
     )
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("strategy")
     for name in COLUMNS:
         table.add_column(name, justify="right")
     for result in outcome.strategies:
         table.add_row(result.name, *_cells(result, outcome, chips))
-    return table
+    return Group(title, table, _footnotes(outcome))
 
 
 def _cells(result: StrategyResult, outcome: Outcome, chips: int) -> tuple[str, ...]:
@@ -147,14 +143,15 @@ def _cells(result: StrategyResult, outcome: Outcome, chips: int) -> tuple[str, .
 def _footnotes(outcome: Outcome) -> str:
     extra = outcome.analysis
     beyond = [f"{r.name} {r.beyond_map} of {r.models}" for r in outcome.strategies if r.beyond_map]
-    star = f"\n* beyond the resilience map, retrained for the whole budget: {', '.join(beyond)}"
-    return (
-        "Amounts are retraining for all chips together; +an. adds the resilience analysis\n"
-        f"({extra.epochs:.1f} epochs, {extra.samples:,} samples, {extra.elapsed_s:.0f} s), needed "
-        "once a network, for any number of chips.\n"
-        "Seconds are of training, over all processes. met: chips that meet the constraint;\n"
-        "mean, worst: test accuracy over all chips." + (star if beyond else "")
+    notes = (
+        "\nRetraining of all chips together; +an. adds the resilience analysis, done once a "
+        f"network: {extra.epochs:.1f} epochs, {extra.samples:,} samples, {extra.elapsed_s:.0f} s. "
+        "Seconds are of training, over all processes. met: chips that meet the constraint; mean, "
+        "worst: test accuracy over all chips."
     )
+    if beyond:
+        notes += f"\n* beyond the resilience map, so retrained for the budget: {', '.join(beyond)}"
+    return notes
 
 
 def print_end(
@@ -162,7 +159,7 @@ def print_end(
 ) -> None:
     """Say how long it took, what was computed and where everything is."""
     units = ", ".join(f"{stage} {count}" for stage, count in computed.items())
-    console.print(f"\n{elapsed_s:.0f} s; units computed, not found in the store: {units}")
+    console.print(f"\n{elapsed_s:.0f} s; units computed: {units}", highlight=False)
     console.print(f"results in {folder}", highlight=False, soft_wrap=True)
     for name, what in FILES.items():
         if (folder / name).exists():
