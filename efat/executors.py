@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from typing import Any, TypeVar
 
 from efat.errors import EfatError
@@ -23,7 +24,7 @@ class Serial:
 
     def start(self) -> None:
         """Prepare the process."""
-        _start_worker()
+        _one_thread()
 
     def run(
         self, function: Callable[[Item], Output], items: Sequence[Item]
@@ -31,12 +32,9 @@ class Serial:
         """Yield (index, output) in order."""
         yield from ((index, function(item)) for index, item in enumerate(items))
 
-    def stop(self) -> None:
-        """Do nothing; there is no pool."""
-
 
 class Processes:
-    """Run units in persistent worker processes, one torch thread each.
+    """Run units in worker processes, one torch thread each, that live as long as this process.
 
     Args:
         workers: Processes; None takes one for each core that this process may use.
@@ -49,44 +47,48 @@ class Processes:
         if workers is not None and (type(workers) is not int or workers < 1):
             raise EfatError(f"executor.workers: {workers!r} given; an int >= 1 or null is needed")
         self.workers = workers or usable_cores()
-        self._pool: ProcessPoolExecutor | None = None
 
     def start(self) -> None:
         """Start the workers; they import torch and Lightning while the caller goes on."""
-        context = multiprocessing.get_context("spawn")  # fork after torch has threads is unsafe
-        self._pool = ProcessPoolExecutor(self.workers, context, initializer=_start_worker)
+        _one_thread()
         for _ in range(self.workers):
-            self._pool.submit(os.getpid)
+            _pool(self.workers).submit(os.getpid)
 
     def run(
         self, function: Callable[[Item], Output], items: Sequence[Item]
     ) -> Iterator[tuple[int, Output]]:
-        """Yield (index, output) as they are finished.
+        """Yield (index, output) as they are finished; a lone item runs here.
+
+        A lone item gains nothing from a pool, whose workers may still be importing Lightning.
 
         Raises:
             EfatError: A worker died; what was yielded before stands.
         """
-        if self._pool is None:
-            self.start()
-        assert self._pool is not None  # noqa: S101 - start() sets it; tells mypy
-        futures: dict[Future[Output], int] = {
-            self._pool.submit(function, item): index for index, item in enumerate(items)
-        }
+        if len(items) == 1:
+            yield 0, function(items[0])
+            return
+        futures: dict[Future[Output], int] = {}
         try:
+            futures |= {_pool(self.workers).submit(function, x): i for i, x in enumerate(items)}
             for future in as_completed(futures):
-                yield futures.pop(future), future.result()
+                yield futures[future], future.result()
         except BrokenProcessPool:
+            _pool.cache_clear()
             raise EfatError(
                 "executor: a worker process died (killed, or out of memory); finished units are "
                 "saved, so run the same command again, with a smaller executor.workers if memory "
                 "was short"
             ) from None
+        finally:
+            for future in futures:
+                future.cancel()
 
-    def stop(self) -> None:
-        """Stop the workers; units that have not begun are dropped."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
+
+@cache
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """Return the one pool of this size; the jobs of a sweep share it."""
+    context = multiprocessing.get_context("spawn")  # fork after torch has threads is unsafe
+    return ProcessPoolExecutor(workers, context, initializer=_start_worker)
 
 
 def usable_cores() -> int:
@@ -95,12 +97,15 @@ def usable_cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _start_worker() -> None:
-    """One thread a process: two threads each collapse on a busy machine."""
-    import torch
-
-    import efat.fit  # noqa: F401 - pays for importing Lightning once, before the first unit
+def _one_thread() -> None:
+    """Two threads a process collapse on a busy machine, and sums differ with their number."""
+    import torch  # not for --help
 
     torch.set_num_threads(1)
-    if multiprocessing.parent_process() is not None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+
+
+def _start_worker() -> None:
+    import efat.fit  # noqa: F401 - pays for importing Lightning once, before the first unit
+
+    _one_thread()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
