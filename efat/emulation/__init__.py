@@ -1,0 +1,15 @@
+"""Functional simulator of the systolic array: what a faulty chip really computes."""
+
+from efat.emulation.cycles import CycleRun, simulate, textbook_cycles
+from efat.emulation.faults import ArrayFaults, StuckAt
+from efat.emulation.gemm import gemm, multiply
+
+__all__ = [
+    "ArrayFaults",
+    "CycleRun",
+    "StuckAt",
+    "gemm",
+    "multiply",
+    "simulate",
+    "textbook_cycles",
+]
