@@ -3,11 +3,15 @@
 from efat.emulation.cycles import CycleRun, simulate, textbook_cycles
 from efat.emulation.faults import ArrayFaults, StuckAt
 from efat.emulation.gemm import gemm, multiply
+from efat.emulation.model import LayerScales, calibrate, emulate
 
 __all__ = [
     "ArrayFaults",
     "CycleRun",
+    "LayerScales",
     "StuckAt",
+    "calibrate",
+    "emulate",
     "gemm",
     "multiply",
     "simulate",
