@@ -32,6 +32,14 @@ ON_ARRAY = get_args(MappedLayer)
 Multiply = Callable[[str, Tensor, Tensor], Tensor]
 """Runs one layer's products: (name, X[g, n, i, t], W[g, i, t, m]) to Y[g, n, m]."""
 
+Convert = Callable[[str, Tensor], Tensor]
+"""Turns a layer's input into the array's operand type: (name, x) to x."""
+
+
+def as_it_is(_: str, x: Tensor) -> Tensor:
+    """Leave an input in floating point."""
+    return x
+
 
 def layer_weights(layer: MappedLayer) -> dict[str, WeightLayout]:
     """Describe the weights of a layer to the mapping, by parameter name.
@@ -97,7 +105,11 @@ def output_space(layer: Conv | ConvTranspose, x: Tensor) -> tuple[int, ...]:
 
 
 def run_layer(
-    layer: MappedLayer, args: Sequence[Any], kwargs: dict[str, Any], multiply: Multiply
+    layer: MappedLayer,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    multiply: Multiply,
+    convert: Convert = as_it_is,
 ) -> Any:
     """Compute a layer's output with `multiply` in the place of its matrix products.
 
@@ -107,9 +119,10 @@ def run_layer(
         kwargs: What its `forward` was given.
         multiply: The products; its first argument is the weight's parameter name (an attention
             adds which projection: `in_proj_weight.q`, `out_proj.weight`).
+        convert: Applied to an input before im2col makes many copies of it; 0 must stay 0.
     """
     if isinstance(layer, nn.MultiheadAttention):
-        return _run_attention(layer, args, kwargs, multiply)
+        return _run_attention(layer, args, kwargs, multiply, convert)
     if len(args) > 1 or kwargs.get("output_size") is not None:
         raise EfatError(
             f"{type(layer).__name__}: called with output_size; it cannot be mapped onto the array; "
@@ -119,7 +132,7 @@ def run_layer(
     dims = 1 if isinstance(layer, nn.Linear) else len(layer.kernel_size) + 2
     batched = x if isinstance(layer, nn.Linear) or x.dim() == dims else x.unsqueeze(0)
     weights = lower_weight(layer, layer.weight)
-    y = multiply("weight", lower_inputs(layer, batched), weights)
+    y = multiply("weight", lower_inputs(layer, convert("weight", batched)), weights)
     out = add_bias(layer, raise_outputs(layer, batched, y))
     return out if batched is x else out.squeeze(0)
 
@@ -151,8 +164,14 @@ def _ones(layer: Conv | ConvTranspose) -> tuple[int, ...]:
 
 def _pad(layer: Conv, x: Tensor) -> Tensor:
     """Pad as the layer does; `same` padding and every padding mode included."""
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    return functional.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
+    pads = layer._reversed_padding_repeated_twice
+    if layer.padding_mode == "zeros":
+        return functional.pad(x, pads)
+    # torch has the other modes for floating point only, and that holds an int8 exactly
+    copied = functional.pad(
+        x.to(torch.promote_types(x.dtype, torch.float16)), pads, layer.padding_mode
+    )
+    return copied.to(x.dtype)
 
 
 def _spread_sizes(layer: ConvTranspose, x: Tensor) -> list[int]:
@@ -200,7 +219,11 @@ def _projections(layer: nn.MultiheadAttention) -> list[str]:
 
 
 def _run_attention(
-    layer: nn.MultiheadAttention, args: Sequence[Any], kwargs: dict[str, Any], multiply: Multiply
+    layer: nn.MultiheadAttention,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    multiply: Multiply,
+    convert: Convert,
 ) -> Any:
     """Project with `multiply`; let torch attend with identity projections in their place.
 
@@ -218,11 +241,13 @@ def _run_attention(
     bias = layer.in_proj_bias
     biases = [None] * 3 if bias is None else bias.chunk(3)
     projected = [
-        _project(name, x, weight, part, multiply)
+        _project(name, x, weight, part, multiply, convert)
         for name, x, weight, part in zip(names, tensors, weights, biases, strict=True)
     ]
     out, scores = _attend(layer, projected, call)
-    out = _project("out_proj.weight", out, layer.out_proj.weight, layer.out_proj.bias, multiply)
+    out = _project(
+        "out_proj.weight", out, layer.out_proj.weight, layer.out_proj.bias, multiply, convert
+    )
     return (out.transpose(0, 1) if swap else out), scores
 
 
@@ -233,10 +258,15 @@ _ATTENTION_ARGUMENTS = (
 
 
 def _project(
-    name: str, x: Tensor, weight: Tensor, bias: Tensor | None, multiply: Multiply
+    name: str,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    multiply: Multiply,
+    convert: Convert,
 ) -> Tensor:
     """Multiply [length, batch, features] (or [length, features]); `n = b*length + l`."""
-    by_n = x.transpose(0, 1) if x.dim() == 3 else x
+    by_n = convert(name, x.transpose(0, 1) if x.dim() == 3 else x)
     y = multiply(name, by_n.reshape(1, -1, x.shape[-1], 1), weight.T[None, :, None, :])
     out = y.reshape(*by_n.shape[:-1], weight.shape[0])
     out = out.transpose(0, 1) if x.dim() == 3 else out

@@ -107,13 +107,19 @@ def _stationary(
             tile, held, row = _with_faulty_rows(tile, held, faults)
             held = faults.force(fixed_site).then(row[:, None], col, held)
         held = np.where(faults.bypassed.faulty[row[:, None], col], 0, held)
-        fold = matmul(tile, held)
+        lifted = _lift(tile, tile.shape[1])  # once: the walks below use it again
+        fold = lifted @ _lift(held, len(held))
+        fold = fold if tile.dtype == np.float64 else _settle(fold)
         if faults.stuck:
             streamed = faults.streamed(moving_site, axis=1)
             _add_wrong_operands(fold, tile, held, row, col, streamed)
             for c in _walked_columns(faults):
                 here = np.flatnonzero(col == c)
-                fold[:, here] = _walk(streamed.then(row, c, tile), held[:, here], row, c, faults)
+                fed, lifted_fed = tile, lifted
+                if np.any(streamed.active[row, c]):
+                    fed = streamed.then(row, c, tile)
+                    lifted_fed = _lift(fed, fed.shape[1])
+                fold[:, here] = _walk(fed, lifted_fed, held[:, here], row, c, faults)
         out += fold  # int32 wraps around
     return out
 
@@ -155,19 +161,31 @@ def _walked_columns(faults: ArrayFaults) -> NDArray[np.intp]:
 
 
 def _walk(
-    tile: Operand, held: Operand, row: NDArray[np.intp], c: int, faults: ArrayFaults
+    tile: Operand,
+    lifted: Operand,
+    held: Operand,
+    row: NDArray[np.intp],
+    c: int,
+    faults: ArrayFaults,
 ) -> Integers:
-    """Walk partial sums down column `c`: plain products between the PEs with a forced register."""
+    """Walk partial sums down column `c`, from one PE with a forced register to the next.
+
+    The rows between are a plain product; all these products are taken at once, from `lifted`, the
+    tile in floating point.
+    """
     product, psum = faults.force("product"), faults.force("psum")
-    forced = (product.active | psum.active)[row, c]
-    total = np.zeros((len(tile), held.shape[1]), np.int32)
-    start = 0
-    for place in np.flatnonzero(forced):
-        total += matmul(tile[:, start:place], held[start:place])
+    stops = np.flatnonzero((product.active | psum.active)[row, c])
+    segment = np.searchsorted(stops, np.arange(len(held)))
+    segment[stops] = -1
+    between = [np.where((segment == s)[:, None], held, 0) for s in range(len(stops) + 1)]
+    sums = _settle(lifted @ _lift(np.hstack(between), len(held)))
+    first, *rest = np.split(sums, len(between), axis=1)
+    total = first
+    for place, following in zip(stops, rest, strict=True):
         one = np.outer(tile[:, place].astype(np.int16), held[place].astype(np.int16))
-        total = psum.then(row[place], c, total + product.then(row[place], c, one)).astype(np.int32)
-        start = place + 1
-    return np.asarray(total + matmul(tile[:, start:], held[start:]))
+        total = psum.then(row[place], c, total + product.then(row[place], c, one))
+        total = total + following
+    return np.asarray(total)
 
 
 def _output_stationary(inputs: Operand, weights: Operand, faults: ArrayFaults) -> NDArray[Any]:
@@ -211,12 +229,21 @@ def matmul(a: Operand, b: Operand) -> NDArray[Any]:
     >>> matmul(np.full((1, 2), -128, np.int8), np.full((2, 1), -128, np.int8)).tolist()
     [[32768]]
     """
-    if a.dtype == np.float64:
-        return np.asarray(a @ b)
-    if a.shape[1] <= FLOAT32_EXACT:
-        return np.asarray((a.astype(np.float32) @ b.astype(np.float32)).astype(np.int32))
-    wide = (a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64)
-    return wide.astype(np.int32)  # modulo 2**32
+    out = _lift(a, len(b)) @ _lift(b, len(b))
+    return np.asarray(out) if a.dtype == np.float64 else _settle(out)
+
+
+def _lift(words: Operand, terms: int) -> Operand:
+    """Return words in the floating point in which `terms` products add up exactly."""
+    exact = np.float32 if words.dtype == np.int8 and terms <= FLOAT32_EXACT else np.float64
+    return words.astype(exact)
+
+
+def _settle(sums: Operand) -> NDArray[np.int32]:
+    """Return exact sums as int32, modulo 2**32."""
+    if sums.dtype == np.float64:
+        sums = sums.astype(np.int64)
+    return sums.astype(np.int32)
 
 
 def _sum_type(operand: Operand) -> Any:

@@ -6,16 +6,15 @@ import copy
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from efat.emulation.faults import ArrayFaults
 from efat.emulation.gemm import multiply
 from efat.errors import EfatError
-from efat.lowering import Multiply, run_layer
+from efat.lowering import run_layer
 from efat.mapping import SystolicArray
 from efat.masking import mapped_layers
 
@@ -61,14 +60,7 @@ def calibrate(
         EfatError: No batch, or layers that do not map.
     """
     largest: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def record(prefix: str, name: str, inputs: Tensor, weights: Tensor) -> Tensor:
-        key, seen = _join(prefix, name), inputs.abs().amax()
-        before = largest.get(key, (seen, seen))[0]
-        largest[key] = torch.maximum(seen, before), weights.abs().amax(dim=(1, 2))
-        return _plain(inputs, weights)
-
-    recorder = _with_products(model, off_array, record)
+    recorder = _with_products(model, off_array, _Recorder(largest))
     for batch in batches:
         recorder(batch[0] if isinstance(batch, tuple | list) else batch)
     if not largest:
@@ -102,34 +94,92 @@ def emulate(
     Raises:
         EfatError: Layers that do not map, or a layer without scales (when it runs).
     """
-    if scales is None:
-        return _with_products(model, off_array, partial(_float_products, array, faults))
-    return _with_products(model, off_array, partial(_int8_products, array, faults, scales))
+    products = _Float64(array, faults) if scales is None else _Int8(array, faults, scales)
+    return _with_products(model, off_array, products)
 
 
-def quantise(values: Tensor, step: Tensor | float) -> np.ndarray[Any, np.dtype[np.int8]]:
+def quantise(values: Tensor, step: Tensor | float) -> Tensor:
     """Round to the nearest step, ties to even, and clip to -127..127.
 
     >>> quantise(torch.tensor([0.24, -9.0]), 0.05).tolist()
     [5, -127]
     """
-    return np.asarray((values / step).round().clamp(-LARGEST, LARGEST).to(torch.int8).numpy())
+    return (values / step).round().clamp(-LARGEST, LARGEST).to(torch.int8)
 
 
-def _with_products(model: nn.Module, off_array: Collection[str], products: Any) -> nn.Module:
+class _Products(Protocol):
+    """How a model's products are computed, by name of the weight."""
+
+    def convert(self, key: str, x: Tensor) -> Tensor: ...
+
+    def multiply(self, key: str, inputs: Tensor, weights: Tensor) -> Tensor: ...
+
+
+@dataclass
+class _Recorder:
+    """Floating point, with the largest magnitudes of inputs and weights [g, m] noted."""
+
+    largest: dict[str, tuple[Tensor, Tensor]]
+
+    def convert(self, key: str, x: Tensor) -> Tensor:
+        seen = x.abs().amax()
+        before, weights = self.largest.get(key, (seen, seen))
+        self.largest[key] = torch.maximum(seen, before), weights
+        return x
+
+    def multiply(self, key: str, inputs: Tensor, weights: Tensor) -> Tensor:
+        self.largest[key] = self.largest[key][0], weights.abs().amax(dim=(1, 2))
+        return _plain(inputs, weights)
+
+
+@dataclass
+class _Float64:
+    """The emulated array in float64."""
+
+    array: SystolicArray
+    faults: ArrayFaults
+
+    def convert(self, key: str, x: Tensor) -> Tensor:
+        return x
+
+    def multiply(self, key: str, inputs: Tensor, weights: Tensor) -> Tensor:
+        y = multiply(inputs.double().numpy(), weights.double().numpy(), self.array, self.faults)
+        return torch.from_numpy(y).to(weights.dtype)
+
+
+@dataclass
+class _Int8:
+    """The emulated array in int8 and int32."""
+
+    array: SystolicArray
+    faults: ArrayFaults
+    scales: Scales
+
+    def convert(self, key: str, x: Tensor) -> Tensor:
+        if key not in self.scales:
+            raise EfatError(f"scales: none for {key!r}; calibrate with the same off_array")
+        return quantise(x, self.scales[key].inputs)
+
+    def multiply(self, key: str, inputs: Tensor, weights: Tensor) -> Tensor:
+        step = self.scales[key]
+        per_channel = step.weights.to(weights).expand(weights.shape[0], weights.shape[3])
+        held = quantise(weights, per_channel[:, None, None])
+        y = multiply(inputs.numpy(), held.numpy(), self.array, self.faults)
+        return torch.from_numpy(y).to(weights.dtype) * (step.inputs * per_channel[:, None])
+
+
+def _with_products(model: nn.Module, off_array: Collection[str], products: _Products) -> nn.Module:
     """Return a copy of `model` in evaluation mode that runs `products` on the array's layers."""
     copied = copy.deepcopy(model).eval()
     for name, layer in mapped_layers(copied, off_array).items():
-        multiply_here: Multiply = partial(products, name)
-        layer.register_forward_hook(
-            partial(_forward, multiply_here, off_array, name), with_kwargs=True
-        )
+        hook = partial(_forward, products, off_array, name)
+        layer.register_forward_hook(hook, with_kwargs=True)
     return copied
 
 
 @torch.no_grad()
 def _forward(
-    products: Multiply,
+    products: _Products,
     off_array: Collection[str],
     prefix: str,
     layer: Any,
@@ -137,13 +187,23 @@ def _forward(
     kwargs: dict[str, Any],
     _: Any,
 ) -> Any:
-    """Replace a layer's output (a forward hook)."""
+    """Replace a layer's output (a forward hook); an attention's `out_proj` may be off the array."""
+
+    def key(name: str) -> str:
+        return f"{prefix}.{name}".lstrip(".")
+
+    def off(name: str) -> bool:
+        return any(f"{key(name)}.".startswith(f"{other}.") for other in off_array)
+
+    def convert(name: str, x: Tensor) -> Tensor:
+        return x if off(name) else products.convert(key(name), x)
 
     def run(name: str, inputs: Tensor, weights: Tensor) -> Tensor:
-        off = any(f"{_join(prefix, name)}.".startswith(f"{other}.") for other in off_array)
-        return _plain(inputs, weights) if off else products(name, inputs, weights)
+        if off(name):
+            return _plain(inputs, weights)
+        return products.multiply(key(name), inputs, weights)
 
-    return run_layer(layer, args, kwargs, run)
+    return run_layer(layer, args, kwargs, run, convert)
 
 
 def _plain(inputs: Tensor, weights: Tensor) -> Tensor:
@@ -151,37 +211,6 @@ def _plain(inputs: Tensor, weights: Tensor) -> Tensor:
     return inputs.flatten(2) @ weights.flatten(1, 2)
 
 
-def _float_products(
-    array: SystolicArray, faults: ArrayFaults, _: str, __: str, inputs: Tensor, weights: Tensor
-) -> Tensor:
-    y = multiply(inputs.double().numpy(), weights.double().numpy(), array, faults)
-    return torch.from_numpy(y).to(inputs.dtype)
-
-
-def _int8_products(
-    array: SystolicArray,
-    faults: ArrayFaults,
-    scales: Scales,
-    prefix: str,
-    name: str,
-    inputs: Tensor,
-    weights: Tensor,
-) -> Tensor:
-    key = _join(prefix, name)
-    if key not in scales:
-        raise EfatError(f"scales: none for {key!r}; calibrate the model with the same off_array")
-    step = scales[key]
-    per_channel = step.weights.to(weights).expand(weights.shape[0], weights.shape[3])
-    y = multiply(
-        quantise(inputs, step.inputs), quantise(weights, per_channel[:, None, None]), array, faults
-    )
-    return torch.from_numpy(y).to(inputs.dtype) * (step.inputs * per_channel[:, None])
-
-
 def _step(largest: Tensor) -> Tensor:
     """Return the step that takes the largest magnitude to 127; 1 where all is zero."""
     return torch.where(largest > 0, largest / LARGEST, 1.0)
-
-
-def _join(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}".lstrip(".")
