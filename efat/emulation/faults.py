@@ -116,7 +116,8 @@ class ArrayFaults:
 
     def mitigated(self, detected: FaultMap | None = None) -> ArrayFaults:
         """Return the same chip with `detected` PEs (None: all faulty ones) bypassed as well."""
-        return ArrayFaults(self.bypassed | (detected or self.fault_map), self.stuck)
+        found = self.fault_map if detected is None else detected
+        return ArrayFaults(self.bypassed | found, self.stuck)
 
     def force(self, site: Site) -> Force:
         """Return what a register does to its word, in each PE by itself."""
