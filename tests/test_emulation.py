@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from efat import EfatError, FaultMap, SystolicArray
 from efat.emulation import ArrayFaults, StuckAt, gemm, multiply, simulate, textbook_cycles
+from efat.emulation.bench import measure_speed, speed_table
 
 BITS = {"weight": 8, "input": 8, "product": 16, "psum": 32}
 
@@ -127,3 +128,12 @@ def test_bad_faults_and_operands_are_named():
         gemm(np.zeros((1, 2), np.int8), np.zeros((1, 1), np.int8), SystolicArray(2, 2), faults)
     with pytest.raises(EfatError, match=r"the array has 3x2"):
         gemm(np.zeros((1, 1)), np.zeros((1, 1)), SystolicArray(3, 2), faults)
+
+
+def test_the_bench_measures_every_dataflow():
+    speeds = measure_speed(side=32, repeats=1)
+    assert {speed.dataflow for speed in speeds} == {"ws", "os", "is"}
+    assert all(0 < speed.macs_per_s < float("inf") for speed in speeds)
+    lines = speed_table(speeds).splitlines()
+    assert len(lines) == 6
+    assert all("GMAC/s" in line for line in lines)

@@ -119,7 +119,7 @@ def test_thomas_points_have_the_mean_and_variance_of_the_process():
 
 
 def test_thomas_points_have_the_k_function_of_the_process():
-    """lK(h), the neighbours within h of a point; K(h) = pi h^2 + (1 - exp(-h^2 / 4r^2)) / parents."""
+    """A point has lK(h) others within h; K(h) = pi h^2 + (1 - exp(-h^2 / 4r^2)) / parents."""
     side, parents, mu, radius, h = 64, 0.002, 6.0, 2.0, 3.0
     rng, found, centres = np.random.default_rng(0), 0, 0
     for _ in range(300):

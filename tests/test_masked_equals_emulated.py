@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from efat import EfatError, FaultMap, SystolicArray, keep_masked, mask_model, verify_masks
-from efat.emulation import ArrayFaults, LayerScales, emulate
+from efat.activation_masks import _multiply
+from efat.emulation import ArrayFaults, LayerScales, emulate, multiply
+from efat.lowering import run_layer
 from efat.masking import mapped_weights, masked_layers, unmask_model
 
 ORDERS = ["im2col", "im2col_spatial_first", "channel"]
@@ -112,6 +115,41 @@ def test_masked_attention_equals_emulated_attention(chip, seed, packed, batch_fi
     masked, masked_scores = mask_model(copy.deepcopy(model), fault_map, array)(*x)
     torch.testing.assert_close(masked, on_chip, rtol=1e-12, atol=1e-10)
     torch.testing.assert_close(masked_scores, scores, rtol=1e-12, atol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(faulty_arrays(), st.integers(0, 9999), st.booleans(), st.booleans())
+def test_attention_projections_are_bit_exact_in_integers(chip, seed, packed, batch_first):
+    """What enters the scores: integers, so masked and emulated projections are equal."""
+    array, fault_map = chip
+    torch.manual_seed(seed)
+    sizes = {} if packed else {"kdim": 3, "vdim": 5}
+    model = with_integer_weights(nn.MultiheadAttention(4, 2, batch_first=batch_first, **sizes))
+    x = [integers(2, 3, n) for n in ((4, 4, 4) if packed else (4, 3, 5))]
+
+    def projections(layer, products):
+        seen = []
+
+        def record(name, inputs, weights):
+            seen.append(products(name, inputs, weights))
+            return seen[-1]
+
+        run_layer(layer, x, {}, record)
+        return seen[:3]
+
+    def on_chip(name, inputs, weights):
+        operands = (operand.to(torch.int8).numpy() for operand in (inputs, weights))
+        if name.startswith("out_proj"):
+            return inputs.flatten(2) @ weights.flatten(1, 2)
+        return torch.from_numpy(multiply(*operands, array, ArrayFaults(fault_map))).double()
+
+    masked = mask_model(copy.deepcopy(model), fault_map, array)
+    for ours, theirs in zip(
+        projections(masked, partial(_multiply, masked, array)),
+        projections(model, on_chip),
+        strict=True,
+    ):
+        assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
