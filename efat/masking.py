@@ -24,8 +24,13 @@ from efat.faults import FaultMap
 from efat.lowering import ON_ARRAY, MappedLayer, layer_weights
 from efat.mapping import SystolicArray, WeightLayout, check_fault_map, pruned_weights
 
-MASK = "_mask"
-"""Ends the name of a weight's mask, a buffer: 1 healthy, 0 pruned; not persistent (`ws`)."""
+MASK = "weight_mask"
+"""Buffer of a masked layer: 1 where the weight is healthy, 0 where it is pruned; not persistent.
+
+An attention's are named after its parameters in the same way, e.g. `in_proj_weight_mask`.
+"""
+
+SUFFIX = "_mask"
 
 OFF_ARRAY = (
     nn.modules.batchnorm._NormBase,  # batch and instance normalisation
@@ -56,7 +61,7 @@ class MappedWeight:
     @property
     def mask(self) -> Tensor:
         """Its mask, looked up afresh, since `.to()` replaces buffers."""
-        mask: Tensor = getattr(self.layer, self.parameter + MASK)
+        mask: Tensor = getattr(self.layer, self.parameter + SUFFIX)
         return mask
 
 
@@ -164,7 +169,7 @@ def mask_model(
 def unmask_model(model: nn.Module) -> nn.Module:
     """Take all masks off `model`, in place; weights already pruned stay 0."""
     for layer in model.modules():
-        for name in [n for n in layer._buffers if n == HEALTHY or n.endswith(f"weight{MASK}")]:
+        for name in [n for n in layer._buffers if n == HEALTHY or n.endswith(MASK)]:
             delattr(layer, name)
         for hooks in (layer._forward_hooks, layer._load_state_dict_post_hooks):
             for key in [key for key, hook in hooks.items() if _is_ours(hook)]:
@@ -179,7 +184,7 @@ def masked_layers(model: nn.Module) -> dict[str, MappedLayer]:
         name: module
         for name, module in model.named_modules()
         if isinstance(module, ON_ARRAY)
-        and any(n == HEALTHY or n.endswith(f"weight{MASK}") for n in module._buffers)
+        and any(n == HEALTHY or n.endswith(MASK) for n in module._buffers)
     }
 
 
@@ -242,14 +247,14 @@ def verify_masks(model: nn.Module) -> None:
 
 def _mask_weight(weight: MappedWeight, keep: Tensor) -> None:
     layer = weight.layer
-    layer.register_buffer(weight.parameter + MASK, keep.to(weight.tensor), persistent=False)
+    layer.register_buffer(weight.parameter + SUFFIX, keep.to(weight.tensor), persistent=False)
     if not any(_is_ours(hook) for hook in layer._load_state_dict_post_hooks.values()):
         layer.register_load_state_dict_post_hook(_mask_loaded)  # type: ignore[no-untyped-call]
 
 
 def _weights_with_mask(layer: MappedLayer) -> Iterator[MappedWeight]:
     for parameter, layout in layer_weights(layer).items():
-        if parameter + MASK in layer._buffers:
+        if parameter + SUFFIX in layer._buffers:
             yield MappedWeight(layer, parameter, layout)
 
 

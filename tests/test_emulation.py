@@ -73,6 +73,40 @@ def test_a_healthy_array_multiplies(dataflow):
     assert out.tolist() == (x.astype(int) @ w.astype(int)).tolist()
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.sampled_from(["ws", "os", "is"]), st.integers(0, 2**32))
+def test_stuck_bits_that_meet_act_one_after_the_other(data, dataflow, seed):
+    """Few PEs, few bits: opposite values on one bit, along one row, in one PE."""
+    stuck = data.draw(
+        st.lists(
+            st.builds(
+                StuckAt,
+                st.integers(0, 1),
+                st.integers(0, 2),
+                st.sampled_from(sorted(BITS)),
+                st.just(2),
+                st.integers(0, 1),
+            ),
+            min_size=2,
+            max_size=8,
+        )
+    )
+    array, faults = SystolicArray(2, 3, dataflow=dataflow), ArrayFaults.undetected(2, 3, stuck)
+    x, w = operands(seed, 4, 3, 5)
+    assert (gemm(x, w, array, faults) == simulate(x, w, array, faults).outputs).all()
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+@pytest.mark.parametrize("k", [1000, 1030, 5000])
+def test_long_sums_are_exact(dataflow, k):
+    """Around 2**24, where float32 stops holding every integer, and beyond."""
+    rng = np.random.default_rng(0)
+    x, w = (rng.integers(117, 128, shape).astype(np.int8) for shape in ((6, k), (k, 6)))
+    array = SystolicArray(8192, 8, dataflow=dataflow)
+    out = gemm(x, w, array, ArrayFaults(FaultMap.none(8192, 8)))
+    assert out.tolist() == (x.astype(int) @ w.astype(int)).tolist()
+
+
 @pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
 def test_partial_sums_wrap_at_32_bits(dataflow):
     """2**17 products of 2**14 are 2**31, one more than int32 holds."""

@@ -16,7 +16,7 @@ from efat import EfatError, FaultMap, SystolicArray, keep_masked, mask_model, ve
 from efat.activation_masks import _multiply
 from efat.emulation import ArrayFaults, LayerScales, emulate, multiply
 from efat.lowering import run_layer
-from efat.masking import mapped_weights, masked_layers, unmask_model
+from efat.masking import mapped_weights, masked_layers, masked_weights, unmask_model
 
 ORDERS = ["im2col", "im2col_spatial_first", "channel"]
 DATAFLOWS = ["ws", "os", "is"]
@@ -226,7 +226,12 @@ def test_training_lowers_the_loss_and_keeps_the_masks(dataflow):
         optimizer.zero_grad()
         losses.append(loss := nn.functional.cross_entropy(model(x), y))
         loss.backward()
+        for weight in masked_weights(model).values():
+            assert not weight.tensor.grad[weight.mask == 0].any(), "masked before any clipping"
         optimizer.step()
+    for weight in masked_weights(model).values():
+        assert not optimizer.state[weight.tensor]["exp_avg"][weight.mask == 0].any()
+    assert len(masked_weights(model)) == (2 if dataflow == "ws" else 0)
     verify_masks(model)
     assert losses[-1] < 0.8 * losses[0]
 
@@ -322,14 +327,17 @@ def test_layers_off_the_array_are_untouched(dataflow):
     assert torch.equal(on_chip(x), expected)
 
 
-def test_grouped_attention_part_can_be_left_off():
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+def test_an_attentions_output_projection_can_be_left_off(dataflow):
     torch.manual_seed(0)
-    array, dead = SystolicArray(2, 2, dataflow="os"), FaultMap(np.ones((2, 2), bool))
+    array, dead = SystolicArray(2, 2, dataflow=dataflow), FaultMap(np.ones((2, 2), bool))
     model = nn.Sequential(nn.MultiheadAttention(4, 2), nn.Linear(4, 4))
-    x = torch.randn(3, 1, 4)
-    mask_model(model, dead, array, off_array=["0.out_proj", "1"])
-    out, _ = model[0](x, x, x)
-    # Dead projections leave the bias (0) as query, key and value; out_proj still works.
-    assert torch.equal(out, model[0].out_proj.bias.expand(3, 1, 4))
-    on_chip = emulate(model, array, ArrayFaults(dead), None, off_array=["0.out_proj", "1"])
-    assert torch.equal(on_chip[0](x, x, x)[0], out)
+    nn.init.normal_(model[0].in_proj_bias)
+    x, off_array = torch.randn(3, 1, 4), ["0.out_proj", "1"]
+    on_chip = emulate(model, array, ArrayFaults(dead), None, off_array)
+    mask_model(model, dead, array, off_array)
+    # Dead projections leave the bias as query, key and value; out_proj still works.
+    expected = model[0].out_proj(model[0].in_proj_bias[8:]).expand(3, 1, 4)
+    torch.testing.assert_close(model[0](x, x, x)[0], expected)
+    torch.testing.assert_close(on_chip[0](x, x, x)[0], expected)
+    assert (expected - model[0].out_proj.bias).abs().max() > 0.1

@@ -78,7 +78,7 @@ def save_fleet(fleet: Fleet, path: Path) -> None:
         _write_member(archive, "shape", np.array([rows, cols]))
         _write_member(archive, "chip_ids", ids)
         _write_member(archive, "sha256", np.array(fleet_hash(fleet)))
-        with archive.open("words.npy", "w", force_zip64=True) as member:
+        with archive.open(_member("words"), "w", force_zip64=True) as member:
             header = {"descr": "<u8", "fortran_order": False, "shape": (len(fleet), count)}
             np.lib.format.write_array_header_1_0(member, header)
             for chip in fleet:
@@ -112,7 +112,14 @@ def _as_efat_errors(path: Path) -> Iterator[None]:
 def _write_member(archive: zipfile.ZipFile, name: str, values: NDArray[Any]) -> None:
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, values, allow_pickle=False)
-    archive.writestr(f"{name}.npy", buffer.getvalue())
+    archive.writestr(_member(name), buffer.getvalue())
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    """Describe a member without the time, so that the same fleet is the same file."""
+    info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+    info.compress_type = zipfile.ZIP_DEFLATED
+    return info
 
 
 def _read_npz(stream: BinaryIO, _: SystolicArray) -> Fleet:
