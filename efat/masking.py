@@ -149,10 +149,13 @@ def mask_model(
         The same `model`.
 
     Raises:
-        EfatError: Layers that do not map, or a map of another array; nothing is masked then.
+        EfatError: Layers that do not map, a weight on the array that is shared with a layer off it
+            (`ws`), or a map of another array; nothing is masked then.
     """
     check_fault_map(array, fault_map)
     weights = mapped_weights(model, off_array)
+    if array.dataflow == "ws":
+        raise_problems(_shared_off_array(model, weights))
     unmask_model(model)
     if array.dataflow != "ws":
         healthy = torch.from_numpy(~fault_map.faulty)
@@ -243,6 +246,20 @@ def verify_masks(model: nn.Module) -> None:
         for name, weight in masked_weights(model).items()
         if (count := int(torch.count_nonzero(weight.tensor[weight.mask == 0])))
     )
+
+
+def _shared_off_array(model: nn.Module, weights: dict[str, MappedWeight]) -> list[str]:
+    """Return which weights a layer beside the array uses too: masking would change that as well."""
+    names = {id(weight.tensor): name for name, weight in weights.items()}
+    on_array = {weight.layer for weight in weights.values()}
+    return [
+        f"{names[id(parameter)]}: shared with layer {name!r}, which is not on the array; untie them "
+        "or name both in off_array"
+        for name, module in model.named_modules()
+        if module not in on_array
+        for parameter in module.parameters(recurse=False)
+        if id(parameter) in names
+    ]
 
 
 def _mask_weight(weight: MappedWeight, keep: Tensor) -> None:

@@ -341,3 +341,14 @@ def test_an_attentions_output_projection_can_be_left_off(dataflow):
     torch.testing.assert_close(model[0](x, x, x)[0], expected)
     torch.testing.assert_close(on_chip[0](x, x, x)[0], expected)
     assert (expected - model[0].out_proj.bias).abs().max() > 0.1
+
+
+def test_a_weight_shared_with_a_layer_off_the_array_is_refused():
+    """Pruning a tied output layer would silently change the embedding."""
+    model = nn.ModuleDict({"words": nn.Embedding(6, 4), "out": nn.Linear(4, 6, bias=False)})
+    model["out"].weight = model["words"].weight
+    some = FaultMap(np.eye(2, dtype=bool))
+    with pytest.raises(EfatError, match=r"out\.weight: shared with layer 'words'"):
+        mask_model(model, some, SystolicArray(2, 2))
+    assert model["words"].weight.count_nonzero() == 24
+    mask_model(model, some, SystolicArray(2, 2, dataflow="os"))

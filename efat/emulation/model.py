@@ -143,8 +143,8 @@ class _Float64:
         return x
 
     def multiply(self, key: str, inputs: Tensor, weights: Tensor) -> Tensor:
-        y = multiply(inputs.double().numpy(), weights.double().numpy(), self.array, self.faults)
-        return torch.from_numpy(y).to(weights.dtype)
+        x, w = (operand.double().cpu().numpy() for operand in (inputs, weights))
+        return torch.from_numpy(multiply(x, w, self.array, self.faults)).to(weights)
 
 
 @dataclass
@@ -164,8 +164,8 @@ class _Int8:
         step = self.scales[key]
         per_channel = step.weights.to(weights).expand(weights.shape[0], weights.shape[3])
         held = quantise(weights, per_channel[:, None, None])
-        y = multiply(inputs.numpy(), held.numpy(), self.array, self.faults)
-        return torch.from_numpy(y).to(weights.dtype) * (step.inputs * per_channel[:, None])
+        y = multiply(inputs.cpu().numpy(), held.cpu().numpy(), self.array, self.faults)
+        return torch.from_numpy(y).to(weights) * (step.inputs * per_channel[:, None])
 
 
 def _with_products(model: nn.Module, off_array: Collection[str], products: _Products) -> nn.Module:
