@@ -154,3 +154,43 @@ def _summarise(crossings: Sequence[float], stat: Stat, quantile: float) -> float
     if stat == "mean":
         return float(np.mean(crossings))
     return float(np.quantile(crossings, quantile, method="higher"))
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """The accuracy to keep: no more than a drop below the baseline, or an absolute accuracy.
+
+    Args:
+        max_drop: Accepted drop below the baseline, in [0, 1); None where `min_accuracy` is given.
+        min_accuracy: Absolute accuracy, in [0, 1]; None where `max_drop` is given.
+
+    Raises:
+        EfatError: Both or none given, or a value out of range; all problems at once.
+    """
+
+    max_drop: float | None = None
+    min_accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        values = {"max_drop": self.max_drop, "min_accuracy": self.min_accuracy}
+        problems = [
+            f"selection.{name}: {value!r} given; a number in [0, 1] is needed"
+            for name, value in values.items()
+            if value is not None and not 0 <= value <= 1
+        ]
+        if (self.max_drop is None) == (self.min_accuracy is None):
+            problems.append(
+                f"selection: max_drop is {self.max_drop} and min_accuracy is {self.min_accuracy}; "
+                "give one of them and set the other to null"
+            )
+        raise_problems(problems)
+
+    def target(self, baseline_accuracy: float) -> float:
+        """Return `A*` for a baseline measured on the same split, in [0, 1].
+
+        >>> Constraint(max_drop=0.5).target(0.75), Constraint(min_accuracy=0.5).target(0.75)
+        (0.25, 0.5)
+        """
+        if self.min_accuracy is not None:
+            return self.min_accuracy
+        return baseline_accuracy - (self.max_drop or 0.0)

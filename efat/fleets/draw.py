@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efat.chips import Fleet, name_chips
-from efat.errors import raise_problems
+from efat.errors import EfatError
 from efat.faults import FaultMap
 from efat.mapping import SystolicArray
 from efat.seeds import generator
@@ -25,7 +25,8 @@ def draw_fault_map(array: SystolicArray, fault_rate: float, rng: np.random.Gener
     Raises:
         EfatError: A rate outside [0, 1].
     """
-    raise_problems(rate_problems(fault_rate=fault_rate))
+    if not 0 <= fault_rate <= 1:
+        raise EfatError(f"fault rate: {fault_rate!r} given; a number in [0, 1] is needed")
     return FaultMap(draw_exactly(array.rows, array.cols, fault_count(array, fault_rate), rng))
 
 
