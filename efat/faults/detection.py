@@ -1,10 +1,11 @@
 """Find the faulty PEs of a chip by test vectors, row by row and column by column.
 
 The chip needs what fault-aware pruning needs anyway (Zhang et al., VTS 2018): a bypass for each PE,
-set from outside. With every other row bypassed a column's output is one PE's doing; only an operand
-register is shared along the row (and, output-stationary, along the column), so every PE that looks
-faulty is then tested alone. Stuck-at faults in operand, product and partial-sum registers are
-all found: the vectors put 0 and 1 on every bit of every register.
+set from outside. With every other row bypassed a column's output is one PE's doing, but for an
+operand that a PE further left handed on wrongly. So in each row the leftmost PE that looks faulty
+is faulty; it is bypassed and the row tested again, column by column, until nothing looks faulty.
+Stuck-at faults in operand, product and partial-sum registers are all found: the vectors put 0 and 1
+on every bit of every register.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class TestableArray(Protocol):
 def detect(array: TestableArray) -> FaultMap:
     """Find the faulty PEs of a chip.
 
-    Exact for any set of stuck-at faults whose bypasses work: no miss, no false alarm. Takes
-    9 products for each row, and up to 9 more for each PE of a row that looks faulty.
+    Exact for any set of stuck-at faults whose bypasses work: no miss, no false alarm. Takes 9
+    products for each row and 9 more for each faulty PE.
 
     Args:
         array: The chip.
@@ -69,11 +70,9 @@ def detect(array: TestableArray) -> FaultMap:
     for row in range(array.rows):
         active = np.zeros_like(faulty)
         active[row] = True
-        suspects = _disagrees(array, active)[row]
-        for col in np.flatnonzero(suspects):
-            active[:] = False
-            active[row, col] = True
-            faulty[row, col] = _disagrees(array, active)[row, col]
+        while (suspects := _disagrees(array, active)[row]).any():
+            leftmost = int(suspects.argmax())
+            faulty[row, leftmost], active[row, leftmost] = True, False
     return FaultMap(faulty)
 
 
