@@ -8,7 +8,7 @@ channels of the group. What stays in a PE is (`%` is the remainder):
 - `os`, output-stationary: `Y[n, m]` on `PE(n % rows, m % cols)`;
 - `is`, input-stationary: `X[n, k]` on `PE(k % rows, n % cols)`.
 
-The same as SCALE-Sim (Samajdar et al., ISPASS 2020, table 2).
+The same as SCALE-Sim (Samajdar et al., ISPASS 2020).
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def saliency_rate(
     """Build the measure "share of the model's saliency that the map prunes", in [0, 1].
 
     Not all weights matter alike: `|w|` (magnitude) or `|w * dL/dw|` (first-order Taylor: Molchanov
-    et al., CVPR 2019, equation 8 without the square) say how much each does.
+    et al., CVPR 2019) say how much each does.
 
     Args:
         saliencies: Layout and saliency of each weight tensor, see `efat.saliency`.

@@ -19,6 +19,7 @@ from efat.fleets import (
     uniform_fleet,
 )
 from efat.fleets.clustered import thomas_points
+from efat.fleets.figures import draw_chips, draw_summary
 
 ARRAY = SystolicArray(16, 24)
 PES = 16 * 24
@@ -233,3 +234,17 @@ def test_all_bad_options_are_named_at_once():
     with pytest.raises(EfatError) as caught:
         block_fleet(ARRAY, 0, 0, 2.0, -1, 0, 0)
     assert len(caught.value.problems) == 5
+
+
+def test_figures_show_each_fleet_and_its_rates():
+    fleets = {name: make(ARRAY, 0, 3) for name, make in GENERATORS.items()}
+    figure = draw_chips(fleets, columns=4)
+    titles = [axis.get_title() for axis in figure.axes]
+    assert [title.split("\n")[0] for title in titles] == list(GENERATORS)
+    drawn = figure.axes[0].images[0].get_array()
+    assert (np.asarray(drawn) == fleets["uniform"].chips[0].fault_map.faulty).all()
+    fleet = fleets["systematic"]
+    left, right, *_ = draw_summary(fleet, summarise(fleet)).axes
+    assert sum(bar.get_height() for bar in left.patches) == 3
+    often = np.mean([chip.fault_map.faulty for chip in fleet], axis=0)
+    assert np.asarray(right.images[0].get_array()) == pytest.approx(100 * often)

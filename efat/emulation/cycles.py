@@ -2,7 +2,7 @@
 
 It shares no arithmetic with `efat.emulation.gemm`, whose referee it is: registers are latched once
 a cycle, operands enter skewed, a word is forced bit by bit. Cycles follow the model of SCALE-Sim
-(Samajdar et al., ISPASS 2020, equation 1): `2R + C + T - 2` a fold, for each dataflow.
+(Samajdar et al., ISPASS 2020): `2R + C + T - 2` a fold, for each dataflow.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def calibrate(
     """Find the int8 scales of a trained model (post-training quantisation).
 
     Symmetric: a layer's inputs by their largest magnitude over `batches`, its weights by the
-    largest magnitude of each output channel (Krishnamoorthi, 2018, arXiv 1806.08342, section 2).
+    largest magnitude of each output channel (Krishnamoorthi, 2018, arXiv 1806.08342).
 
     Args:
         model: The model, float; it is run in evaluation mode and left as it was.

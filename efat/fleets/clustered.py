@@ -91,7 +91,7 @@ def block_fleet(
     block_rows: int,
     block_cols: int,
 ) -> Fleet:
-    """Draw chips whose faults cluster in blocks (Koren & Stapper, 1993, section on block size).
+    """Draw chips whose faults cluster in blocks (Koren & Stapper, 1993).
 
     The array is cut into blocks; within a block faults are spread evenly, and the blocks' counts
     are independent Gamma-Poisson with shape `alpha` (see `spread_fleet`). Blocks at the far edges
