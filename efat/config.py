@@ -98,6 +98,4 @@ class Config:
     executor: Any = MISSING
 
 
-def register_schema() -> None:
-    """Make the schema known to Hydra under the name that `conf/config.yaml` starts from."""
-    ConfigStore.instance().store(name="schema", node=Config)
+ConfigStore.instance().store(name="schema", node=Config)  # where `conf/config.yaml` starts from

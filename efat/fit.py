@@ -6,6 +6,7 @@ content is the key under which their result is stored.
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 import warnings
@@ -140,11 +141,10 @@ def evaluate(job: EvaluationJob, store: Store) -> Result:
     begin = time.perf_counter()
     data = instantiate(job.setup.data)
     trainer = build_trainer(TrainingJob(job.setup, 0, 0), [])
-    module = _build_module(job.setup, store, job.start)
-    weights = _plain_weights(module.model)
+    plain = _build_module(job.setup, store, job.start)
     val, test = [], []
     for fault_map in job.fault_maps:
-        module.model.load_state_dict(weights)
+        module = copy.deepcopy(plain)
         if fault_map is not None:
             mask_model(module.model, fault_map, job.array)
         val.append(trainer.validate(module, data, verbose=False)[0]["val_accuracy"])

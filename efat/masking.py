@@ -9,7 +9,7 @@ the plain one with `strict=True`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -53,9 +53,9 @@ class MappedWeight:
     layout: WeightLayout
 
     @property
-    def tensor(self) -> nn.Parameter:
+    def tensor(self) -> Tensor:
         """The weight itself."""
-        weight: nn.Parameter = getattr(self.layer, self.parameter)
+        weight: Tensor = getattr(self.layer, self.parameter)
         return weight
 
     @property
@@ -203,7 +203,11 @@ def masked_weights(model: nn.Module) -> dict[str, MappedWeight]:
 @torch.no_grad()
 def mask_weights(weights: Iterable[MappedWeight]) -> None:
     """Set every pruned weight of masked `weights` to 0, in one fused call."""
-    pairs = [(weight.tensor, weight.mask) for weight in weights]
+    pairs = [
+        (weight.tensor, weight.mask)
+        for weight in weights
+        if weight.parameter + SUFFIX in weight.layer._buffers  # not after `unmask_model`
+    ]
     if pairs:
         torch._foreach_mul_(*map(list, zip(*pairs, strict=True)))
 
@@ -232,7 +236,9 @@ def keep_masked(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Remo
     if not weights:
         return []
     handles: list[RemovableHandle] = [
-        weight.tensor.register_post_accumulate_grad_hook(partial(_mask_gradient, weight))
+        weight.tensor.register_post_accumulate_grad_hook(
+            partial(_mask_gradient, weight.layer._buffers, weight.parameter + SUFFIX)
+        )
         for weight in weights
     ]
     after_step = partial(_mask_after_step, weights)
@@ -275,11 +281,15 @@ def _weights_with_mask(layer: MappedLayer) -> Iterator[MappedWeight]:
             yield MappedWeight(layer, parameter, layout)
 
 
-@torch.no_grad()
-def _mask_gradient(weight: MappedWeight, parameter: Tensor) -> None:
-    """Run after a gradient was accumulated."""
-    if parameter.grad is not None:
-        parameter.grad.mul_(weight.mask)
+def _mask_gradient(buffers: Mapping[str, Tensor | None], name: str, weight: Tensor) -> None:
+    """Run after a gradient was accumulated; looks the mask up, since `.to()` replaces buffers.
+
+    It runs for every weight in every backward pass, hence the dictionary: an attribute of a module
+    takes as long to find as a small mask to apply.
+    """
+    mask = buffers.get(name)
+    if weight.grad is not None and mask is not None:
+        weight.grad.mul_(mask)
 
 
 def _mask_after_step(weights: Collection[MappedWeight], *_: object) -> None:

@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from efat.config import CONF
+from efat.config import CONF, Config
 from efat.errors import EfatError
 
 FLAGS_WITHOUT_WORK = ("help", "hydra_help", "cfg", "info", "shell_completion", "version")
@@ -69,8 +69,15 @@ def _compose(name: str, overrides: list[str]) -> DictConfig:
         raise EfatError(_diagnose(name, overrides)) from None
 
 
-def _composed(name: str, overrides: list[str]) -> DictConfig:
+def _fitting(name: str, overrides: list[str]) -> DictConfig:
+    """Compose, and hold the schema against keys forced in with `+` as well."""
     cfg = compose(name, overrides)
+    OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(cfg))
+    return cfg
+
+
+def _composed(name: str, overrides: list[str]) -> DictConfig:
+    cfg = _fitting(name, overrides)
     missing = OmegaConf.missing_keys(cfg)
     if missing:
         raise EfatError(f"{key}: not given; set it with {key}=..." for key in sorted(missing))
@@ -84,7 +91,7 @@ def _diagnose(name: str, overrides: list[str]) -> list[str]:
     problems = []
     for override in sorted(overrides, key=lambda text: "." in text.split("=", 1)[0]):
         try:
-            compose(name, [*good, override])
+            _fitting(name, [*good, override])
             good.append(override)
         except (HydraException, OmegaConfBaseException) as error:  # noqa: PERF203 - one at a time
             problems.append(_explain(override, error, compose(name, good)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, TypeVar, get_args
@@ -12,7 +11,6 @@ import torch
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from efat import fit
@@ -53,12 +51,11 @@ class Problems:
         """Return what `build` makes, or None after noting why it failed under `key`."""
         try:
             return build()
-        except EfatError as error:
-            self.found += error.problems
-        except (HydraException, OmegaConfBaseException) as error:
-            self.found.append(f"{key}: {_reason(error)}")
         except Exception as error:  # a user's class may raise anything from its constructor
-            self.found.append(f"{key}: {type(error).__name__}: {error}")
+            cause = error.__cause__ if isinstance(error, HydraException) else error
+            self.found += (
+                cause.problems if isinstance(cause, EfatError) else [f"{key}: {_reason(error)}"]
+            )
         return None
 
     def require(self, holds: bool, problem: str) -> None:
@@ -251,7 +248,8 @@ def _severity(name: str, model: nn.Module, array: SystolicArray) -> Severity:
 
 
 def _reason(error: Exception) -> str:
-    """Say why Hydra could not build something, without its bookkeeping."""
+    """Say in one line why something could not be built, without Hydra's bookkeeping."""
     cause = error.__cause__ or error
-    text = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-    return re.sub(r"^Error .*?: ", "", text)
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    useful = [line for line in lines if not line.startswith("full_key")]
+    return f"{type(cause).__name__}: {' '.join(useful[:3])}"

@@ -6,17 +6,18 @@ died); 2 bad input, before any work and before any file.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 import hydra
+from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from efat.config import CONF, register_schema
+from efat.config import CONF
 from efat.errors import EfatError
 from efat.overrides import compose_jobs
 
-register_schema()
 _statuses: list[int] = []
 
 
@@ -35,10 +36,12 @@ def _job(cfg: DictConfig) -> None:
 
 def main() -> int:
     """Run the command line and return its exit status."""
+    _statuses.clear()
     try:
         jobs = compose_jobs(sys.argv[1:])
         for cfg in jobs:
-            instantiate(cfg.executor).start()  # workers import Lightning while this process does
+            with contextlib.suppress(HydraException):  # _check says what is wrong with it
+                instantiate(cfg.executor).start()  # workers import Lightning as this process does
         _check(jobs)
     except EfatError as error:
         from efat.terminal import print_problems

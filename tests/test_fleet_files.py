@@ -44,6 +44,8 @@ def test_npz_npy_and_csv_come_back_the_same(fleet, tmp_path):
     (tmp_path / "a.csv").write_text(as_csv(fleet))
     for suffix in ("npz", "npy", "csv"):
         assert load_fleet(tmp_path / f"a.{suffix}", ARRAY) == fleet, suffix
+    assert load_fleet(tmp_path / "a.npz") == load_fleet(tmp_path / "a.npy") == fleet
+    refused(tmp_path / "a.csv", "no array given", array=None)
     assert file_fleet(ARRAY, 0, str(tmp_path / "a.npz")) == fleet
 
 

@@ -352,3 +352,14 @@ def test_a_weight_shared_with_a_layer_off_the_array_is_refused():
         mask_model(model, some, SystolicArray(2, 2))
     assert model["words"].weight.count_nonzero() == 24
     mask_model(model, some, SystolicArray(2, 2, dataflow="os"))
+
+
+def test_training_goes_on_unmasked_once_the_masks_are_off():
+    torch.manual_seed(0)
+    model = mask_model(nn.Linear(4, 4), FaultMap(np.ones((2, 2), bool)), SystolicArray(2, 2))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    keep_masked(model, optimizer)
+    unmask_model(model)
+    model(torch.ones(1, 4)).sum().backward()
+    optimizer.step()
+    assert (model.weight == -0.1).all()

@@ -45,16 +45,20 @@ def file_fleet(array: SystolicArray, seed: int, path: str) -> Fleet:
     return load_fleet(Path(path), array)
 
 
-def load_fleet(path: Path, array: SystolicArray) -> Fleet:
+def load_fleet(path: Path, array: SystolicArray | None = None) -> Fleet:
     """Read a fleet from a `.npz`, `.npy` or `.csv` file.
 
     100,000 chips of 256x256 PEs take 0.8 GB, packed, and little more while they are read.
+
+    Args:
+        path: The file.
+        array: The array that the chips must have; a `.csv` does not say, so it needs one.
 
     Raises:
         EfatError: A missing, truncated or foreign file, wrong types, shapes or hash, a chip named
             twice, a bad line (its number is named), or chips of another array.
     """
-    readers: dict[str, Callable[[BinaryIO, SystolicArray], Fleet]] = {
+    readers: dict[str, Callable[[BinaryIO, SystolicArray | None], Fleet]] = {
         ".npz": _read_npz,
         ".npy": _read_npy,
         ".csv": _read_csv,
@@ -63,7 +67,8 @@ def load_fleet(path: Path, array: SystolicArray) -> Fleet:
     if reader is None:
         raise EfatError(f"fleet.path: {path} given; a .npz, .npy or .csv file is needed")
     with _as_efat_errors(path), path.open("rb") as stream:
-        return check_array(reader(stream, array), array, str(path))
+        fleet = reader(stream, array)
+        return fleet if array is None else check_array(fleet, array, str(path))
 
 
 def save_fleet(fleet: Fleet, path: Path) -> None:
@@ -122,7 +127,7 @@ def _member(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def _read_npz(stream: BinaryIO, _: SystolicArray) -> Fleet:
+def _read_npz(stream: BinaryIO, _: SystolicArray | None) -> Fleet:
     with zipfile.ZipFile(stream) as archive:
         missing = {f"{name}.npy" for name in MEMBERS} - set(archive.namelist())
         if missing:
@@ -154,7 +159,7 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
         return _read_array(member, info.file_size, name)
 
 
-def _read_npy(stream: BinaryIO, _: SystolicArray) -> Fleet:
+def _read_npy(stream: BinaryIO, _: SystolicArray | None) -> Fleet:
     size = stream.seek(0, io.SEEK_END)
     stream.seek(0)
     shape, dtype = _read_header(stream, size, "stack")
@@ -215,8 +220,10 @@ def _read_header(stream: Any, size: int, name: str) -> tuple[tuple[int, ...], np
     return shape, dtype
 
 
-def _read_csv(stream: BinaryIO, array: SystolicArray) -> Fleet:
+def _read_csv(stream: BinaryIO, array: SystolicArray | None) -> Fleet:
     """Read PEs line by line; memory holds the packed maps and nothing else."""
+    if array is None:
+        raise EfatError("no array given; a .csv does not say how many rows and columns there are")
     lines = csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), strict=True)
     header = next(lines, [])
     if header != ["chip_id", "row", "col"]:
