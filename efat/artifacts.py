@@ -12,8 +12,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from efat import atomic, plots
-from efat.chips import Chip, Fleet, save_fleet
+from efat.chips import Chip, Fleet
 from efat.experiment import Experiment
+from efat.fleets import save_fleet
 from efat.planning.base import Group, Plan
 from efat.report import Outcome, Row, group_name
 from efat.resilience import ResilienceCurve, ResilienceMap

@@ -19,7 +19,7 @@ from efat.errors import EfatError, raise_problems
 from efat.experiment import Amounts, Experiment, Selection
 from efat.fit import Setup, TrainingJob
 from efat.mapping import SystolicArray
-from efat.masking import mapped_layers, weight_layout
+from efat.masking import mapped_layers, weight_layouts
 from efat.planning.base import Planner
 from efat.planning.fixed import Fixed
 from efat.planning.individual import Individual
@@ -244,7 +244,7 @@ def _amounts(cfg: DictConfig, data: pl.LightningDataModule) -> Amounts:
 def _severity(name: str, model: nn.Module, array: SystolicArray) -> Severity:
     if name == "array_rate":
         return array_rate
-    return weight_rate([weight_layout(layer) for layer in mapped_layers(model).values()], array)
+    return weight_rate(weight_layouts(model), array)
 
 
 def _reason(error: Exception) -> str:

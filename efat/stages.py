@@ -7,11 +7,12 @@ from typing import Any
 
 from efat import fit
 from efat.campaign import Campaign
-from efat.chips import Chip, Fleet, draw_fault_map
+from efat.chips import Chip, Fleet
 from efat.errors import EfatError
 from efat.experiment import Experiment
 from efat.faults import FaultMap
 from efat.fit import EvaluationJob, TrainingJob
+from efat.fleets import draw_fault_map
 from efat.planning.base import Group, Plan
 from efat.planning.random import Random
 from efat.resilience import ResilienceCurve, ResilienceMap, build_resilience_map

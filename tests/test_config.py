@@ -21,7 +21,7 @@ def test_options_were_found():
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_passes_preflight(option, tmp_path, monkeypatch):
-    from efat.chips import save_fleet, uniform_fleet
+    from efat.fleets import save_fleet, uniform_fleet
     from efat.mapping import SystolicArray
 
     monkeypatch.chdir(tmp_path)

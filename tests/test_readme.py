@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from efat.chips import save_fleet, uniform_fleet
+from efat.fleets import save_fleet, uniform_fleet
 from efat.mapping import SystolicArray
 from efat.overrides import compose_jobs
 

@@ -15,8 +15,8 @@ import safetensors.torch
 import torch
 
 from efat import mask_model, verify_masks
-from efat.chips import load_fleet, save_fleet, uniform_fleet
 from efat.data.digits import Digits
+from efat.fleets import load_fleet, save_fleet, uniform_fleet
 from efat.mapping import SystolicArray
 from efat.models.resnet import ResNet
 from efat.run import main
