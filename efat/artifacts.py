@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from efat import atomic, plots
 from efat.chips import Chip, Fleet
 from efat.experiment import Experiment
-from efat.fleets import save_fleet
+from efat.fleets import FleetSummary, save_fleet, summarise
+from efat.fleets.figures import draw_summary
 from efat.planning.base import Group, Plan
 from efat.report import Outcome, Row, group_name
 from efat.resilience import ResilienceCurve, ResilienceMap
@@ -46,12 +47,20 @@ class RunFolder:
         figure = plots.plot_resilience_map(self.experiment, analysis.curves, resilience_map, plan)
         self._write_figure("resilience_map", figure)
 
+    def write_fleet(self, plan: Plan | None = None) -> FleetSummary:
+        """Write `fleet.npz`, `fleet.json` and its figure; with a plan, who is unsalvageable."""
+        fleet = self.experiment.fleet
+        summary = replace(summarise(fleet), unsalvageable=plan.unsalvageable if plan else ())
+        save_fleet(fleet, self.path / "fleet.npz")
+        atomic.write_json(self.path / "fleet.json", asdict(summary))
+        self._write_figure("fleet", draw_summary(fleet, summary))
+        return summary
+
     def write_plan(self, plan: Plan) -> None:
-        """Write `plan.json`, the maps (`fleet.npz`, `fused_maps.npz`) and `fault_maps.png`."""
+        """Write `plan.json`, the groups' maps (`fused_maps.npz`) and `fault_maps.png`."""
         name = self.experiment.planner_name
         document = _plan_document(self.experiment, name, plan)
         atomic.write_json(self.path / "plan.json", document)
-        save_fleet(self.experiment.fleet, self.path / "fleet.npz")
         fused = [Chip(group_name(i), g.fused) for i, g in enumerate(plan.groups)]
         if fused:
             save_fleet(Fleet(tuple(fused)), self.path / "fused_maps.npz")

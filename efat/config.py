@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-STAGES = ("pretrain", "analyse", "plan", "retrain", "evaluate", "single")
+STAGES = ("fleet", "pretrain", "analyse", "plan", "retrain", "evaluate", "single")
 
 PACKAGED = Path(__file__).parent / "conf"
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
@@ -18,11 +18,13 @@ CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
 
 @dataclass
 class ArrayConfig:
-    """See `efat.mapping.SystolicArray`."""
+    """See `efat.mapping.SystolicArray`; `off_array` names layers that do not run on it."""
 
     rows: int = MISSING
     cols: int = MISSING
     order: str = "im2col"
+    dataflow: str = "ws"
+    off_array: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -10,7 +10,7 @@ import copy
 import logging
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ class Setup:
         trainer: Arguments of Lightning's `Trainer`.
         optimizer: Node of a partial torch optimizer.
         scheduler: Node of a partial learning-rate schedule, or None.
+        off_array: Names of layers that do not run on the array.
     """
 
     model: Node
@@ -49,6 +50,7 @@ class Setup:
     trainer: Mapping[str, Any]
     optimizer: Node
     scheduler: Node | None = None
+    off_array: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def train(job: TrainingJob, store: Store) -> Result:
     torch.manual_seed(job.seed)
     module = _build_module(job.setup, store, job.start)
     if job.fault_map is not None and job.array is not None:
-        mask_model(module.model, job.fault_map, job.array)
+        mask_model(module.model, job.fault_map, job.array, job.setup.off_array)
     curve = CurveRecorder()
     trainer = build_trainer(job, [curve, MaskGuard()])
     data = instantiate(job.setup.data)
@@ -146,7 +148,7 @@ def evaluate(job: EvaluationJob, store: Store) -> Result:
     for fault_map in job.fault_maps:
         module = copy.deepcopy(plain)
         if fault_map is not None:
-            mask_model(module.model, fault_map, job.array)
+            mask_model(module.model, fault_map, job.array, job.setup.off_array)
         val.append(trainer.validate(module, data, verbose=False)[0]["val_accuracy"])
         test.append(trainer.test(module, data, verbose=False)[0]["test_accuracy"])
     return Result({"val": val, "test": test, "elapsed_s": time.perf_counter() - begin})
@@ -172,10 +174,26 @@ def build_trainer(job: TrainingJob, callbacks: list[pl.Callback]) -> pl.Trainer:
     )
 
 
-def _build_module(setup: Setup, store: Store, start: tuple[str, str] | None) -> FaultAwareModule:
+def load_model(setup: Setup, store: Store, start: tuple[str, str] | None) -> nn.Module:
+    """Build the plain network, with stored weights if `start` names some."""
     model: nn.Module = instantiate(setup.model)
     if start is not None:
         model.load_state_dict(store.weights(*start))
+    return model
+
+
+def training_batches(setup: Setup, seed: int) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
+    """Return one pass over the training split, in the order that `seed` gives."""
+    data = instantiate(setup.data)
+    data.prepare_data()
+    data.setup("fit")
+    torch.manual_seed(seed)
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]] = data.train_dataloader()
+    return batches
+
+
+def _build_module(setup: Setup, store: Store, start: tuple[str, str] | None) -> FaultAwareModule:
+    model = load_model(setup, store, start)
     scheduler = instantiate(setup.scheduler) if setup.scheduler else None
     return FaultAwareModule(model, setup.num_classes, instantiate(setup.optimizer), scheduler)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -47,11 +48,16 @@ def run_job(cfg: DictConfig) -> int:
 def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
     """Go from stage to stage as far as `cfg.stage`."""
     experiment, say = folder.experiment, campaign.progress.say
+    if cfg.stage == "fleet":
+        say(terminal.describe_fleet(folder.write_fleet()))
+        return OK
     baseline = stages.pretrain(experiment, campaign)
     say(terminal.describe_baseline(experiment, baseline))
     target = stages.check_reachable(experiment, baseline)
     if cfg.stage == "pretrain":
         return OK
+    experiment = stages.bind_severity(experiment, campaign.store, baseline)
+    folder = replace(folder, experiment=experiment)
     if cfg.stage == "single":
         return _run_single(campaign, folder, baseline, target)
     analysis = stages.analyse(experiment, campaign, baseline)
@@ -63,6 +69,7 @@ def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
     folder.write_map(analysis, resilience_map, None if cfg.stage == "analyse" else chosen)
     if cfg.stage == "analyse":
         return OK
+    folder.write_fleet(chosen)
     folder.write_plan(chosen)
     say(terminal.describe_plan(experiment, chosen))
     status = OK if chosen.groups else NO
@@ -103,6 +110,8 @@ def _estimate(experiment: Experiment, stage: str) -> dict[str, int]:
     """Guess the work ahead, in training steps, until each stage knows better."""
     amounts, chips = experiment.amounts, len(experiment.fleet)
     strategies = 1 + len(experiment.compare)
+    if stage == "fleet":
+        return {"fleet": 0}
     if stage == "single":
         return {"pretrain": amounts.pretrain_steps, "single": amounts.budget_steps}
     curves = len(experiment.fault_rates) * experiment.maps_per_rate

@@ -19,18 +19,18 @@ from efat.errors import EfatError, raise_problems
 from efat.experiment import Amounts, Experiment, Selection
 from efat.fit import Setup, TrainingJob
 from efat.mapping import SystolicArray
-from efat.masking import mapped_layers, weight_layouts
+from efat.masking import mapped_layers
 from efat.planning.base import Planner
 from efat.planning.fixed import Fixed
 from efat.planning.individual import Individual
 from efat.planning.random import Random
 from efat.planning.single import Single
 from efat.resilience import Constraint, Interpolation, Stat
-from efat.severity import Severity, array_rate, weight_rate
+from efat.severity import array_rate
 
 Value = TypeVar("Value")
 
-SEVERITIES = ("array_rate", "weight_rate")
+SEVERITIES = ("array_rate", "weight_rate", "magnitude_rate", "taylor_rate")
 COMPARE: dict[str, Planner | None] = {
     "none": None,
     "fixed": Fixed(),
@@ -96,7 +96,7 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         seed=cfg.seed,
         array=array,
         fleet=fleet,
-        severity=_severity(cfg.selection.severity, network, array),
+        severity=array_rate,  # stages.bind_severity puts another in, which needs the baseline
         severity_name=cfg.selection.severity,
         baseline_setup=_setup(cfg, cfg.baseline, classes),
         retrain_setup=retrain_setup,
@@ -110,12 +110,25 @@ def build_experiment(cfg: DictConfig) -> Experiment:
 
 
 def _array(cfg: DictConfig) -> SystolicArray:
-    return SystolicArray(cfg.array.rows, cfg.array.cols, cfg.array.order)
+    part = cfg.array
+    array = SystolicArray(part.rows, part.cols, part.order, part.dataflow)
+    if array.dataflow != "ws" and cfg.selection.severity != "array_rate":
+        raise EfatError(
+            f"selection.severity: {cfg.selection.severity} given, but array.dataflow="
+            f"{array.dataflow} prunes no weight; use array_rate"
+        )
+    lost = [rate for rate in cfg.fault_rates.rates if round(rate * array.rows * array.cols) < 1]
+    if lost:
+        raise EfatError(
+            f"fault_rates.rates: {lost} given; less than one of the array's "
+            f"{array.rows * array.cols} PEs; use higher rates or a larger array"
+        )
+    return array
 
 
 def _network(cfg: DictConfig) -> nn.Module:
     network: nn.Module = instantiate(cfg.model)
-    mapped_layers(network)
+    mapped_layers(network, tuple(cfg.array.off_array))
     return network
 
 
@@ -222,6 +235,7 @@ def _setup(cfg: DictConfig, training: DictConfig, classes: int) -> Setup:
         trainer=plain(cfg.trainer),
         optimizer=plain(training.optimizer),
         scheduler=plain(training.scheduler),
+        off_array=tuple(cfg.array.off_array),
     )
 
 
@@ -239,12 +253,6 @@ def _amounts(cfg: DictConfig, data: pl.LightningDataModule) -> Amounts:
         steps_per_epoch=steps_per_epoch,
         samples_per_step=batch * accumulate,
     )
-
-
-def _severity(name: str, model: nn.Module, array: SystolicArray) -> Severity:
-    if name == "array_rate":
-        return array_rate
-    return weight_rate(weight_layouts(model), array)
 
 
 def _reason(error: Exception) -> str:

@@ -137,15 +137,16 @@ def build_resilience_map(
             takes the higher one, since a crossing may be inf.
         interpolation: See `ResilienceMap`.
     """
-    points = []
-    for rate in sorted({curve.fault_rate for curve in curves}):
+    points: dict[float, float] = {}
+    for rate in {curve.fault_rate for curve in curves}:
         repeats = [curve for curve in curves if curve.fault_rate == rate]
         crossings = [curve.crossing(target) for curve in repeats]
         severity = float(np.mean([curve.severity for curve in repeats]))
-        points.append((severity, _summarise(crossings, stat, quantile)))
-    severities, amounts = zip(*points, strict=True)
-    envelope = np.maximum.accumulate(np.array(amounts, dtype=np.float64))
-    return ResilienceMap(target, severities, tuple(envelope.tolist()), interpolation)
+        amount = _summarise(crossings, stat, quantile)
+        points[severity] = max(amount, points.get(severity, 0.0))  # two rates, one severity
+    severities = sorted(points)
+    envelope = np.maximum.accumulate([points[severity] for severity in severities])
+    return ResilienceMap(target, tuple(severities), tuple(envelope.tolist()), interpolation)
 
 
 def _summarise(crossings: Sequence[float], stat: Stat, quantile: float) -> float:

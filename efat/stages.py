@@ -13,10 +13,14 @@ from efat.experiment import Experiment
 from efat.faults import FaultMap
 from efat.fit import EvaluationJob, TrainingJob
 from efat.fleets import draw_fault_map
+from efat.masking import weight_layouts
 from efat.planning.base import Group, Plan
 from efat.planning.random import Random
 from efat.resilience import ResilienceCurve, ResilienceMap, build_resilience_map
+from efat.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive, generator
+from efat.severity import saliency_rate, weight_rate
+from efat.store import Store
 
 Weights = tuple[str, str]
 """Stage and key of weights in the store."""
@@ -102,6 +106,23 @@ def check_reachable(experiment: Experiment, baseline: Baseline) -> float:
             f"{baseline.val_accuracy:.4f} on validation; ask for less or train a better baseline"
         )
     return target
+
+
+def bind_severity(experiment: Experiment, store: Store, baseline: Baseline) -> Experiment:
+    """Return the experiment with its severity measure built on the baseline."""
+    name, setup = experiment.severity_name, experiment.retrain_setup
+    if name == "array_rate":
+        return experiment
+    model = fit.load_model(setup, store, baseline.weights)
+    if name == "weight_rate":
+        measure = weight_rate(weight_layouts(model, setup.off_array), experiment.array)
+    elif name == "magnitude_rate":
+        measure = saliency_rate(magnitude_saliency(model, setup.off_array), experiment.array)
+    else:
+        batches = fit.training_batches(setup, derive(experiment.seed, "saliency"))
+        saliency = taylor_saliency(model, batches, off_array=setup.off_array)
+        measure = saliency_rate(saliency, experiment.array)
+    return replace(experiment, severity=measure)
 
 
 def analyse(experiment: Experiment, campaign: Campaign, baseline: Baseline) -> Analysis:

@@ -12,6 +12,7 @@ from rich.table import Table
 from efat.chips import Chip
 from efat.errors import EfatError
 from efat.experiment import Experiment
+from efat.fleets import FleetSummary
 from efat.planning.base import Plan
 from efat.report import Outcome, StrategyResult
 from efat.resilience import ResilienceCurve, ResilienceMap
@@ -35,6 +36,7 @@ FILES = {
     "resilience_map.json": "amount against severity for the constraint",
     "plan.json": "groups, amounts, unsalvageable chips",
     "fleet.npz": "fault maps of the chips (fused_maps.npz: of groups)",
+    "fleet.json": "counts, rates and overlap of the fleet",
     "models": "one checkpoint a group (safetensors)",
     "chips.csv": "one row a chip",
     "summary.json": "costs and results of every strategy",
@@ -80,6 +82,14 @@ def describe_plan(experiment: Experiment, plan: Plan) -> str:
     if plan.unsalvageable:
         line += f"; unsalvageable within the budget: {', '.join(plan.unsalvageable)}"
     return line
+
+
+def describe_fleet(summary: FleetSummary) -> Table:
+    """Lay out the figures of a fleet."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for what, value in summary.table():
+        table.add_row(what, value)
+    return table
 
 
 def describe_single(

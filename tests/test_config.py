@@ -1,11 +1,14 @@
 """Every option of every group composes and passes preflight."""
 
 import pytest
+from hydra.utils import instantiate
 
 from efat import EfatError
 from efat.config import CONF
 from efat.overrides import compose_jobs
 from efat.preflight import build_experiment
+from efat.stages import Baseline, bind_severity
+from efat.store import Result, Store
 
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}"
@@ -50,9 +53,12 @@ def test_amounts_in_epochs_become_whole_steps():
     assert amounts.pretrain_steps == 34
 
 
-def test_weight_rate_is_of_the_configured_model():
+def test_weight_rate_is_of_the_configured_model(tmp_path):
     (cfg,) = compose_jobs(["selection.severity=weight_rate", "model=mlp", "fleet.chips=2"])
     experiment = build_experiment(cfg)
+    store, weights = Store(tmp_path), ("pretrain", "k")
+    store.write(*weights, Result({}, instantiate(cfg.model).state_dict()))
+    experiment = bind_severity(experiment, store, Baseline(weights, 0.9, 0.0))
     chip = experiment.fleet.chips[1].fault_map
     assert experiment.severity(chip) != chip.fault_rate
     assert 0 < experiment.severity(chip) < 1
@@ -61,7 +67,10 @@ def test_weight_rate_is_of_the_configured_model():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["array.rowz=1"], "array.rowz: no such key (1 given); allowed here: cols, order, rows"),
+        (
+            ["array.rowz=1"],
+            "array.rowz: no such key (1 given); allowed here: cols, dataflow, off_array",
+        ),
         (["planner=x"], "planner: x given; "),
         (["array.rows=two"], "array.rows: two given; "),
         (["+array.depth=3"], "array.depth: no such key"),

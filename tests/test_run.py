@@ -106,7 +106,7 @@ def test_everything_is_where_it_says(done):
         assert (run / name).exists(), name
         assert name.split(".")[0] in result.stdout
     assert {f.stem for f in (run / "figures").iterdir()} == {
-        "curves", "resilience_map", "strategies", "fault_maps",
+        "curves", "resilience_map", "strategies", "fault_maps", "fleet",
     }  # fmt: skip
     assert str(run.relative_to(folder)) in result.stdout.replace("\n", "")
     assert len(rows(run / "curves.csv")) == 3 * 2 * 5
@@ -241,7 +241,10 @@ def test_chips_from_a_file(tmp_path):
 def test_every_problem_is_named_at_once_and_nothing_is_written(tmp_path):
     result = efat(tmp_path, *TINY, "array.rowz=8", "fleet.chps=3", "planner=gredy", "seed=x")
     assert result.returncode == 2
-    assert "array.rowz: no such key (8 given); allowed here: cols, order, rows" in result.stderr
+    assert (
+        "array.rowz: no such key (8 given); allowed here: cols, dataflow, off_array, order, rows"
+        in result.stderr
+    )
     assert "fleet.chps: no such key (3 given)" in result.stderr
     assert "planner: gredy given; " in result.stderr
     assert "greedy" in result.stderr
@@ -345,3 +348,63 @@ def test_help_and_cfg_run_nothing(tmp_path, flag):
     assert result.returncode == 0
     assert "resnet_fat" in result.stdout
     assert not list(tmp_path.iterdir())
+
+
+# ---- the whole campaign, with other parts ------------------------------------------------------
+
+
+def mean_of(points, step):
+    values = [float(p["val_accuracy"]) for p in points if p["amount_steps"] == step]
+    return sum(values) / len(values)
+
+
+PARTS = {
+    "output-stationary": ("array.dataflow=os", "array=ws_32"),
+    "input-stationary": ("array.dataflow=is", "array=ws_32"),
+    "taylor": ("selection.severity=taylor_rate", "array=ws_32"),
+    "a layer off the array": ("array.off_array=[linear]", "selection.severity=weight_rate"),
+    "a clustered fleet": ("fleet=clustered", "fleet.chips=6"),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_campaign_with(part, tmp_path):
+    arguments = [
+        a for a in TINY if not (a.startswith("fleet.") and any("fleet=" in p for p in PARTS[part]))
+    ]
+    quick = (
+        "executor=serial",
+        "compare=[none]",
+        "baseline.epochs=3",
+        "fault_rates.rates=[0.1,0.5]",
+    )
+    result = efat(tmp_path, *arguments, *quick, "selection.max_drop=0.2", *PARTS[part])
+    assert result.returncode == 0, result.stdout + result.stderr
+    summary = json.loads((run_folder(tmp_path) / "summary.json").read_text())
+    assert [s["name"] for s in summary["strategies"]] == ["greedy", "none"]
+    points = rows(run_folder(tmp_path) / "curves.csv")
+    accuracy = {step: mean_of(points, step) for step in ("0", "32")}
+    assert accuracy["32"] > accuracy["0"] + 0.02  # retraining helps under this mask
+    severities = [float(row["severity"]) for row in rows(run_folder(tmp_path) / "chips.csv")]
+    rates = [float(row["fault_rate"]) for row in rows(run_folder(tmp_path) / "chips.csv")]
+    assert (severities == rates) == ("severity" not in " ".join(PARTS[part]))
+
+
+def test_fleet_stage_trains_nothing(tmp_path):
+    result = efat(tmp_path, "+experiment=resnet_fat", "fleet=lines", "stage=fleet")
+    assert result.returncode == 0, result.stderr
+    assert "overlap by chance" in result.stdout
+    assert (run_folder(tmp_path) / "figures/fleet.png").exists()
+    assert not (tmp_path / "outputs/store").exists()
+
+
+def test_a_severity_that_the_dataflow_does_not_have(tmp_path):
+    result = efat(tmp_path, *TINY, "array.dataflow=os", "selection.severity=weight_rate")
+    assert result.returncode == 2
+    assert "selection.severity: weight_rate given, but array.dataflow=os" in result.stderr
+
+
+def test_rates_below_one_pe_are_refused(tmp_path):
+    result = efat(tmp_path, *TINY, "fault_rates.rates=[0.001,0.1]")
+    assert result.returncode == 2
+    assert "fault_rates.rates: [0.001] given; less than one of the array's 256 PEs" in result.stderr
