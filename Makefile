@@ -37,7 +37,7 @@ lint: setup ## Format check, lint, types
 
 check: lint test ## What must pass before a commit: lint, types, tests
 
-bench: setup ## Measure speed: masked training, overhead of a campaign
+bench: setup ## Measure speed: masked training, emulation, overhead of a campaign
 	$(BIN)/python -m experiments.bench
 
 clean: ## Remove the environment and caches; results under outputs/ stay

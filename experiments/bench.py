@@ -25,6 +25,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrize, prune
 
 from efat import FaultMap, SystolicArray, keep_masked, mask_model
+from efat.emulation.bench import measure_speed, speed_table
 from efat.executors import usable_cores
 from efat.masking import MASK, masked_layers
 from efat.models.mlp import MLP
@@ -142,4 +143,5 @@ def bench_campaign() -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     bench_masking()
+    print(speed_table(measure_speed()))
     bench_campaign()

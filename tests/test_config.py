@@ -69,7 +69,7 @@ def test_weight_rate_is_of_the_configured_model(tmp_path):
     [
         (
             ["array.rowz=1"],
-            "array.rowz: no such key (1 given); allowed here: cols, dataflow, off_array",
+            "array.rowz: no such key (1 given); allowed here: cols, dataflow",
         ),
         (["planner=x"], "planner: x given; "),
         (["array.rows=two"], "array.rows: two given; "),
