@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to a temporary name beside `path`, fsync it, rename it into place.
+@contextlib.contextmanager
+def writer(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path`; at the end, fsync it and rename it into place.
 
     Raises:
         OSError: The disk is full or the folder is not writable; `path` is as it was before.
@@ -20,7 +22,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         Path(name).chmod(0o644)  # mkstemp gives 0600, which would hide results from colleagues
@@ -29,6 +31,12 @@ def write_bytes(path: Path, data: bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             Path(name).unlink()
         raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` as `writer` does."""
+    with writer(path) as stream:
+        stream.write(data)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,42 +1,52 @@
-"""Where a weight-stationary array keeps each weight of a layer (METHOD section 2).
+"""Which PE of the array computes what of a layer, for each dataflow and order (METHOD section 2).
 
-Pure index arithmetic: a layer is a matrix `W[k, m]`, `k` over the reduction and `m` over output
-channels, cut into tiles of rows x cols; `W[k, m]` sits on `PE(k mod rows, m mod cols)`.
+Pure index arithmetic. Every layer is matrix products `Y[n, m] = sum_k X[n, k] W[k, m]`, one a
+group: `n` counts batch x space (`efat.lowering` says how), `k` the reduction and `m` the output
+channels of the group. What stays in a PE is (`%` is the remainder):
+
+- `ws`, weight-stationary: `W[k, m]` on `PE(k % rows, m % cols)`;
+- `os`, output-stationary: `Y[n, m]` on `PE(n % rows, m % cols)`;
+- `is`, input-stationary: `X[n, k]` on `PE(k % rows, n % cols)`.
+
+The same as SCALE-Sim (Samajdar et al., ISPASS 2020).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from efat.errors import EfatError, raise_problems
 from efat.faults import FaultMap
 
 Order = Literal["im2col", "im2col_spatial_first", "channel"]
+Dataflow = Literal["ws", "os", "is"]
 
 
 @dataclass(frozen=True)
 class SystolicArray:
-    """A weight-stationary array of rows x cols PEs and the order in which it takes a kernel.
+    """An array of rows x cols PEs, what stays in them, and in which order a kernel is taken.
 
     Args:
-        rows: PEs along the reduction.
-        cols: PEs along the output channels.
+        rows: PEs along the reduction (`os`: along batch x space).
+        cols: PEs along the output channels (`is`: along batch x space).
         order: `im2col`: `k = (i*kh + y)*kw + x` for `W[o, i, y, x]`; `im2col_spatial_first`:
             `k = (y*kw + x)*Cin + i`; `channel` (Zhang et al., VTS 2018): `k = i`, so that all taps
-            of a 2-D kernel share one PE.
+            of a kernel share one PE, one tap after the other.
+        dataflow: What stays in a PE: `ws` weights, `os` outputs, `is` inputs.
 
     Raises:
-        EfatError: A size below 1 or an unknown order; all problems at once.
+        EfatError: A size below 1, an unknown order or dataflow; all problems at once.
     """
 
     rows: int
     cols: int
     order: Order = "im2col"
+    dataflow: Dataflow = "ws"
 
     def __post_init__(self) -> None:
         problems = [
@@ -44,22 +54,33 @@ class SystolicArray:
             for name, value in (("rows", self.rows), ("cols", self.cols))
             if type(value) is not int or value < 1
         ]
-        if self.order not in get_args(Order):
-            allowed = ", ".join(get_args(Order))
-            problems.append(f"array.order: {self.order!r} given; one of {allowed} is needed")
+        choices = (("order", self.order, Order), ("dataflow", self.dataflow, Dataflow))
+        problems += [
+            f"array.{name}: {value!r} given; one of {', '.join(get_args(kind))} is needed"
+            for name, value, kind in choices
+            if value not in get_args(kind)
+        ]
         raise_problems(problems)
 
 
 @dataclass(frozen=True)
 class WeightLayout:
-    """How a weight tensor is a matrix product: `[out, in/groups, *kernel]`, as torch stores it.
+    """How a weight tensor is a matrix product, as torch stores it.
 
-    A linear layer is `[out, in]` with one group. Each group is a matrix product of its own and
-    starts at PE(0, 0); depthwise convolution has as many groups as channels.
+    Each group is a matrix product of its own and starts at PE(0, 0); depthwise convolution has as
+    many groups as channels. A linear layer is `[out, in]` with one group; the stacked projections
+    of an attention (`in_proj_weight`) are three groups that share their inputs.
+
+    Args:
+        shape: `[out, in/groups, *kernel]`; transposed: `[in, out/groups, *kernel]`.
+        groups: Matrix products in it.
+        transposed: Transposed convolution: the convolution of the input with zeros between its
+            elements, with the kernel flipped; `k` counts the taps of the flipped kernel.
     """
 
     shape: tuple[int, ...]
     groups: int = 1
+    transposed: bool = False
 
     @property
     def size(self) -> int:
@@ -74,17 +95,31 @@ def gemm_indices(layout: WeightLayout, order: Order) -> tuple[NDArray[np.intp], 
     >>> k[0].tolist(), m.ravel().tolist()
     ([[[0, 1]], [[2, 3]], [[4, 5]]], [0, 1])
     """
-    outputs, inputs, *kernel = layout.shape
-    ones = (1,) * len(kernel)
-    m = (np.arange(outputs) % (outputs // layout.groups)).reshape(-1, 1, *ones)
-    i = np.arange(inputs).reshape(1, -1, *ones)
-    tap = np.arange(math.prod(kernel)).reshape(1, 1, *kernel)
-    k = {
-        "im2col": i * math.prod(kernel) + tap,
+    first, second, *kernel = layout.shape
+    grouped = np.arange(first) % (first // layout.groups)
+    ones, taps = (1,) * len(kernel), math.prod(kernel)
+    leading, trailing = grouped.reshape(-1, 1, *ones), np.arange(second).reshape(1, -1, *ones)
+    tap = np.arange(taps).reshape(1, 1, *kernel)
+    i, m, inputs = trailing, leading, second
+    if layout.transposed:
+        i, m, inputs = leading, trailing, first // layout.groups
+        tap = taps - 1 - tap
+    return reduction_index(i, tap, inputs, taps, order), m
+
+
+def reduction_index(
+    i: NDArray[np.intp], tap: NDArray[np.intp], inputs: int, taps: int, order: Order
+) -> NDArray[np.intp]:
+    """Return `k` of input channel `i` (of `inputs` in its group) and kernel tap (of `taps`).
+
+    >>> reduction_index(np.array([0, 1]), np.array([2, 2]), 4, 9, "im2col").tolist()
+    [2, 11]
+    """
+    return {
+        "im2col": i * taps + tap,
         "im2col_spatial_first": tap * inputs + i,
         "channel": i + 0 * tap,
     }[order]
-    return k, m
 
 
 def pruned_weights(
@@ -93,20 +128,42 @@ def pruned_weights(
     """Return which weights sit on a faulty PE, in the weight's own shape (True = pruned).
 
     Raises:
-        EfatError: The fault map is of another array.
+        EfatError: The fault map is of another array, or no weight stays in a PE of this array.
     """
     check_fault_map(array, fault_map)
+    _check_weight_stationary(array)
     k, m = gemm_indices(layout, array.order)
     pruned = fault_map.faulty[k % array.rows, m % array.cols]
     return np.broadcast_to(pruned, layout.shape)
 
 
-def weights_per_pe(layout: WeightLayout, array: SystolicArray) -> NDArray[np.int64]:
-    """Count the weights of a layer on each PE, [rows, cols], over all tiles and groups."""
+def sum_per_pe(
+    layout: WeightLayout, array: SystolicArray, values: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    """Sum a value of each weight over the weights of each PE, over all tiles and groups.
+
+    Args:
+        layout: The weight.
+        array: A weight-stationary array.
+        values: One value a weight, in the weight's shape; None counts the weights.
+
+    Returns:
+        [rows, cols].
+
+    >>> sum_per_pe(WeightLayout((1, 4)), SystolicArray(2, 2), [[1, 10, 100, 1000]]).tolist()
+    [[101.0, 0.0], [1010.0, 0.0]]
+    """
+    _check_weight_stationary(array)
     k, m = gemm_indices(layout, array.order)
     pe = np.broadcast_to(k % array.rows * array.cols + m % array.cols, layout.shape)
-    counts = np.bincount(pe.ravel(), minlength=array.rows * array.cols)
-    return counts.reshape(array.rows, array.cols)
+    weights: Any = None if values is None else np.asarray(values, dtype=np.float64).ravel()
+    sums = np.bincount(pe.ravel(), weights, minlength=array.rows * array.cols)
+    return sums.reshape(array.rows, array.cols).astype(np.float64)
+
+
+def weights_per_pe(layout: WeightLayout, array: SystolicArray) -> NDArray[np.int64]:
+    """Count the weights of a layer on each PE, [rows, cols], over all tiles and groups."""
+    return sum_per_pe(layout, array).astype(np.int64)
 
 
 def check_fault_map(array: SystolicArray, fault_map: FaultMap) -> None:
@@ -115,4 +172,12 @@ def check_fault_map(array: SystolicArray, fault_map: FaultMap) -> None:
         raise EfatError(
             f"fault map: {fault_map.rows}x{fault_map.cols} PEs given; "
             f"the array has {array.rows}x{array.cols}; use a map of this array"
+        )
+
+
+def _check_weight_stationary(array: SystolicArray) -> None:
+    if array.dataflow != "ws":
+        raise EfatError(
+            f"array.dataflow: {array.dataflow!r} given; no weight stays in a PE then, so none is "
+            "pruned; use ws, or array_rate as the severity"
         )

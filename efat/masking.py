@@ -1,29 +1,37 @@
 """Fault-aware training on any `nn.Module`: masks that ride with the model (METHOD sections 2, 3).
 
-`mask_model` prunes the weights that sit on faulty PEs; `keep_masked` keeps them at exactly 0 while
-the rest trains. No parameter is renamed and no mask enters a state dict, so a checkpoint of a
-masked model loads into the plain one with `strict=True`.
+`mask_model` makes a model compute what the array of a faulty, bypassed chip computes. What is
+masked depends on the dataflow: weights (`ws`: pruned once, then `keep_masked` keeps them at exactly
+0 while the rest trains), outputs before bias (`os`) or inputs as the array sees them (`is`). No
+parameter is renamed and no mask enters a state dict, so a checkpoint of a masked model loads into
+the plain one with `strict=True`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from efat.activation_masks import HEALTHY, mask_activations, masked_forward
 from efat.errors import EfatError, raise_problems
 from efat.faults import FaultMap
+from efat.lowering import ON_ARRAY, MappedLayer, layer_weights
 from efat.mapping import SystolicArray, WeightLayout, check_fault_map, pruned_weights
 
 MASK = "weight_mask"
-"""Buffer of a masked layer: 1 where the weight is healthy, 0 where it is pruned; not persistent."""
+"""Buffer of a masked layer: 1 where the weight is healthy, 0 where it is pruned; not persistent.
 
-MappedLayer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
-ON_ARRAY = get_args(MappedLayer)
+An attention's are named after its parameters in the same way, e.g. `in_proj_weight_mask`.
+"""
+
+SUFFIX = "_mask"
+
 OFF_ARRAY = (
     nn.modules.batchnorm._NormBase,  # batch and instance normalisation
     nn.LayerNorm,
@@ -36,17 +44,51 @@ OFF_ARRAY = (
 """Layers that are computed beside the array: never masked, always trainable."""
 
 
-def mapped_layers(model: nn.Module) -> dict[str, MappedLayer]:
+@dataclass(frozen=True)
+class MappedWeight:
+    """A weight that the array multiplies with: where it is in the model, and how it maps."""
+
+    layer: MappedLayer
+    parameter: str
+    layout: WeightLayout
+
+    @property
+    def tensor(self) -> Tensor:
+        """The weight itself."""
+        weight: Tensor = getattr(self.layer, self.parameter)
+        return weight
+
+    @property
+    def mask(self) -> Tensor:
+        """Its mask, looked up afresh, since `.to()` replaces buffers."""
+        mask: Tensor = getattr(self.layer, self.parameter + SUFFIX)
+        return mask
+
+
+def mapped_layers(model: nn.Module, off_array: Collection[str] = ()) -> dict[str, MappedLayer]:
     """Return the layers that run on the array, by name.
+
+    Args:
+        model: The model.
+        off_array: Names of layers to leave off the array; a name covers what is inside it.
 
     Raises:
         EfatError: A layer with parameters that efat can neither map nor knows to be off the
-            array, or no layer that maps; every such layer is named.
+            array, a name in `off_array` that no layer has, or no layer that maps; all at once.
     """
+    names = {name for name, _ in model.named_modules()}
+    problems = [
+        f"off_array: {name!r} given; the model has no such layer; use a name of named_modules()"
+        for name in off_array
+        if name not in names or not name
+    ]
     layers: dict[str, MappedLayer] = {}
-    problems = []
     for name, module in model.named_modules():
-        if isinstance(module, ON_ARRAY):
+        if any(f"{name}.".startswith(f"{off}.") for off in off_array):
+            continue
+        if isinstance(module, nn.modules.lazy.LazyModuleMixin):
+            problems.append(f"model: layer {name!r} has no shape yet; run the model once first")
+        elif isinstance(module, ON_ARRAY):
             layers[name] = module
         elif any(True for _ in module.parameters(recurse=False)) and not isinstance(
             module, OFF_ARRAY
@@ -54,7 +96,7 @@ def mapped_layers(model: nn.Module) -> dict[str, MappedLayer]:
             allowed = ", ".join(kind.__name__ for kind in ON_ARRAY)
             problems.append(
                 f"model: layer {name or '(the model itself)'!r} is a {type(module).__name__}, "
-                f"which cannot be mapped; layers with weights that can: {allowed}"
+                f"which cannot be mapped; name it in off_array or use one of: {allowed}"
             )
     if not layers:
         problems.append("model: no layer maps onto the array; a convolution or Linear is needed")
@@ -62,14 +104,36 @@ def mapped_layers(model: nn.Module) -> dict[str, MappedLayer]:
     return layers
 
 
-def weight_layout(layer: MappedLayer) -> WeightLayout:
-    """Describe the weight of a mapped layer to the mapping."""
-    groups = 1 if isinstance(layer, nn.Linear) else layer.groups
-    return WeightLayout(tuple(layer.weight.shape), groups)
+def mapped_weights(model: nn.Module, off_array: Collection[str] = ()) -> dict[str, MappedWeight]:
+    """Return the weights that the array multiplies with, by parameter name.
+
+    Raises:
+        EfatError: As `mapped_layers`.
+    """
+    return {
+        f"{name}.{parameter}".lstrip("."): MappedWeight(layer, parameter, layout)
+        for name, layer in mapped_layers(model, off_array).items()
+        for parameter, layout in layer_weights(layer).items()
+    }
 
 
-def mask_model(model: nn.Module, fault_map: FaultMap, array: SystolicArray) -> nn.Module:
-    """Prune, in place, every weight that sits on a faulty PE, and remember which.
+def weight_layouts(model: nn.Module, off_array: Collection[str] = ()) -> list[WeightLayout]:
+    """Describe a model's weights to the severity measures."""
+    return [weight.layout for weight in mapped_weights(model, off_array).values()]
+
+
+def mask_model(
+    model: nn.Module,
+    fault_map: FaultMap,
+    array: SystolicArray,
+    off_array: Collection[str] = (),
+) -> nn.Module:
+    """Make `model`, in place, compute what a chip with these faults, bypassed, computes.
+
+    `ws`: weights on faulty PEs are set to 0 and remembered. `os`: output elements of faulty PEs are
+    0 before bias. `is`: input elements on faulty PEs are 0 in the products; a convolution's input
+    element is one per window that it is in. Which PE is whose: `efat.mapping`. With `os` and `is` a
+    sample's place in the batch decides its PEs, as on the chip.
 
     The masks are buffers: they follow `.to()`, deep copies and pickles; a state dict neither holds
     nor overwrites them, and weights loaded later are masked again. Masking a masked model with
@@ -78,37 +142,74 @@ def mask_model(model: nn.Module, fault_map: FaultMap, array: SystolicArray) -> n
     Args:
         model: Any module whose layers map (see `mapped_layers`).
         fault_map: Faults of the chip, or of a group of chips (union).
-        array: The array; its shape is that of `fault_map`.
+        array: The array and its dataflow; its shape is that of `fault_map`.
+        off_array: Names of layers to leave off the array.
 
     Returns:
         The same `model`.
 
     Raises:
-        EfatError: Layers that do not map, or a map of another array; nothing is masked then.
+        EfatError: Layers that do not map, a weight on the array that is shared with a layer off it
+            (`ws`), or a map of another array; nothing is masked then.
     """
     check_fault_map(array, fault_map)
-    layers = mapped_layers(model).values()
-    for layer in layers:
-        keep = torch.from_numpy(~pruned_weights(weight_layout(layer), array, fault_map))
-        if MASK not in layer._buffers:
-            layer.register_load_state_dict_post_hook(_mask_loaded)  # type: ignore[no-untyped-call]
-        layer.register_buffer(MASK, keep.to(layer.weight), persistent=False)
-    mask_weights(layers)
+    weights = mapped_weights(model, off_array)
+    if array.dataflow == "ws":
+        raise_problems(_shared_off_array(model, weights))
+    unmask_model(model)
+    if array.dataflow != "ws":
+        healthy = torch.from_numpy(~fault_map.faulty)
+        for layer, device in {w.layer: w.tensor.device for w in weights.values()}.items():
+            mask_activations(layer, healthy.to(device), array)
+        return model
+    for weight in weights.values():
+        keep = torch.from_numpy(~pruned_weights(weight.layout, array, fault_map))
+        _mask_weight(weight, keep)
+    mask_weights(weights.values())
+    return model
+
+
+def unmask_model(model: nn.Module) -> nn.Module:
+    """Take all masks off `model`, in place; weights already pruned stay 0."""
+    for layer in model.modules():
+        for name in [n for n in layer._buffers if n == HEALTHY or n.endswith(MASK)]:
+            delattr(layer, name)
+        for hooks in (layer._forward_hooks, layer._load_state_dict_post_hooks):
+            for key in [key for key, hook in hooks.items() if _is_ours(hook)]:
+                del hooks[key]
+                layer._forward_hooks_with_kwargs.pop(key, None)
     return model
 
 
 def masked_layers(model: nn.Module) -> dict[str, MappedLayer]:
     """Return the layers that carry a mask, by name."""
     return {
-        n: m for n, m in model.named_modules() if isinstance(m, ON_ARRAY) and MASK in m._buffers
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, ON_ARRAY)
+        and any(n == HEALTHY or n.endswith(MASK) for n in module._buffers)
+    }
+
+
+def masked_weights(model: nn.Module) -> dict[str, MappedWeight]:
+    """Return the weights that carry a mask, by parameter name; none for `os` and `is`."""
+    return {
+        f"{name}.{weight.parameter}".lstrip("."): weight
+        for name, layer in masked_layers(model).items()
+        for weight in _weights_with_mask(layer)
     }
 
 
 @torch.no_grad()
-def mask_weights(layers: Iterable[MappedLayer]) -> None:
-    """Set every pruned weight of masked `layers` to 0, in one fused call."""
-    weights, masks = zip(*((layer.weight, getattr(layer, MASK)) for layer in layers), strict=True)
-    torch._foreach_mul_(weights, masks)
+def mask_weights(weights: Iterable[MappedWeight]) -> None:
+    """Set every pruned weight of masked `weights` to 0, in one fused call."""
+    pairs = [
+        (weight.tensor, weight.mask)
+        for weight in weights
+        if weight.parameter + SUFFIX in weight.layer._buffers  # not after `unmask_model`
+    ]
+    if pairs:
+        torch._foreach_mul_(*map(list, zip(*pairs, strict=True)))
 
 
 def keep_masked(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[RemovableHandle]:
@@ -116,48 +217,88 @@ def keep_masked(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Remo
 
     Gradients are masked as they are accumulated, hence before any clipping; weights after every
     `optimizer.step()`. A deep copy of the model keeps its masks but, like any copy, has no
-    optimizer: call this again for the copy and its own optimizer.
+    optimizer: call this again for the copy and its own optimizer. Masks on outputs or inputs need
+    nothing: they are part of the forward pass, and gradients follow.
 
     Args:
         model: A model that went through `mask_model`.
         optimizer: The optimizer of its parameters, of any type.
 
     Returns:
-        Handles; `handle.remove()` on each detaches everything.
+        Handles; `handle.remove()` on each detaches everything; none for `os` and `is`.
 
     Raises:
         EfatError: The model is not masked.
     """
-    layers = masked_layers(model)
-    if not layers:
+    if not masked_layers(model):
         raise EfatError("keep_masked: the model has no masks; call mask_model first")
+    weights = list(masked_weights(model).values())
+    if not weights:
+        return []
     handles: list[RemovableHandle] = [
-        layer.weight.register_post_accumulate_grad_hook(partial(_mask_gradient, layer))
-        for layer in layers.values()
+        weight.tensor.register_post_accumulate_grad_hook(
+            partial(_mask_gradient, weight.layer._buffers, weight.parameter + SUFFIX)
+        )
+        for weight in weights
     ]
-    after_step = partial(_mask_after_step, layers.values())
+    after_step = partial(_mask_after_step, weights)
     return [*handles, optimizer.register_step_post_hook(after_step)]
 
 
 def verify_masks(model: nn.Module) -> None:
     """Raise `EfatError` naming every layer in which a pruned weight is not exactly 0."""
     raise_problems(
-        f"{name}.weight: {count} pruned weights are not 0; train with keep_masked"
-        for name, layer in masked_layers(model).items()
-        if (count := int(torch.count_nonzero(layer.weight[getattr(layer, MASK) == 0])))
+        f"{name}: {count} pruned weights are not 0; train with keep_masked"
+        for name, weight in masked_weights(model).items()
+        if (count := int(torch.count_nonzero(weight.tensor[weight.mask == 0])))
     )
 
 
-@torch.no_grad()
-def _mask_gradient(layer: MappedLayer, weight: Tensor) -> None:
-    """Run after a gradient was accumulated; looks the mask up, since `.to()` replaces buffers."""
-    if weight.grad is not None:
-        weight.grad.mul_(getattr(layer, MASK))
+def _shared_off_array(model: nn.Module, weights: dict[str, MappedWeight]) -> list[str]:
+    """Return which weights a layer beside the array uses too: masking would change that as well."""
+    names = {id(weight.tensor): name for name, weight in weights.items()}
+    on_array = {weight.layer for weight in weights.values()}
+    return [
+        f"{names[id(parameter)]}: shared with layer {name!r}, which is off the array; untie them "
+        "or name both in off_array"
+        for name, module in model.named_modules()
+        if module not in on_array
+        for parameter in module.parameters(recurse=False)
+        if id(parameter) in names
+    ]
 
 
-def _mask_after_step(layers: Collection[MappedLayer], *_: object) -> None:
-    mask_weights(layers)
+def _mask_weight(weight: MappedWeight, keep: Tensor) -> None:
+    layer = weight.layer
+    layer.register_buffer(weight.parameter + SUFFIX, keep.to(weight.tensor), persistent=False)
+    if not any(_is_ours(hook) for hook in layer._load_state_dict_post_hooks.values()):
+        layer.register_load_state_dict_post_hook(_mask_loaded)  # type: ignore[no-untyped-call]
+
+
+def _weights_with_mask(layer: MappedLayer) -> Iterator[MappedWeight]:
+    for parameter, layout in layer_weights(layer).items():
+        if parameter + SUFFIX in layer._buffers:
+            yield MappedWeight(layer, parameter, layout)
+
+
+def _mask_gradient(buffers: Mapping[str, Tensor | None], name: str, weight: Tensor) -> None:
+    """Run after a gradient was accumulated; looks the mask up, since `.to()` replaces buffers.
+
+    It runs for every weight in every backward pass, hence the dictionary: an attribute of a module
+    takes as long to find as a small mask to apply.
+    """
+    mask = buffers.get(name)
+    if weight.grad is not None and mask is not None:
+        weight.grad.mul_(mask)
+
+
+def _mask_after_step(weights: Collection[MappedWeight], *_: object) -> None:
+    mask_weights(weights)
 
 
 def _mask_loaded(layer: MappedLayer, _: object) -> None:
-    mask_weights([layer])
+    mask_weights(_weights_with_mask(layer))
+
+
+def _is_ours(hook: Any) -> bool:
+    return hook is _mask_loaded or getattr(hook, "func", None) is masked_forward

@@ -137,15 +137,16 @@ def build_resilience_map(
             takes the higher one, since a crossing may be inf.
         interpolation: See `ResilienceMap`.
     """
-    points = []
-    for rate in sorted({curve.fault_rate for curve in curves}):
+    points: dict[float, float] = {}
+    for rate in {curve.fault_rate for curve in curves}:
         repeats = [curve for curve in curves if curve.fault_rate == rate]
         crossings = [curve.crossing(target) for curve in repeats]
         severity = float(np.mean([curve.severity for curve in repeats]))
-        points.append((severity, _summarise(crossings, stat, quantile)))
-    severities, amounts = zip(*points, strict=True)
-    envelope = np.maximum.accumulate(np.array(amounts, dtype=np.float64))
-    return ResilienceMap(target, severities, tuple(envelope.tolist()), interpolation)
+        amount = _summarise(crossings, stat, quantile)
+        points[severity] = max(amount, points.get(severity, 0.0))  # two rates, one severity
+    severities = sorted(points)
+    envelope = np.maximum.accumulate([points[severity] for severity in severities])
+    return ResilienceMap(target, tuple(severities), tuple(envelope.tolist()), interpolation)
 
 
 def _summarise(crossings: Sequence[float], stat: Stat, quantile: float) -> float:
@@ -154,3 +155,43 @@ def _summarise(crossings: Sequence[float], stat: Stat, quantile: float) -> float
     if stat == "mean":
         return float(np.mean(crossings))
     return float(np.quantile(crossings, quantile, method="higher"))
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """The accuracy to keep: no more than a drop below the baseline, or an absolute accuracy.
+
+    Args:
+        max_drop: Accepted drop below the baseline, in [0, 1); None where `min_accuracy` is given.
+        min_accuracy: Absolute accuracy, in [0, 1]; None where `max_drop` is given.
+
+    Raises:
+        EfatError: Both or none given, or a value out of range; all problems at once.
+    """
+
+    max_drop: float | None = None
+    min_accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        values = {"max_drop": self.max_drop, "min_accuracy": self.min_accuracy}
+        problems = [
+            f"selection.{name}: {value!r} given; a number in [0, 1] is needed"
+            for name, value in values.items()
+            if value is not None and not 0 <= value <= 1
+        ]
+        if (self.max_drop is None) == (self.min_accuracy is None):
+            problems.append(
+                f"selection: max_drop is {self.max_drop} and min_accuracy is {self.min_accuracy}; "
+                "give one of them and set the other to null"
+            )
+        raise_problems(problems)
+
+    def target(self, baseline_accuracy: float) -> float:
+        """Return `A*` for a baseline measured on the same split, in [0, 1].
+
+        >>> Constraint(max_drop=0.5).target(0.75), Constraint(min_accuracy=0.5).target(0.75)
+        (0.25, 0.5)
+        """
+        if self.min_accuracy is not None:
+            return self.min_accuracy
+        return baseline_accuracy - (self.max_drop or 0.0)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from efat.errors import raise_problems
 from efat.faults import FaultMap
-from efat.mapping import SystolicArray, WeightLayout, weights_per_pe
+from efat.mapping import SystolicArray, WeightLayout, sum_per_pe
 
 Severity = Callable[[FaultMap], float]
 
@@ -26,6 +29,42 @@ def weight_rate(layouts: Iterable[WeightLayout], array: SystolicArray) -> Severi
     >>> measure(FaultMap([[True, True], [False, True]]))
     0.5
     """
-    per_pe = np.sum([weights_per_pe(layout, array) for layout in layouts], axis=0)
+    counts = [(layout, np.ones(layout.shape)) for layout in layouts]
+    return saliency_rate(counts, array)
+
+
+def saliency_rate(
+    saliencies: Iterable[tuple[WeightLayout, NDArray[Any]]], array: SystolicArray
+) -> Severity:
+    """Build the measure "share of the model's saliency that the map prunes", in [0, 1].
+
+    Not all weights matter alike: `|w|` (magnitude) or `|w * dL/dw|` (first-order Taylor: Molchanov
+    et al., CVPR 2019) say how much each does.
+
+    Args:
+        saliencies: Layout and saliency of each weight tensor, see `efat.saliency`.
+        array: A weight-stationary array.
+
+    Raises:
+        EfatError: A saliency that is negative, not finite, of another shape, or 0 throughout.
+
+    >>> layout = WeightLayout((1, 2))
+    >>> measure = saliency_rate([(layout, np.array([[3.0, 1.0]]))], SystolicArray(2, 2))
+    >>> measure(FaultMap([[True, False], [False, False]]))
+    0.75
+    """
+    per_pe = np.zeros((array.rows, array.cols))
+    problems = []
+    for layout, values in saliencies:
+        if values.shape == layout.shape and np.isfinite(values).all() and (values >= 0).all():
+            per_pe += sum_per_pe(layout, array, values)
+        else:
+            problems.append(
+                f"saliency: values of shape {values.shape} given for a weight of {layout.shape}; "
+                "one finite number >= 0 a weight is needed"
+            )
     total = per_pe.sum()
+    if not problems and not total > 0:
+        problems.append("saliency: 0 for every weight; a share of nothing has no meaning")
+    raise_problems(problems)
     return lambda fault_map: float(per_pe[fault_map.faulty].sum() / total)

@@ -21,16 +21,15 @@ class Digits(pl.LightningDataModule):
 
     Args:
         batch_size: Samples a training batch.
-        shuffle_seed: Order of the training samples.
-        split_seed: Which samples go where; not part of the run's seed, so that runs with
-            different seeds are tested on the same images.
+        split_seed: Which samples go where; apart from the run's seed, so that runs with different
+            seeds are tested on the same images.
     """
 
     num_classes = 10
 
-    def __init__(self, batch_size: int, shuffle_seed: int, split_seed: int = 0) -> None:
+    def __init__(self, batch_size: int = 64, split_seed: int = 0) -> None:
         super().__init__()
-        self.batch_size, self.shuffle_seed, self.split_seed = batch_size, shuffle_seed, split_seed
+        self.batch_size, self.split_seed = batch_size, split_seed
         self.splits: dict[str, Split] = {}
 
     def setup(self, stage: str) -> None:
@@ -45,7 +44,7 @@ class Digits(pl.LightningDataModule):
         self.splits = {n: (x[i], y[i]) for n, i in (("train", train), ("val", val), ("test", test))}
 
     def train_dataloader(self) -> TensorBatches:
-        return TensorBatches(*self.splits["train"], self.batch_size, self.shuffle_seed)
+        return TensorBatches(*self.splits["train"], self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> TensorBatches:
         return TensorBatches(*self.splits["val"], batch_size=512)

@@ -56,15 +56,29 @@ class FaultMap:
 
     @classmethod
     def from_words(cls, rows: int, cols: int, words: NDArray[np.uint64]) -> FaultMap:
-        """Wrap a packed map, as `words` of another map of the same shape gives it.
+        """Wrap bit-packed faults (see `words`) without copying them.
 
-        >>> a = FaultMap([[True, False]])
-        >>> FaultMap.from_words(1, 2, a.words) == a
-        True
+        Args:
+            rows: PEs along the reduction.
+            cols: PEs along the output channels.
+            words: uint64 [ceil(rows * cols / 64)]; its bytes are the row-major bits, most
+                significant first; the bits beyond the last PE are 0. Not to be written to again.
+
+        Raises:
+            EfatError: Wrong type or length, or padding bits that are set.
         """
-        fault_map = object.__new__(cls)
-        fault_map._fill(rows, cols, words.copy())
-        return fault_map
+        count = words_needed(rows, cols)
+        if words.dtype != np.uint64 or words.shape != (count,):
+            raise EfatError(
+                f"fault map: words of {words.dtype} with shape {words.shape} given; "
+                f"uint64 of shape ({count},) is needed for {rows}x{cols} PEs"
+            )
+        padding = np.unpackbits(words[-1:].view(np.uint8))[(rows * cols - 1) % 64 + 1 :]
+        if padding.any():
+            raise EfatError(f"fault map: bits beyond PE {rows * cols - 1} are set; 0 is needed")
+        packed = object.__new__(cls)
+        packed._fill(rows, cols, words)
+        return packed
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -129,9 +143,18 @@ class FaultMap:
         return FaultMap, (self.faulty,)
 
 
+def words_needed(rows: int, cols: int) -> int:
+    """Count the 64-bit words of a packed map.
+
+    >>> words_needed(8, 8), words_needed(8, 9)
+    (1, 2)
+    """
+    return -(-rows * cols // 64)
+
+
 def _pack(grid: NDArray[np.bool_]) -> NDArray[np.uint64]:
     """Pack row-major bits into whole 64-bit words; the padding bits are 0."""
     packed = np.packbits(grid)
-    padded = np.zeros(-(-packed.size // 8) * 8, dtype=np.uint8)
+    padded = np.zeros(8 * words_needed(*grid.shape), dtype=np.uint8)
     padded[: packed.size] = packed
     return padded.view(np.uint64)

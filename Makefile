@@ -1,0 +1,45 @@
+# Every target sets up what it needs; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+# One thread a process: two threads each collapse on a busy machine.
+export OMP_NUM_THREADS := 1
+
+.PHONY: help setup run test check lint bench clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup: $(STAMP) ## Make the virtual environment and install efat with its tools
+
+# torch first and alone: its builds without CUDA are the ones that the constraints name, and a
+# resolver left to itself takes gigabytes of CUDA packages on some platforms.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@
+
+run: setup ## The main job: +experiment=resnet_fat (pass more with ARGS="...")
+	$(BIN)/python -m efat.run +experiment=resnet_fat $(ARGS)
+
+test: setup ## Run the tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+lint: setup ## Format check, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint test ## What must pass before a commit: lint, types, tests
+
+bench: setup ## Measure speed: masked training, emulation, overhead of a campaign
+	$(BIN)/python -m experiments.bench
+
+clean: ## Remove the environment and caches; results under outputs/ stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

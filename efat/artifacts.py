@@ -1,0 +1,157 @@
+"""The files of one run, in its folder, each written whole."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from efat import atomic, plots
+from efat.chips import Chip, Fleet
+from efat.experiment import Experiment
+from efat.fleets import FleetSummary, save_fleet, summarise
+from efat.fleets.figures import draw_summary
+from efat.planning.base import Group, Plan
+from efat.report import Outcome, Row, group_name
+from efat.resilience import ResilienceCurve, ResilienceMap
+from efat.stages import Analysis, Model
+from efat.store import Store
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Write the results of `experiment` into `path`; one method a stage."""
+
+    path: Path
+    experiment: Experiment
+
+    def write_curves(self, curves: tuple[ResilienceCurve, ...], target: float) -> list[Row]:
+        """Write `curves.csv` and `figures/curves.png`; return the rows."""
+        rows = _curve_rows(self.experiment, curves)
+        _write_csv(self.path / "curves.csv", rows)
+        steps_per_epoch = self.experiment.amounts.steps_per_epoch
+        self._write_figure("curves", plots.plot_curves(curves, steps_per_epoch, target))
+        return rows
+
+    def write_map(
+        self, analysis: Analysis, resilience_map: ResilienceMap, plan: Plan | None
+    ) -> None:
+        """Write `resilience_map.json` and its figure, with fused groups once there is a plan."""
+        document = _map_document(self.experiment, resilience_map)
+        atomic.write_json(self.path / "resilience_map.json", document)
+        figure = plots.plot_resilience_map(self.experiment, analysis.curves, resilience_map, plan)
+        self._write_figure("resilience_map", figure)
+
+    def write_fleet(self, plan: Plan | None = None) -> FleetSummary:
+        """Write `fleet.npz`, `fleet.json` and its figure; with a plan, who is unsalvageable."""
+        fleet = self.experiment.fleet
+        summary = replace(summarise(fleet), unsalvageable=plan.unsalvageable if plan else ())
+        save_fleet(fleet, self.path / "fleet.npz")
+        atomic.write_json(self.path / "fleet.json", asdict(summary))
+        self._write_figure("fleet", draw_summary(fleet, summary))
+        return summary
+
+    def write_plan(self, plan: Plan) -> None:
+        """Write `plan.json`, the groups' maps (`fused_maps.npz`) and `fault_maps.png`."""
+        name = self.experiment.planner_name
+        document = _plan_document(self.experiment, name, plan)
+        atomic.write_json(self.path / "plan.json", document)
+        fused = [Chip(group_name(i), g.fused) for i, g in enumerate(plan.groups)]
+        if fused:
+            save_fleet(Fleet(tuple(fused)), self.path / "fused_maps.npz")
+            self._write_figure("fault_maps", plots.plot_fault_maps(self.experiment.fleet, plan))
+
+    def write_models(self, store: Store, models: tuple[Model, ...]) -> None:
+        """Write one checkpoint a group, `models/<group>.safetensors`."""
+        for index, model in enumerate(models):
+            weights = store.path(*model.weights, ".safetensors").read_bytes()
+            target = self.path / "models" / f"{group_name(index)}.safetensors"
+            atomic.write_bytes(target, weights)
+
+    def write_outcome(self, outcome: Outcome) -> None:
+        """Write `chips.csv`, `summary.json` and `figures/strategies.png`."""
+        _write_csv(self.path / "chips.csv", outcome.chips)
+        summary = {name: value for name, value in asdict(outcome).items() if name != "chips"}
+        atomic.write_json(self.path / "summary.json", summary)
+        self._write_figure("strategies", plots.plot_strategies(outcome, len(outcome.chips)))
+
+    def figures(self) -> list[Path]:
+        """List the figures written so far."""
+        return sorted((self.path / "figures").glob("*.png"))
+
+    def _write_figure(self, name: str, figure: Figure) -> None:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=150)
+        atomic.write_bytes(self.path / "figures" / f"{name}.png", buffer.getvalue())
+
+
+def _curve_rows(experiment: Experiment, curves: Iterable[ResilienceCurve]) -> list[Row]:
+    """Return one row a point of a curve."""
+    return [
+        {
+            "fault_rate": curve.fault_rate,
+            "repeat": curve.repeat,
+            "severity": curve.severity,
+            "amount_steps": step,
+            "amount_epochs": step / experiment.amounts.steps_per_epoch,
+            "val_accuracy": accuracy,
+        }
+        for curve in curves
+        for step, accuracy in zip(curve.amount_steps, curve.accuracy, strict=True)
+    ]
+
+
+def _map_document(experiment: Experiment, resilience_map: ResilienceMap) -> Row:
+    """Return the resilience map as JSON holds it; an amount never reached is null."""
+    return {
+        "target_accuracy": resilience_map.target,
+        "severity": experiment.severity_name,
+        "interpolation": resilience_map.interpolation,
+        "stat": experiment.selection.stat,
+        "max_severity": resilience_map.max_severity,
+        "steps_per_epoch": experiment.amounts.steps_per_epoch,
+        "severities": list(resilience_map.severities),
+        "amounts_steps": [_finite_or_none(a) for a in resilience_map.amounts_steps],
+    }
+
+
+def _plan_document(experiment: Experiment, name: str, plan: Plan) -> Row:
+    """Return a plan as JSON holds it."""
+    return {
+        "planner": name,
+        "total_steps": _finite_or_none(plan.total_steps),
+        "unsalvageable": list(plan.unsalvageable),
+        "groups": [
+            {"group": group_name(index), **_group_row(experiment, group)}
+            for index, group in enumerate(plan.groups)
+        ],
+    }
+
+
+def _group_row(experiment: Experiment, group: Group) -> Row:
+    return {
+        "members": list(group.members),
+        "fused_fault_rate": group.fused.fault_rate,
+        "severity": experiment.severity(group.fused),
+        "amount_steps": _finite_or_none(group.amount_steps),
+        "fused_map_sha256": group.fused.key,
+    }
+
+
+def _finite_or_none(value: float) -> float | None:
+    """Return None for infinity, which JSON and CSV cannot hold."""
+    return value if math.isfinite(value) else None
+
+
+def _write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows with equal keys; None is an empty cell."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic.write_bytes(path, stream.getvalue().encode())

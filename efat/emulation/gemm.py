@@ -1,0 +1,250 @@
+"""Matrix products as a faulty systolic array computes them, fast and exact.
+
+Integers are int8 x int8 to an int16 product, added to an int32 partial sum that wraps around
+(two's complement, modulo 2**32); every fold of the reduction starts from a partial sum of 0, and
+folds are added below the array in int32 that wraps too. Rows and columns of a fold beyond the
+matrix are fed zeros, and partial sums pass through all rows, so a stuck bit there counts as well.
+
+Only where a bit is stuck is anything walked PE by PE. All else is a plain matrix product in
+floating point, exact because every sum in it stays below 2**24 (float32) or 2**53 (float64).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efat.emulation.faults import ArrayFaults, Force, Integers, Site, check_integers
+from efat.errors import EfatError
+from efat.mapping import SystolicArray, check_fault_map
+
+Operand = NDArray[Any]
+FLOAT32_EXACT = 2**24 // 2**14
+"""Products of int8 are at most 2**14, so this many of them add up exactly in float32."""
+
+
+def gemm(
+    inputs: Operand, weights: Operand, array: SystolicArray, faults: ArrayFaults
+) -> NDArray[Any]:
+    """Multiply two matrices on the array, by its dataflow.
+
+    Args:
+        inputs: int8 or float64 [n, k].
+        weights: The same type, [k, m].
+        array: The array; its order plays no part here, `k` is taken as it comes.
+        faults: Faults of the chip; float64 allows bypasses only.
+
+    Returns:
+        [n, m], int32 for int8 operands, else float64.
+
+    Raises:
+        EfatError: Operands of other types or shapes, or faults of another array.
+
+    >>> chip = ArrayFaults.undetected(2, 2, [])
+    >>> a, b = np.array([[1, 2, 3]], np.int8), np.array([[1], [10], [100]], np.int8)
+    >>> gemm(a, b, SystolicArray(2, 2), chip).tolist()
+    [[321]]
+    """
+    check_fault_map(array, faults.bypassed)
+    check_integers(faults, inputs, weights)
+    if inputs.ndim != 2 or weights.ndim != 2 or inputs.shape[1] != weights.shape[0]:
+        raise EfatError(
+            f"gemm: shapes {inputs.shape} and {weights.shape} given; [n, k] and [k, m] are needed"
+        )
+    if array.dataflow == "os":
+        return _output_stationary(inputs, weights, faults)
+    if array.dataflow == "is":
+        return np.asarray(_stationary(weights.T, inputs.T, faults, "weight", "input").T)
+    return _stationary(inputs, weights, faults, "input", "weight")
+
+
+def multiply(
+    inputs: Operand, weights: Operand, array: SystolicArray, faults: ArrayFaults
+) -> NDArray[Any]:
+    """Run a layer's products: `X[g, n, i, t]` and `W[g, i, t, m]` (see `efat.lowering`).
+
+    The order of the array says how `i` and `t` make up `k`. With `channel` order each tap is a
+    product of its own on the same PEs; output-stationary, the partial sums stay from tap to tap.
+
+    Returns:
+        `Y[g, n, m]`, as `gemm`.
+    """
+    groups, n, i, taps = inputs.shape
+    if array.order == "channel" and array.dataflow != "os":
+        out = sum(
+            _grouped(inputs[:, :, :, t], weights[:, :, t], array, faults) for t in range(taps)
+        )
+        return np.asarray(out)
+    if array.order != "im2col":
+        inputs, weights = inputs.swapaxes(2, 3), weights.swapaxes(1, 2)
+    return _grouped(
+        inputs.reshape(groups, n, i * taps), weights.reshape(groups, i * taps, -1), array, faults
+    )
+
+
+def _grouped(
+    inputs: Operand, weights: Operand, array: SystolicArray, faults: ArrayFaults
+) -> NDArray[Any]:
+    return np.stack([gemm(x, w, array, faults) for x, w in zip(inputs, weights, strict=True)])
+
+
+def _stationary(
+    moving: Operand, fixed: Operand, faults: ArrayFaults, moving_site: Site, fixed_site: Site
+) -> NDArray[Any]:
+    """Multiply `moving` [t, k] by `fixed` [k, j], where `fixed[k, j]` is on PE(k % R, j % C).
+
+    Partial sums go down the columns; `moving` operands go along the rows.
+    """
+    rows, cols = faults.bypassed.shape
+    col = np.arange(fixed.shape[1]) % cols
+    out = np.zeros((len(moving), fixed.shape[1]), _sum_type(moving))
+    for start in range(0, fixed.shape[0], rows):
+        tile, held = moving[:, start : start + rows], fixed[start : start + rows]
+        row = np.arange(len(held))
+        if faults.stuck:
+            tile, held, row = _with_faulty_rows(tile, held, faults)
+            held = faults.force(fixed_site).then(row[:, None], col, held)
+        held = np.where(faults.bypassed.faulty[row[:, None], col], 0, held)
+        lifted = _lift(tile, tile.shape[1])  # once: the walks below use it again
+        fold = lifted @ _lift(held, len(held))
+        fold = fold if tile.dtype == np.float64 else _settle(fold)
+        if faults.stuck:
+            streamed = faults.streamed(moving_site, axis=1)
+            _add_wrong_operands(fold, tile, held, row, col, streamed)
+            for c in _walked_columns(faults):
+                here = np.flatnonzero(col == c)
+                fed, lifted_fed = tile, lifted
+                if np.any(streamed.active[row, c]):
+                    fed = streamed.then(row, c, tile)
+                    lifted_fed = _lift(fed, fed.shape[1])
+                fold[:, here] = _walk(fed, lifted_fed, held[:, here], row, c, faults)
+        out += fold  # int32 wraps around
+    return out
+
+
+def _with_faulty_rows(
+    tile: Operand, held: Operand, faults: ArrayFaults
+) -> tuple[Operand, Operand, NDArray[np.intp]]:
+    """Append the rows that the tile leaves unused but in which a bit is stuck: fed zeros."""
+    used = len(held)
+    extra = sorted({fault.row for fault in faults.stuck if fault.row >= used})
+    row = np.array([*range(used), *extra], dtype=np.intp)
+    tile = np.pad(tile, ((0, 0), (0, len(extra))))
+    return tile, np.pad(held, ((0, len(extra)), (0, 0))), row
+
+
+def _add_wrong_operands(
+    fold: Operand,
+    tile: Operand,
+    held: Operand,
+    row: NDArray[np.intp],
+    col: NDArray[np.intp],
+    streamed: Force,
+) -> None:
+    """Add, in place, what operands that changed on their way make of the columns behind."""
+    for place in np.flatnonzero(streamed.active[row].any(axis=1)):
+        r = row[place]
+        kinds = np.stack([streamed.keep[r, col], streamed.put[r, col]])
+        for keep, put in {(k, p) for k, p in kinds.T.tolist()} - {(-1, 0)}:
+            here = np.flatnonzero((kinds[0] == keep) & (kinds[1] == put))
+            word = tile[:, place]
+            change = ((word & np.int8(keep)) | np.int8(put)).astype(np.int32) - word
+            fold[:, here] += np.outer(change, held[place, here].astype(np.int32))
+
+
+def _walked_columns(faults: ArrayFaults) -> NDArray[np.intp]:
+    """Return the columns in which a product or a partial sum is forced."""
+    forced = faults.force("product").active | faults.force("psum").active
+    return np.flatnonzero(forced.any(axis=0))
+
+
+def _walk(
+    tile: Operand,
+    lifted: Operand,
+    held: Operand,
+    row: NDArray[np.intp],
+    c: int,
+    faults: ArrayFaults,
+) -> Integers:
+    """Walk partial sums down column `c`, from one PE with a forced register to the next.
+
+    The rows between are a plain product; all these products are taken at once, from `lifted`, the
+    tile in floating point.
+    """
+    product, psum = faults.force("product"), faults.force("psum")
+    stops = np.flatnonzero((product.active | psum.active)[row, c])
+    segment = np.searchsorted(stops, np.arange(len(held)))
+    segment[stops] = -1
+    between = [np.where((segment == s)[:, None], held, 0) for s in range(len(stops) + 1)]
+    sums = _settle(lifted @ _lift(np.hstack(between), len(held)))
+    first, *rest = np.split(sums, len(between), axis=1)
+    total = first
+    for place, following in zip(stops, rest, strict=True):
+        one = np.outer(tile[:, place].astype(np.int16), held[place].astype(np.int16))
+        total = psum.then(row[place], c, total + product.then(row[place], c, one))
+        total = total + following
+    return np.asarray(total)
+
+
+def _output_stationary(inputs: Operand, weights: Operand, faults: ArrayFaults) -> NDArray[Any]:
+    """Multiply where `out[n, m]` grows on PE(n % R, m % C); it leaves over a path of its own.
+
+    Inputs go along the rows and weights down the columns, each handed on from PE to PE.
+    """
+    rows, cols = faults.bypassed.shape
+    out = matmul(inputs, weights)
+    row, col = np.arange(len(out)) % rows, np.arange(out.shape[1]) % cols
+    if faults.stuck:
+        x_force, w_force = faults.streamed("input", axis=1), faults.streamed("weight", axis=0)
+        walked = faults.force("product").active | faults.force("psum").active
+        for r, c in np.argwhere(x_force.active | w_force.active | walked):
+            n, m = np.flatnonzero(row == r), np.flatnonzero(col == c)
+            if n.size and m.size:
+                x, w = x_force.then(r, c, inputs[n]), w_force.then(r, c, weights[:, m])
+                out[np.ix_(n, m)] = (
+                    _accumulate(x, w, r, c, faults) if walked[r, c] else matmul(x, w)
+                )
+    out[faults.bypassed.faulty[row[:, None], col]] = 0
+    return out
+
+
+def _accumulate(x: Operand, w: Operand, r: int, c: int, faults: ArrayFaults) -> Integers:
+    """Add products one by one in PE(r, c), forcing its product and partial sum each time.
+
+    The partial-sum register is cleared first, and even then reads as its stuck bits have it.
+    """
+    product, psum = faults.force("product"), faults.force("psum")
+    total = psum.then(r, c, np.zeros((len(x), w.shape[1]), np.int32))
+    for k in range(len(w)):
+        one = np.outer(x[:, k].astype(np.int16), w[k].astype(np.int16))
+        total = psum.then(r, c, total + product.then(r, c, one)).astype(np.int32)
+    return total
+
+
+def matmul(a: Operand, b: Operand) -> NDArray[Any]:
+    """Multiply on a fault-free array: int8 exactly, wrapped to int32; float64 as it is.
+
+    >>> matmul(np.full((1, 2), -128, np.int8), np.full((2, 1), -128, np.int8)).tolist()
+    [[32768]]
+    """
+    out = _lift(a, len(b)) @ _lift(b, len(b))
+    return np.asarray(out) if a.dtype == np.float64 else _settle(out)
+
+
+def _lift(words: Operand, terms: int) -> Operand:
+    """Return words in the floating point in which `terms` products add up exactly."""
+    exact = np.float32 if words.dtype == np.int8 and terms <= FLOAT32_EXACT else np.float64
+    return words.astype(exact)
+
+
+def _settle(sums: Operand) -> NDArray[np.int32]:
+    """Return exact sums as int32, modulo 2**32."""
+    if sums.dtype == np.float64:
+        sums = sums.astype(np.int64)
+    return sums.astype(np.int32)
+
+
+def _sum_type(operand: Operand) -> Any:
+    return np.float64 if operand.dtype == np.float64 else np.int32

@@ -1,0 +1,50 @@
+"""An emulated chip on the tester, for `efat.faults.detect`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efat.emulation.faults import ArrayFaults
+from efat.emulation.gemm import gemm
+from efat.faults import FaultMap
+from efat.mapping import Dataflow, SystolicArray
+
+
+@dataclass(frozen=True)
+class TestedChip:
+    """A chip whose faults the tester does not know; see `efat.faults.TestableArray`.
+
+    Args:
+        array: Its array.
+        faults: What is wrong with it.
+    """
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+
+    array: SystolicArray
+    faults: ArrayFaults
+
+    @property
+    def rows(self) -> int:
+        """Rows of PEs."""
+        return self.array.rows
+
+    @property
+    def cols(self) -> int:
+        """Columns of PEs."""
+        return self.array.cols
+
+    @property
+    def dataflow(self) -> Dataflow:
+        """What stays in a PE."""
+        return self.array.dataflow
+
+    def multiply(
+        self, inputs: NDArray[np.int8], weights: NDArray[np.int8], bypassed: FaultMap
+    ) -> NDArray[Any]:
+        """Return `inputs` [n, k] times `weights` [k, m] with more PEs bypassed, [n, m]."""
+        return gemm(inputs, weights, self.array, self.faults.mitigated(bypassed))

@@ -1,0 +1,83 @@
+"""An experiment: all that a campaign needs, built and checked; no config beyond this point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from efat.chips import Fleet
+from efat.fit import Setup
+from efat.mapping import SystolicArray
+from efat.planning.base import Planner
+from efat.resilience import Constraint, Interpolation, Stat
+from efat.severity import Severity
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """Amounts of training in optimizer steps, and what a step is.
+
+    Args:
+        pretrain_steps: Training of the baseline.
+        budget_steps: Most retraining that the analysis looks at (`E_max`).
+        eval_every_steps: Steps between two points of a curve.
+        steps_per_epoch: Optimizer steps in one pass over the training split.
+        samples_per_step: Training samples in one optimizer step.
+    """
+
+    pretrain_steps: int
+    budget_steps: int
+    eval_every_steps: int
+    steps_per_epoch: int
+    samples_per_step: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How curves become amounts; see `efat.resilience.build_resilience_map`."""
+
+    constraint: Constraint
+    stat: Stat
+    quantile: float
+    interpolation: Interpolation
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One network, one array, one fleet, and how to retrain for it.
+
+    Args:
+        name: Shown in tables and figures.
+        seed: Of every random draw, each on a stream of its own.
+        array: The array of all chips.
+        fleet: The chips to retrain for.
+        severity: The x axis of the resilience map.
+        severity_name: Its name.
+        baseline_setup: How the fault-free network is trained.
+        retrain_setup: How a masked network is retrained.
+        amounts: Amounts of training.
+        fault_rates: Fault rates of the resilience analysis, in (0, 1].
+        maps_per_rate: Random fault maps at each of them.
+        selection: How curves become amounts.
+        planner: The planner whose plan is carried out.
+        compare: Strategies to compare with, by name; None is the one without retraining.
+    """
+
+    name: str
+    seed: int
+    array: SystolicArray
+    fleet: Fleet
+    severity: Severity
+    severity_name: str
+    baseline_setup: Setup
+    retrain_setup: Setup
+    amounts: Amounts
+    fault_rates: tuple[float, ...]
+    maps_per_rate: int
+    selection: Selection
+    planner: Planner
+    compare: dict[str, Planner | None]
+
+    @property
+    def planner_name(self) -> str:
+        """Name of the planner in tables and files."""
+        return type(self.planner).__name__.lower()

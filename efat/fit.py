@@ -1,0 +1,214 @@
+"""One job in, one result out: training, or evaluating, one masked network.
+
+The only builder of a Lightning `Trainer`. Jobs are values: they cross process boundaries, and their
+content is the key under which their result is stored.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from torch import nn
+
+from efat.callbacks import CurveRecorder, MaskGuard
+from efat.faults import FaultMap
+from efat.mapping import SystolicArray
+from efat.masking import mask_model
+from efat.module import FaultAwareModule
+from efat.store import Result, Store
+
+Node = Mapping[str, Any]
+"""A Hydra node: `_target_` and its arguments."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is trained, on what, and how; one for the baseline, one for fault-aware retraining.
+
+    Args:
+        model: Node of the network.
+        data: Node of the `LightningDataModule`.
+        num_classes: Classes of the data set.
+        trainer: Arguments of Lightning's `Trainer`.
+        optimizer: Node of a partial torch optimizer.
+        scheduler: Node of a partial learning-rate schedule, or None.
+        off_array: Names of layers that do not run on the array.
+    """
+
+    model: Node
+    data: Node
+    num_classes: int
+    trainer: Mapping[str, Any]
+    optimizer: Node
+    scheduler: Node | None = None
+    off_array: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """Train for exactly `amount_steps` optimizer steps.
+
+    Args:
+        setup: See `Setup`.
+        seed: Of the weights (without `start`) and of the order of the samples.
+        amount_steps: Optimizer steps; 0 trains nothing.
+        eval_every_steps: Record validation accuracy at 0 and every so many steps; 0 never.
+        start: Stage and key of the stored weights to start from; None starts at random.
+        array: The array, with `fault_map`.
+        fault_map: Mask the network by this map; None trains it fault-free.
+        keep_weights: Whether the result holds the trained weights.
+    """
+
+    setup: Setup
+    seed: int
+    amount_steps: int
+    eval_every_steps: int = 0
+    start: tuple[str, str] | None = None
+    array: SystolicArray | None = None
+    fault_map: FaultMap | None = None
+    keep_weights: bool = True
+
+    @property
+    def cost_steps(self) -> int:
+        """Estimate the work, for a progress bar; an evaluation is worth about three steps."""
+        every = self.eval_every_steps
+        return self.amount_steps + (3 * (self.amount_steps // every + 1) if every else 0)
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """Measure validation and test accuracy of stored weights under several fault maps.
+
+    Args:
+        setup: See `Setup`.
+        start: Stage and key of the stored weights.
+        array: The array of the fault maps.
+        fault_maps: One measurement each; None measures the network fault-free.
+    """
+
+    setup: Setup
+    start: tuple[str, str]
+    array: SystolicArray
+    fault_maps: tuple[FaultMap | None, ...]
+
+    @property
+    def cost_steps(self) -> int:
+        """Estimate the work in training steps, for a progress bar."""
+        return 6 * len(self.fault_maps)
+
+
+def train(job: TrainingJob, store: Store) -> Result:
+    """Run a training job.
+
+    Returns:
+        Values `amount_steps` and `accuracy` (the curve: validation accuracy in [0, 1]) and
+        `elapsed_s`, and the weights of the plain model.
+    """
+    begin = time.perf_counter()
+    torch.manual_seed(job.seed)
+    module = _build_module(job.setup, store, job.start)
+    if job.fault_map is not None and job.array is not None:
+        mask_model(module.model, job.fault_map, job.array, job.setup.off_array)
+    curve = CurveRecorder()
+    trainer = build_trainer(job, [curve, MaskGuard()])
+    data = instantiate(job.setup.data)
+    torch.manual_seed(job.seed)  # the order of the samples must not depend on how weights were made
+    if job.eval_every_steps:
+        trainer.validate(module, data, verbose=False)
+    if job.amount_steps:
+        trainer.fit(module, data)
+    values = {
+        "amount_steps": curve.amount_steps,
+        "accuracy": curve.accuracy,
+        "elapsed_s": time.perf_counter() - begin,
+    }
+    return Result(values, _plain_weights(module.model) if job.keep_weights else None)
+
+
+def evaluate(job: EvaluationJob, store: Store) -> Result:
+    """Run an evaluation job.
+
+    Returns:
+        Values `val` and `test`: accuracy in [0, 1], one a fault map; and `elapsed_s`.
+    """
+    begin = time.perf_counter()
+    data = instantiate(job.setup.data)
+    trainer = build_trainer(TrainingJob(job.setup, 0, 0), [])
+    plain = _build_module(job.setup, store, job.start)
+    val, test = [], []
+    for fault_map in job.fault_maps:
+        module = copy.deepcopy(plain)
+        if fault_map is not None:
+            mask_model(module.model, fault_map, job.array, job.setup.off_array)
+        val.append(trainer.validate(module, data, verbose=False)[0]["val_accuracy"])
+        test.append(trainer.test(module, data, verbose=False)[0]["test_accuracy"])
+    return Result({"val": val, "test": test, "elapsed_s": time.perf_counter() - begin})
+
+
+def build_trainer(job: TrainingJob, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Build the Trainer of one short job: no bar, no log, no checkpoint files of its own."""
+    _quiet_lightning()
+    batches_a_step = job.setup.trainer.get("accumulate_grad_batches", 1)
+    return pl.Trainer(
+        **job.setup.trainer,
+        max_steps=job.amount_steps,
+        max_epochs=-1,
+        val_check_interval=(job.eval_every_steps or 1) * batches_a_step,
+        check_val_every_n_epoch=None,
+        limit_val_batches=1.0 if job.eval_every_steps or not job.amount_steps else 0,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=callbacks,
+    )
+
+
+def load_model(setup: Setup, store: Store, start: tuple[str, str] | None) -> nn.Module:
+    """Build the plain network, with stored weights if `start` names some."""
+    model: nn.Module = instantiate(setup.model)
+    if start is not None:
+        model.load_state_dict(store.weights(*start))
+    return model
+
+
+def training_batches(setup: Setup, seed: int) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
+    """Return one pass over the training split, in the order that `seed` gives."""
+    data = instantiate(setup.data)
+    data.prepare_data()
+    data.setup("fit")
+    torch.manual_seed(seed)
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]] = data.train_dataloader()
+    return batches
+
+
+def _build_module(setup: Setup, store: Store, start: tuple[str, str] | None) -> FaultAwareModule:
+    model = load_model(setup, store, start)
+    scheduler = instantiate(setup.scheduler) if setup.scheduler else None
+    return FaultAwareModule(model, setup.num_classes, instantiate(setup.optimizer), scheduler)
+
+
+def _plain_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Copy the state dict: safetensors wants contiguous tensors that share no memory."""
+    return {n: t.detach().cpu().clone().contiguous() for n, t in model.state_dict().items()}
+
+
+def _quiet_lightning() -> None:
+    """Keep one campaign from printing thousands of identical lines."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    for text in (
+        "The '\\w+_dataloader' does not have many workers",  # batches are cut in memory
+        "The number of training batches",
+        "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning 2.6 on torch 2.13
+    ):
+        warnings.filterwarnings("ignore", text)

@@ -1,0 +1,30 @@
+"""Fleets of chips (METHOD section 8): drawn at random, or read from a file.
+
+Every generator is `f(array, seed, ...) -> Fleet`. Chip `i` has a random stream of its own, so a
+larger fleet starts with the chips of a smaller one. Rates are shares of the array's PEs, in [0, 1].
+Rates of 1-50 % stand for high-defect-rate technologies and stress studies: a mature 5 nm process
+has about 0.001 defects per mm^2.
+"""
+
+from efat.fleets.clustered import block_fleet, clustered_fleet
+from efat.fleets.draw import draw_fault_map
+from efat.fleets.files import file_fleet, load_fleet, save_fleet
+from efat.fleets.patterned import line_fleet, mixture_fleet, systematic_fleet
+from efat.fleets.summary import FleetSummary, summarise
+from efat.fleets.uniform import spread_fleet, uniform_fleet
+
+__all__ = [
+    "FleetSummary",
+    "block_fleet",
+    "clustered_fleet",
+    "draw_fault_map",
+    "file_fleet",
+    "line_fleet",
+    "load_fleet",
+    "mixture_fleet",
+    "save_fleet",
+    "spread_fleet",
+    "summarise",
+    "systematic_fleet",
+    "uniform_fleet",
+]

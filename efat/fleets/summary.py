@@ -1,0 +1,119 @@
+"""A fleet at a glance: counts, rates, overlap between chips, and who is beyond repair."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efat.chips import Fleet
+from efat.faults import FaultMap
+from efat.seeds import generator
+
+MOST_PAIRS = 10_000
+"""Overlap is measured on all pairs of chips up to this many, then on so many drawn ones."""
+
+
+@dataclass(frozen=True)
+class FleetSummary:
+    """Figures of a fleet; rates are shares of the array's PEs, in [0, 1].
+
+    Args:
+        chips: Number of chips.
+        rows: Rows of the array.
+        cols: Columns of the array.
+        faults_mean: Mean faulty PEs of a chip.
+        faults_variance: Their variance over chips (divided by chips).
+        rate_min: Lowest fault rate.
+        rate_mean: Mean fault rate.
+        rate_max: Highest fault rate.
+        overlap_mean: Mean over pairs of chips of |a and b| / |a or b| (Jaccard; 0 if both empty).
+        overlap_by_chance: The overlap that independent, uniform faults of these rates would have.
+        union_rate: Fault rate of all chips' maps fused into one.
+        unsalvageable: Names of chips whose cost is infinite; none if no cost was given.
+    """
+
+    chips: int
+    rows: int
+    cols: int
+    faults_mean: float
+    faults_variance: float
+    rate_min: float
+    rate_mean: float
+    rate_max: float
+    overlap_mean: float
+    overlap_by_chance: float
+    union_rate: float
+    unsalvageable: tuple[str, ...]
+
+    def table(self) -> list[tuple[str, str]]:
+        """Return rows of (what, value) for people."""
+        values = asdict(self) | {"unsalvageable": len(self.unsalvageable)}
+        return [
+            (name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else str(value))
+            for name, value in values.items()
+        ]
+
+
+def summarise(
+    fleet: Fleet, cost: Callable[[FaultMap], float] | None = None, seed: int = 0
+) -> FleetSummary:
+    """Summarise a fleet.
+
+    Args:
+        fleet: The chips.
+        cost: Retraining amount of a fault map; infinite where no amount repairs it.
+        seed: Draws the pairs of chips where there are too many for all.
+    """
+    rows, cols = fleet.chips[0].fault_map.shape
+    rates = np.array([chip.fault_map.fault_rate for chip in fleet])
+    counts = np.array([chip.fault_map.fault_count for chip in fleet])
+    fused = np.bitwise_or.reduce([chip.fault_map.words for chip in fleet], axis=0)
+    pairs = overlap_pairs(len(fleet), seed)
+    lost = () if cost is None else (c.chip_id for c in fleet if math.isinf(cost(c.fault_map)))
+    return FleetSummary(
+        chips=len(fleet),
+        rows=rows,
+        cols=cols,
+        faults_mean=float(counts.mean()),
+        faults_variance=float(counts.var()),
+        rate_min=float(rates.min()),
+        rate_mean=float(rates.mean()),
+        rate_max=float(rates.max()),
+        overlap_mean=float(_overlaps(fleet, pairs).mean()) if len(pairs) else 0.0,
+        overlap_by_chance=_chance_overlap(rates, pairs),
+        union_rate=int(np.bitwise_count(fused).sum()) / (rows * cols),
+        unsalvageable=tuple(lost),
+    )
+
+
+def overlap_pairs(chips: int, seed: int) -> NDArray[np.intp]:
+    """Return pairs of different chips, [pairs, 2]: all of them, or `MOST_PAIRS` drawn ones.
+
+    >>> overlap_pairs(3, seed=0).tolist()
+    [[0, 1], [0, 2], [1, 2]]
+    """
+    if chips * (chips - 1) // 2 <= MOST_PAIRS:
+        return np.stack(np.triu_indices(chips, 1), axis=1)
+    rng = generator(seed, "fleet pairs")
+    first = rng.integers(chips, size=MOST_PAIRS)
+    return np.stack([first, (first + rng.integers(1, chips, size=MOST_PAIRS)) % chips], axis=1)
+
+
+def _overlaps(fleet: Fleet, pairs: NDArray[np.intp]) -> NDArray[np.float64]:
+    words = [chip.fault_map.words for chip in fleet]
+    both = np.array([np.bitwise_count(words[a] & words[b]).sum(dtype=int) for a, b in pairs])
+    either = np.array([np.bitwise_count(words[a] | words[b]).sum(dtype=int) for a, b in pairs])
+    return np.asarray(both / np.maximum(either, 1))
+
+
+def _chance_overlap(rates: NDArray[np.float64], pairs: NDArray[np.intp]) -> float:
+    """Return the mean of `pq / (p + q - pq)` over pairs of chips."""
+    if not len(pairs):
+        return 0.0
+    p, q = rates[pairs].T
+    either = p + q - p * q
+    return float(np.divide(p * q, either, out=np.zeros_like(p), where=either > 0).mean())

@@ -1,0 +1,296 @@
+"""Turn a layer's work into the matrix products that the array runs, and their results back.
+
+Operands keep the kernel taps apart, so that every order of `efat.mapping` can be made of them:
+inputs `X[g, n, i, t]`, weights `W[g, i, t, m]`, outputs `Y[g, n, m]`, with `g` the group, `i` the
+input channel, `t` the kernel tap and `m` the output channel of the group. `n` counts batch x space:
+
+- convolution: `n = b*P + p`, `b` the place in the batch, `p` the row-major output position of `P`;
+- linear: the leading dimensions, row-major;
+- attention: `n = b*L + l`, `l` the place in the sequence, whatever `batch_first` says.
+
+Bias is not part of it: it is added beside the array.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from efat.errors import EfatError
+from efat.mapping import WeightLayout
+
+Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
+ConvTranspose = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+MappedLayer = Conv | ConvTranspose | nn.Linear | nn.MultiheadAttention
+ON_ARRAY = get_args(MappedLayer)
+
+Multiply = Callable[[str, Tensor, Tensor], Tensor]
+"""Runs one layer's products: (name, X[g, n, i, t], W[g, i, t, m]) to Y[g, n, m]."""
+
+Convert = Callable[[str, Tensor], Tensor]
+"""Turns a layer's input into the array's operand type: (name, x) to x."""
+
+
+def as_it_is(_: str, x: Tensor) -> Tensor:
+    """Leave an input in floating point."""
+    return x
+
+
+def layer_weights(layer: MappedLayer) -> dict[str, WeightLayout]:
+    """Describe the weights of a layer to the mapping, by parameter name.
+
+    An attention's `out_proj` is a layer of its own; the products of activations with activations
+    (queries with keys, scores with values) have no weight and stay off the array.
+    """
+    if isinstance(layer, nn.MultiheadAttention):
+        names = _projections(layer)
+        groups = 3 if len(names) == 1 else 1
+        return {n: WeightLayout(tuple(getattr(layer, n).shape), groups) for n in names}
+    groups = 1 if isinstance(layer, nn.Linear) else layer.groups
+    transposed = isinstance(layer, get_args(ConvTranspose))
+    return {"weight": WeightLayout(tuple(layer.weight.shape), groups, transposed)}
+
+
+def lower_weight(layer: Conv | ConvTranspose | nn.Linear, weight: Tensor) -> Tensor:
+    """Return a layer's weight as `W[g, i, t, m]`."""
+    if isinstance(layer, nn.Linear):
+        return weight.T.reshape(1, weight.shape[1], 1, weight.shape[0])
+    first, second, *kernel = weight.shape
+    grouped = weight.reshape(layer.groups, first // layer.groups, second, math.prod(kernel))
+    if isinstance(layer, get_args(ConvTranspose)):
+        return grouped.flip(3).permute(0, 1, 3, 2)
+    return grouped.permute(0, 2, 3, 1)
+
+
+def lower_inputs(layer: Conv | ConvTranspose | nn.Linear, x: Tensor) -> Tensor:
+    """Return a layer's input, batch first, as `X[g, n, i, t]` (im2col; differentiable).
+
+    A transposed convolution sees its input with `stride - 1` zeros between the elements.
+    """
+    if isinstance(layer, nn.Linear):
+        return x.reshape(1, -1, x.shape[-1], 1)
+    if isinstance(layer, get_args(ConvTranspose)):
+        return _windows(_spread(layer, x), layer.kernel_size, _ones(layer), layer)
+    padded = _pad(layer, x)  # type: ignore[arg-type]  # get_args narrows nothing
+    return _windows(padded, layer.kernel_size, layer.stride, layer)
+
+
+def raise_outputs(layer: Conv | ConvTranspose | nn.Linear, x: Tensor, y: Tensor) -> Tensor:
+    """Return the products `Y[g, n, m]` of input `x` in the layer's own output shape, no bias."""
+    groups, _, m = y.shape
+    if isinstance(layer, nn.Linear):
+        return y.reshape(*x.shape[:-1], m)
+    space = output_space(layer, x)
+    y = y.reshape(groups, x.shape[0], *space, m)
+    return y.movedim(-1, 0).movedim(1, 0).movedim(2, 0).reshape(x.shape[0], groups * m, *space)
+
+
+def output_space(layer: Conv | ConvTranspose, x: Tensor) -> tuple[int, ...]:
+    """Return the spatial shape of a convolution's output."""
+    if isinstance(layer, get_args(ConvTranspose)):
+        sizes, strides = _spread_sizes(layer, x), _ones(layer)
+    else:
+        pads = layer._reversed_padding_repeated_twice
+        sizes = [size + pads[-2 * d - 1] + pads[-2 * d - 2] for d, size in enumerate(x.shape[2:])]
+        strides = layer.stride
+    spans = _spans(layer)
+    return tuple(
+        (size - span) // step + 1 for size, span, step in zip(sizes, spans, strides, strict=True)
+    )
+
+
+def run_layer(
+    layer: MappedLayer,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    multiply: Multiply,
+    convert: Convert = as_it_is,
+) -> Any:
+    """Compute a layer's output with `multiply` in the place of its matrix products.
+
+    Args:
+        layer: A layer that maps.
+        args: What its `forward` was given.
+        kwargs: What its `forward` was given.
+        multiply: The products; its first argument is the weight's parameter name (an attention
+            adds which projection: `in_proj_weight.q`, `out_proj.weight`).
+        convert: Applied to an input before im2col makes many copies of it; 0 must stay 0.
+    """
+    if isinstance(layer, nn.MultiheadAttention):
+        return _run_attention(layer, args, kwargs, multiply, convert)
+    if len(args) > 1 or kwargs.get("output_size") is not None:
+        raise EfatError(
+            f"{type(layer).__name__}: called with output_size; it cannot be mapped onto the array; "
+            "set output_padding of the layer instead"
+        )
+    (x,) = args or (kwargs["input"],)
+    dims = 1 if isinstance(layer, nn.Linear) else len(layer.kernel_size) + 2
+    batched = x if isinstance(layer, nn.Linear) or x.dim() == dims else x.unsqueeze(0)
+    weights = lower_weight(layer, layer.weight)
+    y = multiply("weight", lower_inputs(layer, convert("weight", batched)), weights)
+    out = add_bias(layer, raise_outputs(layer, batched, y))
+    return out if batched is x else out.squeeze(0)
+
+
+def add_bias(layer: Conv | ConvTranspose | nn.Linear, out: Tensor) -> Tensor:
+    """Add a layer's bias, if it has one, to its output [batch, channels, ...]."""
+    if layer.bias is None:
+        return out
+    return out + spread_bias(layer, out)
+
+
+def spread_bias(layer: Conv | ConvTranspose | nn.Linear, out: Tensor) -> Tensor:
+    """Return the bias (0 where there is none) in a shape that broadcasts over the output."""
+    if layer.bias is None:
+        return out.new_zeros(())
+    if isinstance(layer, nn.Linear):
+        return layer.bias.to(out.dtype)
+    return layer.bias.to(out.dtype).reshape(-1, *[1] * len(layer.kernel_size))
+
+
+def _spans(layer: Conv | ConvTranspose) -> list[int]:
+    """Return how many input elements a kernel covers, gaps included, along each dimension."""
+    return [d * (k - 1) + 1 for k, d in zip(layer.kernel_size, layer.dilation, strict=True)]
+
+
+def _ones(layer: Conv | ConvTranspose) -> tuple[int, ...]:
+    return (1,) * len(layer.kernel_size)
+
+
+def _pad(layer: Conv, x: Tensor) -> Tensor:
+    """Pad as the layer does; `same` padding and every padding mode included."""
+    pads = layer._reversed_padding_repeated_twice
+    if layer.padding_mode == "zeros":
+        return functional.pad(x, pads)
+    # torch has the other modes for floating point only, and that holds an int8 exactly
+    copied = functional.pad(
+        x.to(torch.promote_types(x.dtype, torch.float16)), pads, layer.padding_mode
+    )
+    return copied.to(x.dtype)
+
+
+def _spread_sizes(layer: ConvTranspose, x: Tensor) -> list[int]:
+    """Return the spatial sizes of `_spread`'s result."""
+    pads = _spread_pads(layer)
+    strided = [(size - 1) * step + 1 for size, step in zip(x.shape[2:], layer.stride, strict=True)]
+    return [size + before + after for size, (before, after) in zip(strided, pads, strict=True)]
+
+
+def _spread_pads(layer: ConvTranspose) -> list[tuple[int, int]]:
+    """Return the zeros (negative: the crop) before and after each spatial dimension."""
+    spans, pads = _spans(layer), tuple(map(int, layer.padding))
+    full = [span - 1 - pad for span, pad in zip(spans, pads, strict=True)]
+    return [(pad, pad + extra) for pad, extra in zip(full, layer.output_padding, strict=True)]
+
+
+def _spread(layer: ConvTranspose, x: Tensor) -> Tensor:
+    """Put `stride - 1` zeros between the elements and pad, so that stride 1 remains."""
+    sizes = [(n - 1) * s + 1 for n, s in zip(x.shape[2:], layer.stride, strict=True)]
+    spread = x.new_zeros((*x.shape[:2], *sizes))
+    places = (..., *(slice(None, None, step) for step in layer.stride))
+    spread[places] = x  # type: ignore[index]  # a tuple of slices is what it takes
+    return functional.pad(spread, [zeros for pads in _spread_pads(layer)[::-1] for zeros in pads])
+
+
+def _windows(
+    x: Tensor, kernel: Sequence[int], stride: Sequence[int], layer: Conv | ConvTranspose
+) -> Tensor:
+    """Cut padded input [batch, channels, *space] into `X[g, n, i, t]`."""
+    space = len(kernel)
+    for d, (span, step, gap) in enumerate(zip(_spans(layer), stride, layer.dilation, strict=True)):
+        x = x.unfold(2 + d, span, step)[..., ::gap]
+    batch, channels = x.shape[:2]
+    x = x.unflatten(1, (layer.groups, channels // layer.groups))
+    order = [1, 0, *range(3, 3 + space), 2, *range(3 + space, 3 + 2 * space)]
+    n = batch * math.prod(x.shape[3 : 3 + space])
+    return x.permute(order).reshape(layer.groups, n, channels // layer.groups, math.prod(kernel))
+
+
+def _projections(layer: nn.MultiheadAttention) -> list[str]:
+    """Return the names of an attention's input projections."""
+    if layer._qkv_same_embed_dim:
+        return ["in_proj_weight"]
+    return ["q_proj_weight", "k_proj_weight", "v_proj_weight"]
+
+
+def _run_attention(
+    layer: nn.MultiheadAttention,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    multiply: Multiply,
+    convert: Convert,
+) -> Any:
+    """Project with `multiply`; let torch attend with identity projections in their place.
+
+    A product with the identity is exact, so masks, dropout, `bias_k` and the rest stay torch's.
+    """
+    call = dict(zip(_ATTENTION_ARGUMENTS, args, strict=False)) | kwargs
+    tensors = [call.pop(name) for name in ("query", "key", "value")]
+    swap = layer.batch_first and tensors[0].dim() == 3
+    tensors = [x.transpose(0, 1) if swap else x for x in tensors]
+    names = _projections(layer)
+    weights = [getattr(layer, name) for name in names]
+    if len(names) == 1:
+        weights = weights[0].chunk(3)
+        names = [f"in_proj_weight.{part}" for part in "qkv"]
+    bias = layer.in_proj_bias
+    biases = [None] * 3 if bias is None else bias.chunk(3)
+    projected = [
+        _project(name, x, weight, part, multiply, convert)
+        for name, x, weight, part in zip(names, tensors, weights, biases, strict=True)
+    ]
+    out, scores = _attend(layer, projected, call)
+    out = _project(
+        "out_proj.weight", out, layer.out_proj.weight, layer.out_proj.bias, multiply, convert
+    )
+    return (out.transpose(0, 1) if swap else out), scores
+
+
+_ATTENTION_ARGUMENTS = (
+    "query", "key", "value", "key_padding_mask", "need_weights", "attn_mask",
+    "average_attn_weights", "is_causal",
+)  # fmt: skip
+
+
+def _project(
+    name: str,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    multiply: Multiply,
+    convert: Convert,
+) -> Tensor:
+    """Multiply [length, batch, features] (or [length, features]); `n = b*length + l`."""
+    by_n = convert(name, x.transpose(0, 1) if x.dim() == 3 else x)
+    y = multiply(name, by_n.reshape(1, -1, x.shape[-1], 1), weight.T[None, :, None, :])
+    out = y.reshape(*by_n.shape[:-1], weight.shape[0])
+    out = out.transpose(0, 1) if x.dim() == 3 else out
+    return out if bias is None else out + bias.to(out.dtype)
+
+
+def _attend(
+    layer: nn.MultiheadAttention, projected: list[Tensor], call: dict[str, Any]
+) -> tuple[Tensor, Tensor | None]:
+    """Run torch's attention on projected [length, batch, E], without any projection."""
+    identity = torch.eye(layer.embed_dim, dtype=projected[0].dtype, device=projected[0].device)
+    query, key, value = projected
+    masks = [
+        functional._canonical_mask(
+            mask=call.pop(name, None), mask_name=name, other_type=None, other_name="",
+            target_type=query.dtype, check_other=False,
+        )
+        for name in ("key_padding_mask", "attn_mask")
+    ]  # fmt: skip
+    return functional.multi_head_attention_forward(
+        query, key, value, layer.embed_dim, layer.num_heads, None, None,
+        layer.bias_k, layer.bias_v, layer.add_zero_attn, layer.dropout,
+        identity, None,
+        training=layer.training, key_padding_mask=masks[0], attn_mask=masks[1],
+        use_separate_proj_weight=True,
+        q_proj_weight=identity, k_proj_weight=identity, v_proj_weight=identity, **call,
+    )  # fmt: skip

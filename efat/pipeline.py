@@ -1,0 +1,127 @@
+"""The road of one job: pretrain, analyse, select, plan, retrain, evaluate, report."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from efat import atomic, report, stages, terminal
+from efat.artifacts import RunFolder
+from efat.campaign import Campaign
+from efat.experiment import Experiment
+from efat.preflight import build_experiment
+from efat.progress import Progress
+from efat.stages import Baseline
+from efat.store import Store
+
+OK, NO = 0, 1
+
+
+def run_job(cfg: DictConfig) -> int:
+    """Run one composed and checked job.
+
+    Returns:
+        0, or 1 when the work ran and the answer is no.
+
+    Raises:
+        EfatError: The constraint is above the baseline, or a worker died; what is done is saved.
+    """
+    begin = time.perf_counter()
+    experiment = build_experiment(cfg)
+    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), experiment)
+    atomic.write_bytes(folder.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
+    executor, console = instantiate(cfg.executor), Console()
+    executor.start()
+    with Progress(console, _estimate(experiment, cfg.stage)) as progress:
+        campaign = Campaign(Store(Path(cfg.store)), executor, progress)
+        status = _travel(cfg, campaign, folder)
+    terminal.print_end(console, campaign.computed, folder.path, time.perf_counter() - begin)
+    return status
+
+
+def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
+    """Go from stage to stage as far as `cfg.stage`."""
+    experiment, say = folder.experiment, campaign.progress.say
+    if cfg.stage == "fleet":
+        say(terminal.describe_fleet(folder.write_fleet()))
+        return OK
+    baseline = stages.pretrain(experiment, campaign)
+    say(terminal.describe_baseline(experiment, baseline))
+    target = stages.check_reachable(experiment, baseline)
+    if cfg.stage == "pretrain":
+        return OK
+    experiment = stages.bind_severity(experiment, campaign.store, baseline)
+    folder = replace(folder, experiment=experiment)
+    if cfg.stage == "single":
+        return _run_single(campaign, folder, baseline, target)
+    analysis = stages.analyse(experiment, campaign, baseline)
+    rows = folder.write_curves(analysis.curves, target)
+    resilience_map = stages.select(experiment, analysis, target)
+    say(terminal.describe_map(experiment, resilience_map))
+    plans = stages.plan(experiment, resilience_map)
+    chosen = plans[experiment.planner_name]
+    folder.write_map(analysis, resilience_map, None if cfg.stage == "analyse" else chosen)
+    if cfg.stage == "analyse":
+        return OK
+    folder.write_fleet(chosen)
+    folder.write_plan(chosen)
+    say(terminal.describe_plan(experiment, chosen))
+    status = OK if chosen.groups else NO
+    if cfg.stage == "plan":
+        return status
+    if cfg.stage == "retrain":
+        plans = {experiment.planner_name: chosen}
+    models = stages.retrain(experiment, campaign, baseline, plans)
+    folder.write_models(campaign.store, models[experiment.planner_name])
+    if cfg.stage == "retrain":
+        return status
+    evaluation = stages.evaluate(experiment, campaign, baseline, models)
+    outcome = report.build_outcome(
+        experiment, baseline, analysis, resilience_map, plans, models, evaluation
+    )
+    folder.write_outcome(outcome)
+    instantiate(cfg.tracking).log(
+        folder.path,
+        OmegaConf.to_container(cfg, resolve=True),
+        {"curves": rows, "chips": outcome.chips},
+        folder.figures(),
+    )
+    say(terminal.describe_outcome(experiment, outcome))
+    return status
+
+
+def _run_single(campaign: Campaign, folder: RunFolder, baseline: Baseline, target: float) -> int:
+    """Train one chip's network for the whole budget."""
+    experiment = folder.experiment
+    chip, curve, model, evaluation = stages.single(experiment, campaign, baseline)
+    folder.write_curves((curve,), target)
+    folder.write_models(campaign.store, (model,))
+    campaign.progress.say(terminal.describe_single(experiment, chip, curve, evaluation, target))
+    return OK
+
+
+def _estimate(experiment: Experiment, stage: str) -> dict[str, int]:
+    """Guess the work ahead, in training steps, until each stage knows better."""
+    amounts, chips = experiment.amounts, len(experiment.fleet)
+    strategies = 1 + len(experiment.compare)
+    if stage == "fleet":
+        return {"fleet": 0}
+    if stage == "single":
+        return {"pretrain": amounts.pretrain_steps, "single": amounts.budget_steps}
+    curves = len(experiment.fault_rates) * experiment.maps_per_rate
+    guess = {
+        "pretrain": amounts.pretrain_steps,
+        "analyse": curves
+        * (amounts.budget_steps + 3 * amounts.budget_steps // amounts.eval_every_steps),
+        "plan": 0,
+        "retrain": chips * strategies * amounts.budget_steps // 6,
+        "evaluate": 6 * chips * strategies,
+    }
+    last = list(guess).index(stage)
+    return dict(list(guess.items())[: last + 1])

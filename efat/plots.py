@@ -1,0 +1,204 @@
+"""The figures of a campaign, drawn from its results; each function returns a matplotlib Figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from efat.chips import Fleet
+from efat.experiment import Experiment
+from efat.planning.base import Plan
+from efat.report import Outcome
+from efat.resilience import ResilienceCurve, ResilienceMap
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"  # Okabe & Ito, 2008
+FAULTY = ListedColormap(["#eef2f5", "#22303c"])
+
+
+def plot_curves(curves: Sequence[ResilienceCurve], steps_per_epoch: int, target: float) -> Figure:
+    """Draw accuracy against amount, one panel a fault rate: mean, and range over the repeats."""
+    rates = sorted({curve.fault_rate for curve in curves})
+    cols = min(5, len(rates))
+    rows = -(-len(rates) // cols)
+    figure = Figure(figsize=(max(5.0, 2.4 * cols), 2.3 * rows + 0.6), layout="constrained")
+    panels = figure.subplots(rows, cols, sharex=True, sharey=True, squeeze=False)
+    for axes in panels.ravel()[len(rates) :]:
+        axes.set_axis_off()
+    for axes, rate in zip(panels.ravel(), rates, strict=False):
+        repeats = [curve for curve in curves if curve.fault_rate == rate]
+        _draw_curves(axes, repeats, steps_per_epoch, target)
+    panels[0, 0].set_ylim(100 * max(0.0, target - 0.1), min(100.5, 100 * target + 3))
+    figure.supxlabel("amount of retraining (epochs)", fontsize=10)
+    figure.supylabel("validation accuracy (%)", fontsize=10)
+    figure.suptitle(
+        f"Resilience curves: mean and range over random fault maps; dashed: {100 * target:.1f} %",
+        fontsize=11,
+    )
+    return figure
+
+
+def _draw_curves(
+    axes: Axes, repeats: Sequence[ResilienceCurve], steps_per_epoch: int, target: float
+) -> None:
+    """Draw the curves of one fault rate; what is below the panel is said in words."""
+    epochs = np.array(repeats[0].amount_steps) / steps_per_epoch
+    accuracy = 100 * np.array([curve.accuracy for curve in repeats])
+    axes.fill_between(
+        epochs, accuracy.min(axis=0), accuracy.max(axis=0), color=BLUE, alpha=0.2, lw=0
+    )
+    axes.plot(epochs, accuracy.mean(axis=0), color=BLUE, lw=1.6)
+    axes.axhline(100 * target, color=ORANGE, lw=1, ls="--")
+    axes.set_title(f"{repeats[0].fault_rate:.0%} of the PEs faulty", fontsize=9)
+    axes.text(
+        0.96,
+        0.06,
+        f"starts at {accuracy[:, 0].mean():.0f} %",
+        transform=axes.transAxes,
+        ha="right",
+        fontsize=8,
+        color=GREY,
+    )
+    axes.grid(alpha=0.25)
+
+
+def plot_resilience_map(
+    experiment: Experiment,
+    analysis_curves: Sequence[ResilienceCurve],
+    resilience_map: ResilienceMap,
+    plan: Plan | None = None,
+) -> Figure:
+    """Draw the resilience map, the crossings it was read from, the chips and fused groups on it."""
+    epoch = experiment.amounts.steps_per_epoch
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    crossings = [(c.severity, c.crossing(resilience_map.target)) for c in analysis_curves]
+    seen = [(s, steps / epoch) for s, steps in crossings if steps < math.inf]
+    if seen:
+        severities, amounts = zip(*seen, strict=True)
+        axes.scatter(severities, amounts, s=14, color=GREY, alpha=0.6, label="one fault map")
+    grid = np.linspace(0, max(resilience_map.severities), 600)
+    needed = [resilience_map.amount(float(s)) / epoch for s in grid]
+    axes.plot(grid, needed, color=BLUE, lw=2, label="resilience map")
+    _mark_limit(axes, resilience_map)
+    _mark_chips(axes, experiment, resilience_map, plan)
+    axes.set_xlabel(f"severity of the fault map ({experiment.severity_name.replace('_', ' ')})")
+    axes.set_ylabel("amount of retraining (epochs)")
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    axes.set_title(f"Retraining needed to reach {100 * resilience_map.target:.1f} % on validation")
+    return figure
+
+
+def _mark_limit(axes: Axes, resilience_map: ResilienceMap) -> None:
+    """Shade what is beyond the budget."""
+    right = max(resilience_map.severities)
+    if resilience_map.max_severity < right:
+        axes.axvspan(
+            resilience_map.max_severity,
+            right,
+            color=ORANGE,
+            alpha=0.12,
+            lw=0,
+            label="not reached within the budget",
+        )
+
+
+def _mark_chips(
+    axes: Axes, experiment: Experiment, resilience_map: ResilienceMap, plan: Plan | None
+) -> None:
+    epoch = experiment.amounts.steps_per_epoch
+    severities = [experiment.severity(chip.fault_map) for chip in experiment.fleet]
+    inside = [s for s in severities if resilience_map.amount(s) < math.inf]
+    axes.scatter(
+        inside,
+        [resilience_map.amount(s) / epoch for s in inside],
+        marker="|",
+        s=90,
+        color=GREEN,
+        label=f"{len(inside)} of {len(severities)} chips",
+        zorder=3,
+    )
+    fused = [group for group in (plan.groups if plan else ()) if len(group.members) > 1]
+    if fused:
+        axes.scatter(
+            [experiment.severity(group.fused) for group in fused],
+            [group.amount_steps / epoch for group in fused],
+            s=46,
+            facecolors="none",
+            edgecolors=ORANGE,
+            lw=1.4,
+            label=f"{len(fused)} groups of several chips, fused",
+            zorder=4,
+        )
+
+
+def plot_strategies(outcome: Outcome, chips: int) -> Figure:
+    """Draw the cost of every strategy, with and without the analysis, and the chips it serves."""
+    results = outcome.strategies
+    figure = Figure(figsize=(8.5, 0.55 * len(results) + 1.7), layout="constrained")
+    axes = figure.subplots()
+    names = [result.name for result in results]
+    retraining = np.array([result.retraining.epochs for result in results])
+    analysis = np.array([outcome.analysis.epochs * result.needs_analysis for result in results])
+    axes.barh(names, retraining, color=BLUE, label="retraining")
+    axes.barh(
+        names,
+        analysis,
+        left=retraining,
+        color="none",
+        edgecolor=GREY,
+        hatch="///",
+        label="resilience analysis (once for all fleets)",
+    )
+    for row, result in enumerate(results):
+        axes.annotate(
+            f"{result.retraining.epochs:.1f} epochs; {result.met_test} of {chips} chips meet it",
+            (retraining[row] + analysis[row], row),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+        )
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.75 * max((retraining + analysis).max(), 1e-9))
+    axes.set_xlabel("epochs of training, all chips together")
+    axes.set_title("Cost of each strategy, and chips that meet the constraint on test", pad=26)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=8.5, frameon=False)
+    return figure
+
+
+def plot_fault_maps(fleet: Fleet, plan: Plan, groups: int = 3, members: int = 4) -> Figure:
+    """Draw some chips' fault maps and, in the last column, what fusing their group gives."""
+    maps = {chip.chip_id: chip.fault_map for chip in fleet}
+    shown = sorted(plan.groups, key=lambda group: -len(group.members))[:groups]
+    rows, cols = max(1, len(shown)), min(members, max((len(g.members) for g in shown), default=1))
+    figure = Figure(figsize=(2.1 * (cols + 1), 2.35 * rows + 0.4), layout="constrained")
+    grid = figure.subplots(rows, cols + 1, squeeze=False)
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    for line, group in zip(grid, shown, strict=False):
+        for axes, name in zip(line, group.members[:cols], strict=False):
+            _draw_map(axes, maps[name].faulty, f"{name}\n{maps[name].fault_rate:.1%} faulty")
+        more = len(group.members) - cols
+        note = f" (and {more} more)" if more > 0 else ""
+        title = f"fused{note}\n{group.fused.fault_rate:.1%} faulty"
+        _draw_map(line[-1], group.fused.faulty, title, ORANGE)
+    figure.suptitle("Fault maps of some groups; dark: faulty PE", fontsize=11)
+    return figure
+
+
+def _draw_map(axes: Axes, faulty: np.ndarray, title: str, color: str = "black") -> None:
+    axes.set_axis_on()
+    axes.imshow(faulty, cmap=FAULTY, vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title(title, fontsize=8.5, color=color)

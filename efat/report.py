@@ -1,0 +1,192 @@
+"""What a campaign cost and achieved, strategy by strategy and chip by chip; pure values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from efat.experiment import Experiment
+from efat.planning.base import Plan
+from efat.resilience import ResilienceMap
+from efat.stages import Accuracy, Analysis, Baseline, Evaluation, Model
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """An amount of training.
+
+    Args:
+        steps: Optimizer steps.
+        epochs: Passes over the training split.
+        samples: Training samples passed, counted each time.
+        elapsed_s: Seconds of training, summed over the processes.
+    """
+
+    steps: int
+    epochs: float
+    samples: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class StrategyResult:
+    """What one strategy cost and achieved.
+
+    Args:
+        name: Planner, or `none`.
+        models: Retrained models to store, one a group.
+        beyond_map: Groups whose fused map is beyond the resilience map, retrained for the budget.
+        retraining: Of all groups, without the analysis.
+        met_val: Chips that meet the constraint on validation, where decisions are made.
+        met_test: Chips that meet it on the test split.
+        mean_test: Mean test accuracy over all chips, in [0, 1].
+        worst_test: The lowest of them.
+        short: Names of the chips below the constraint on the test split.
+    """
+
+    name: str
+    models: int
+    beyond_map: int
+    retraining: Cost
+    met_val: int
+    met_test: int
+    mean_test: float
+    worst_test: float
+    short: tuple[str, ...]
+
+    @property
+    def needs_analysis(self) -> bool:
+        """Whether its amounts come from the resilience analysis."""
+        return self.models > 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a campaign.
+
+    Args:
+        baseline: Accuracy of the fault-free network.
+        targets: The constraint on each split, in [0, 1].
+        pretrain_s: Seconds of training the baseline.
+        analysis: Cost of the resilience curves.
+        strategies: The chosen planner first, then those it is compared with.
+        unsalvageable: Chips that no amount within the budget repairs.
+        chips: One row a chip for the chosen planner.
+    """
+
+    baseline: Accuracy
+    targets: Accuracy
+    pretrain_s: float
+    analysis: Cost
+    strategies: tuple[StrategyResult, ...]
+    unsalvageable: tuple[str, ...]
+    chips: tuple[Row, ...]
+
+
+def build_outcome(
+    experiment: Experiment,
+    baseline: Baseline,
+    analysis: Analysis,
+    resilience_map: ResilienceMap,
+    plans: dict[str, Plan],
+    models: dict[str, tuple[Model, ...]],
+    evaluation: Evaluation,
+) -> Outcome:
+    """Add up what every strategy cost and achieved.
+
+    The constraint is applied to each split with the baseline's accuracy on that split: a drop of
+    one point is one point on validation, and one point on test.
+    """
+    constraint = experiment.selection.constraint
+    targets = Accuracy(resilience_map.target, constraint.target(evaluation.baseline.test))
+    results = tuple(
+        _strategy_result(experiment, name, models[name], evaluation.after[name], targets)
+        for name in plans
+    )
+    chosen = plans[experiment.planner_name]
+    return Outcome(
+        baseline=evaluation.baseline,
+        targets=targets,
+        pretrain_s=baseline.elapsed_s,
+        analysis=_cost(experiment, _analysis_steps(analysis), analysis.elapsed_s),
+        strategies=results,
+        unsalvageable=chosen.unsalvageable,
+        chips=tuple(chip_rows(experiment, chosen, evaluation, targets)),
+    )
+
+
+def _strategy_result(
+    experiment: Experiment,
+    name: str,
+    models: tuple[Model, ...],
+    after: dict[str, Accuracy],
+    targets: Accuracy,
+) -> StrategyResult:
+    tests = [accuracy.test for accuracy in after.values()]
+    steps = sum(model.trained_steps for model in models)
+    return StrategyResult(
+        name=name,
+        models=len(models),
+        beyond_map=sum(math.isinf(model.group.amount_steps) for model in models),
+        retraining=_cost(experiment, steps, sum(model.elapsed_s for model in models)),
+        met_val=sum(accuracy.val >= targets.val for accuracy in after.values()),
+        met_test=sum(test >= targets.test for test in tests),
+        mean_test=sum(tests) / len(tests),
+        worst_test=min(tests),
+        short=tuple(chip for chip, accuracy in after.items() if accuracy.test < targets.test),
+    )
+
+
+def _cost(experiment: Experiment, steps: int, elapsed_s: float) -> Cost:
+    amounts = experiment.amounts
+    return Cost(steps, steps / amounts.steps_per_epoch, steps * amounts.samples_per_step, elapsed_s)
+
+
+def _analysis_steps(analysis: Analysis) -> int:
+    return sum(curve.amount_steps[-1] for curve in analysis.curves)
+
+
+def chip_rows(
+    experiment: Experiment,
+    plan: Plan,
+    evaluation: Evaluation,
+    targets: Accuracy,
+) -> list[Row]:
+    """Return one row a chip, in the fleet's order, for the plan that was carried out."""
+    groups = {c: (group_name(i), g) for i, g in enumerate(plan.groups) for c in g.members}
+    after = evaluation.after[experiment.planner_name]
+    rows = []
+    for chip in experiment.fleet:
+        name, group = groups.get(chip.chip_id, ("", None))
+        before, now = evaluation.before[chip.chip_id], after[chip.chip_id]
+        steps = int(group.amount_steps) if group and group.amount_steps < math.inf else None
+        rows.append(
+            {
+                "chip_id": chip.chip_id,
+                "fault_rate": chip.fault_map.fault_rate,
+                "severity": experiment.severity(chip.fault_map),
+                "group": name,
+                "group_size": len(group.members) if group else 0,
+                "fused_fault_rate": group.fused.fault_rate if group else None,
+                "amount_steps": steps,
+                "amount_epochs": None
+                if steps is None
+                else steps / experiment.amounts.steps_per_epoch,
+                "val_before": before.val,
+                "val_after": now.val,
+                "test_before": before.test,
+                "test_after": now.test,
+                "met_val": now.val >= targets.val,
+                "met_test": now.test >= targets.test,
+                "salvageable": chip.chip_id not in plan.unsalvageable,
+            }
+        )
+    return rows
+
+
+def group_name(index: int) -> str:
+    """Name the group at `index` of a plan, as in tables and checkpoint files."""
+    return f"group{index:03d}"

@@ -1,0 +1,278 @@
+"""The five stages of a campaign, each inputs -> artifact, in the order in which data flows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from efat import fit
+from efat.campaign import Campaign
+from efat.chips import Chip, Fleet
+from efat.errors import EfatError
+from efat.experiment import Experiment
+from efat.faults import FaultMap
+from efat.fit import EvaluationJob, TrainingJob
+from efat.fleets import draw_fault_map
+from efat.masking import weight_layouts
+from efat.planning.base import Group, Plan
+from efat.planning.random import Random
+from efat.resilience import ResilienceCurve, ResilienceMap, build_resilience_map
+from efat.saliency import magnitude_saliency, taylor_saliency
+from efat.seeds import derive, generator
+from efat.severity import saliency_rate, weight_rate
+from efat.store import Store
+
+Weights = tuple[str, str]
+"""Stage and key of weights in the store."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The fault-free network: its weights and its validation accuracy, in [0, 1]."""
+
+    weights: Weights
+    val_accuracy: float
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The resilience curves and what they cost."""
+
+    curves: tuple[ResilienceCurve, ...]
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Model:
+    """The retrained network of one group.
+
+    Args:
+        group: Its chips, fused map and planned amount.
+        trained_steps: What it was retrained for; the whole budget where the plan says inf.
+        weights: Where its weights are.
+        elapsed_s: Training time.
+    """
+
+    group: Group
+    trained_steps: int
+    weights: Weights
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy of one network on one chip, in [0, 1]."""
+
+    val: float
+    test: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracies of the fault-free baseline and of every chip, masked by its own fault map.
+
+    Args:
+        baseline: The fault-free network.
+        before: The masked baseline, by chip.
+        after: The model that the chip carries, by strategy and chip; the masked baseline for
+            chips without a group.
+    """
+
+    baseline: Accuracy
+    before: dict[str, Accuracy]
+    after: dict[str, dict[str, Accuracy]]
+
+
+def pretrain(experiment: Experiment, campaign: Campaign) -> Baseline:
+    """Train the fault-free network."""
+    steps = experiment.amounts.pretrain_steps
+    seed = derive(experiment.seed, "baseline")
+    job = TrainingJob(experiment.baseline_setup, seed, steps, eval_every_steps=steps)
+    [(key, values)] = campaign.run("pretrain", fit.train, [job])
+    return Baseline(("pretrain", key), values["accuracy"][-1], values["elapsed_s"])
+
+
+def check_reachable(experiment: Experiment, baseline: Baseline) -> float:
+    """Return the target accuracy on validation.
+
+    Raises:
+        EfatError: It is above the baseline's, so that no chip can be expected to reach it.
+    """
+    target = experiment.selection.constraint.target(baseline.val_accuracy)
+    if target > baseline.val_accuracy:
+        raise EfatError(
+            f"selection.min_accuracy: {target} asked for, but the fault-free baseline reaches only "
+            f"{baseline.val_accuracy:.4f} on validation; ask for less or train a better baseline"
+        )
+    return target
+
+
+def bind_severity(experiment: Experiment, store: Store, baseline: Baseline) -> Experiment:
+    """Return the experiment with its severity measure built on the baseline."""
+    name, setup = experiment.severity_name, experiment.retrain_setup
+    if name == "array_rate":
+        return experiment
+    model = fit.load_model(setup, store, baseline.weights)
+    if name == "weight_rate":
+        measure = weight_rate(weight_layouts(model, setup.off_array), experiment.array)
+    elif name == "magnitude_rate":
+        measure = saliency_rate(magnitude_saliency(model, setup.off_array), experiment.array)
+    else:
+        batches = fit.training_batches(setup, derive(experiment.seed, "saliency"))
+        saliency = taylor_saliency(model, batches, off_array=setup.off_array)
+        measure = saliency_rate(saliency, experiment.array)
+    return replace(experiment, severity=measure)
+
+
+def analyse(experiment: Experiment, campaign: Campaign, baseline: Baseline) -> Analysis:
+    """Record a resilience curve for every fault rate and repeat (METHOD section 4)."""
+    points = [
+        (rate, repeat, _draw(experiment, rate, repeat))
+        for rate in experiment.fault_rates
+        for repeat in range(experiment.maps_per_rate)
+    ]
+    amounts = experiment.amounts
+    jobs = [
+        _retraining(experiment, baseline, drawn, amounts.budget_steps, amounts.eval_every_steps)
+        for _, _, drawn in points
+    ]
+    results = [values for _, values in campaign.run("analyse", fit.train, jobs)]
+    curves = tuple(
+        _curve(experiment, rate, repeat, drawn, values)
+        for (rate, repeat, drawn), values in zip(points, results, strict=True)
+    )
+    return Analysis(curves, sum(values["elapsed_s"] for values in results))
+
+
+def select(experiment: Experiment, analysis: Analysis, target: float) -> ResilienceMap:
+    """Read the resilience map off the curves (METHOD section 5)."""
+    how = experiment.selection
+    return build_resilience_map(analysis.curves, target, how.stat, how.quantile, how.interpolation)
+
+
+def plan(experiment: Experiment, resilience_map: ResilienceMap) -> dict[str, Plan]:
+    """Plan the fleet with the chosen planner, first, and with those it is compared with."""
+
+    def cost(fault_map: FaultMap) -> float:
+        return resilience_map.amount(experiment.severity(fault_map))
+
+    chips, seed = experiment.fleet.chips, experiment.seed
+    chosen = experiment.planner(chips, cost, seed)
+    plans = {experiment.planner_name: chosen}
+    for name, planner in experiment.compare.items():
+        if name == "random" and chosen.groups:
+            planner = Random([len(group.members) for group in chosen.groups])
+        if name not in plans:
+            plans[name] = planner(chips, cost, seed) if planner else Plan((), ())
+    return plans
+
+
+def retrain(
+    experiment: Experiment, campaign: Campaign, baseline: Baseline, plans: dict[str, Plan]
+) -> dict[str, tuple[Model, ...]]:
+    """Retrain every group once, for its amount; equal groups of several plans share a training.
+
+    A compared plan may hold a group beyond the resilience map (amount inf): it is retrained for
+    the whole budget, and counted as such.
+    """
+    groups = [(name, group) for name, plan in plans.items() for group in plan.groups]
+    steps = [int(min(group.amount_steps, experiment.amounts.budget_steps)) for _, group in groups]
+    jobs = [
+        _retraining(experiment, baseline, group.fused, amount)
+        for (_, group), amount in zip(groups, steps, strict=True)
+    ]
+    models: dict[str, tuple[Model, ...]] = dict.fromkeys(plans, ())
+    results = campaign.run("retrain", fit.train, jobs)
+    for (name, group), amount, (key, values) in zip(groups, steps, results, strict=True):
+        models[name] += (Model(group, amount, ("retrain", key), values["elapsed_s"]),)
+    return models
+
+
+def evaluate(
+    experiment: Experiment,
+    campaign: Campaign,
+    baseline: Baseline,
+    models: dict[str, tuple[Model, ...]],
+) -> Evaluation:
+    """Measure every chip with its own fault map; the only place that reads the test split."""
+    maps = {chip.chip_id: chip.fault_map for chip in experiment.fleet}
+    carried = [(name, model) for name, trained in models.items() for model in trained]
+    jobs = [_evaluation(experiment, baseline.weights, (None, *maps.values()))]
+    jobs += [
+        _evaluation(experiment, model.weights, tuple(maps[chip] for chip in model.group.members))
+        for _, model in carried
+    ]
+    (first, *rest) = [_accuracies(v) for _, v in campaign.run("evaluate", fit.evaluate, jobs)]
+    before = dict(zip(maps, first[1:], strict=True))
+    after = {name: dict(before) for name in models}
+    for (name, model), measured in zip(carried, rest, strict=True):
+        after[name].update(zip(model.group.members, measured, strict=True))
+    return Evaluation(first[0], before, after)
+
+
+def single(
+    experiment: Experiment, campaign: Campaign, baseline: Baseline
+) -> tuple[Chip, ResilienceCurve, Model, Evaluation]:
+    """Fault-aware training of one chip for the whole budget, without a campaign around it."""
+    chip, amounts = experiment.fleet.chips[0], experiment.amounts
+    job = _retraining(
+        experiment, baseline, chip.fault_map, amounts.budget_steps, amounts.eval_every_steps
+    )
+    [(key, values)] = campaign.run("single", fit.train, [replace(job, keep_weights=True)])
+    curve = _curve(experiment, chip.fault_map.fault_rate, 0, chip.fault_map, values)
+    group = Group((chip.chip_id,), chip.fault_map, amounts.budget_steps)
+    model = Model(group, amounts.budget_steps, ("single", key), values["elapsed_s"])
+    alone = replace(experiment, fleet=Fleet((chip,)))
+    return chip, curve, model, evaluate(alone, campaign, baseline, {"single": (model,)})
+
+
+def _draw(experiment: Experiment, rate: float, repeat: int) -> FaultMap:
+    """Draw a map of the analysis; each has a stream of its own, so a new rate moves no other."""
+    rng = generator(experiment.seed, "analyse", rate, repeat)
+    return draw_fault_map(experiment.array, rate, rng)
+
+
+def _retraining(
+    experiment: Experiment,
+    baseline: Baseline,
+    fault_map: FaultMap,
+    amount_steps: int,
+    eval_every_steps: int = 0,
+) -> TrainingJob:
+    """Describe fault-aware training under `fault_map`; curves (with evaluations) keep no weights.
+
+    The seed hangs on the map alone: retraining for an amount repeats the curve up to there.
+    """
+    return TrainingJob(
+        setup=experiment.retrain_setup,
+        seed=derive(experiment.seed, "retrain", fault_map.key),
+        amount_steps=amount_steps,
+        eval_every_steps=eval_every_steps,
+        start=baseline.weights,
+        array=experiment.array,
+        fault_map=fault_map,
+        keep_weights=not eval_every_steps,
+    )
+
+
+def _curve(
+    experiment: Experiment, rate: float, repeat: int, fault_map: FaultMap, values: dict[str, Any]
+) -> ResilienceCurve:
+    return ResilienceCurve(
+        rate,
+        repeat,
+        experiment.severity(fault_map),
+        tuple(values["amount_steps"]),
+        tuple(values["accuracy"]),
+    )
+
+
+def _evaluation(
+    experiment: Experiment, weights: Weights, fault_maps: tuple[FaultMap | None, ...]
+) -> EvaluationJob:
+    return EvaluationJob(experiment.retrain_setup, weights, experiment.array, fault_maps)
+
+
+def _accuracies(values: dict[str, Any]) -> list[Accuracy]:
+    return [Accuracy(val, test) for val, test in zip(values["val"], values["test"], strict=True)]

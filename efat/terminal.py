@@ -1,0 +1,176 @@
+"""What is printed: problems, one line a stage, the results table, where everything is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+
+from efat.chips import Chip
+from efat.errors import EfatError
+from efat.experiment import Experiment
+from efat.fleets import FleetSummary
+from efat.planning.base import Plan
+from efat.report import Outcome, StrategyResult
+from efat.resilience import ResilienceCurve, ResilienceMap
+from efat.stages import Baseline, Evaluation
+
+COLUMNS = (
+    "models",
+    "epochs",
+    "+an.",
+    "samples",
+    "seconds",
+    "+an.",
+    "met\nval",
+    "met\ntest",
+    "mean\n%",
+    "worst\n%",
+)
+FILES = {
+    "config.yaml": "the composed configuration",
+    "curves.csv": "accuracy against amount, one row a point",
+    "resilience_map.json": "amount against severity for the constraint",
+    "plan.json": "groups, amounts, unsalvageable chips",
+    "fleet.npz": "fault maps of the chips (fused_maps.npz: of groups)",
+    "fleet.json": "counts, rates and overlap of the fleet",
+    "models": "one checkpoint a group (safetensors)",
+    "chips.csv": "one row a chip",
+    "summary.json": "costs and results of every strategy",
+    "figures": "PNG figures",
+}
+
+
+def print_problems(error: EfatError) -> None:
+    """Print every problem on standard error, one line each."""
+    console = Console(stderr=True)
+    for problem in error.problems:
+        console.print(f"error: {problem}", markup=False, highlight=False, soft_wrap=True)
+
+
+def describe_baseline(experiment: Experiment, baseline: Baseline) -> str:
+    """Say what the baseline reaches and what is asked of the chips."""
+    target = experiment.selection.constraint.target(baseline.val_accuracy)
+    return (
+        f"baseline   {baseline.val_accuracy:.2%} on validation; constraint: at least {target:.2%}"
+    )
+
+
+def describe_map(experiment: Experiment, resilience_map: ResilienceMap) -> str:
+    """Say how far the resilience map reaches."""
+    count = len(experiment.fault_rates) * experiment.maps_per_rate
+    if resilience_map.max_severity == 0:
+        return f"analysis   {count} curves; none of the fault rates reaches it within the budget"
+    worst = resilience_map.amount(resilience_map.max_severity)
+    return (
+        f"analysis   {count} curves; met up to {experiment.severity_name} "
+        f"{resilience_map.max_severity:.0%}, there after "
+        f"{worst / experiment.amounts.steps_per_epoch:.2f} epochs"
+    )
+
+
+def describe_plan(experiment: Experiment, plan: Plan) -> str:
+    """Say what the plan asks for; unsalvageable chips by name."""
+    line = (
+        f"plan       {experiment.planner_name}: {len(experiment.fleet)} chips, "
+        f"{len(plan.groups)} groups, "
+        f"{plan.total_steps / experiment.amounts.steps_per_epoch:.1f} epochs in total"
+    )
+    if plan.unsalvageable:
+        line += f"; unsalvageable within the budget: {', '.join(plan.unsalvageable)}"
+    return line
+
+
+def describe_fleet(summary: FleetSummary) -> Table:
+    """Lay out the figures of a fleet."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for what, value in summary.table():
+        table.add_row(what, value)
+    return table
+
+
+def describe_single(
+    experiment: Experiment,
+    chip: Chip,
+    curve: ResilienceCurve,
+    evaluation: Evaluation,
+    target: float,
+) -> str:
+    """Say what retraining did to one chip."""
+    after = evaluation.after["single"][chip.chip_id]
+    before = evaluation.before[chip.chip_id]
+    steps = curve.crossing(target) / experiment.amounts.steps_per_epoch
+    crossed = (
+        f"first met after {steps:.2f} epochs"
+        if curve.crossing(target) < float("inf")
+        else "not met"
+    )
+    epochs = experiment.amounts.budget_steps / experiment.amounts.steps_per_epoch
+    return (
+        f"{chip.chip_id}      {chip.fault_map.fault_rate:.1%} of the PEs faulty\n"
+        f"before     {before.val:.2%} on validation, {before.test:.2%} on test\n"
+        f"after      {after.val:.2%} on validation, {after.test:.2%} on test "
+        f"({epochs:.2f} epochs; constraint {crossed})"
+    )
+
+
+def describe_outcome(experiment: Experiment, outcome: Outcome) -> RenderableType:
+    """Lay out cost and result of every strategy in 80 columns; the chosen planner comes first."""
+    chips, array = len(outcome.chips), experiment.array
+    title = (
+        f"\n{experiment.name}: {chips} chips, {array.rows}x{array.cols} array; "
+        f"test accuracy: baseline {outcome.baseline.test:.2%}, asked {outcome.targets.test:.2%}\n"
+    )
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    table.add_column("strategy")
+    for name in COLUMNS:
+        table.add_column(name, justify="right")
+    for result in outcome.strategies:
+        table.add_row(result.name, *_cells(result, outcome, chips))
+    return Group(title, table, _footnotes(outcome))
+
+
+def _cells(result: StrategyResult, outcome: Outcome, chips: int) -> tuple[str, ...]:
+    cost, extra = result.retraining, outcome.analysis
+    add = int(result.needs_analysis)
+    return (
+        f"{result.models}{'*' if result.beyond_map else ''}",
+        f"{cost.epochs:.1f}",
+        f"{cost.epochs + add * extra.epochs:.1f}",
+        f"{cost.samples:,}",
+        f"{cost.elapsed_s:.0f}",
+        f"{cost.elapsed_s + add * extra.elapsed_s:.0f}",
+        f"{result.met_val}/{chips}",
+        f"{result.met_test}/{chips}",
+        f"{100 * result.mean_test:.2f}",
+        f"{100 * result.worst_test:.2f}",
+    )
+
+
+def _footnotes(outcome: Outcome) -> str:
+    extra = outcome.analysis
+    beyond = [f"{r.name} {r.beyond_map} of {r.models}" for r in outcome.strategies if r.beyond_map]
+    notes = (
+        "\nRetraining of all chips together; +an. adds the resilience analysis, done once a "
+        f"network: {extra.epochs:.1f} epochs, {extra.samples:,} samples, {extra.elapsed_s:.0f} s. "
+        "Seconds are of training, over all processes. met: chips that meet the constraint; mean, "
+        "worst: test accuracy over all chips."
+    )
+    if beyond:
+        notes += f"\n* beyond the resilience map, so retrained for the budget: {', '.join(beyond)}"
+    return notes
+
+
+def print_end(
+    console: Console, computed: Mapping[str, int], folder: Path, elapsed_s: float
+) -> None:
+    """Say how long it took, what was computed and where everything is."""
+    units = ", ".join(f"{stage} {count}" for stage, count in computed.items())
+    console.print(f"\n{elapsed_s:.0f} s; units computed: {units}", highlight=False)
+    console.print(f"results in {folder}", highlight=False, soft_wrap=True)
+    for name, what in FILES.items():
+        if (folder / name).exists():
+            console.print(f"  {name:<20} {what}", highlight=False)

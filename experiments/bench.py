@@ -1,0 +1,147 @@
+"""`make bench`: what masking costs a training step, and what a campaign costs beside training.
+
+All variants are timed interleaved in one process on one thread, so that a busy machine slows all of
+them alike; read the ratios, not the milliseconds.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils import parametrize, prune
+
+from efat import FaultMap, SystolicArray, keep_masked, mask_model
+from efat.emulation.bench import measure_speed, speed_table
+from efat.executors import usable_cores
+from efat.masking import MASK, masked_layers
+from efat.models.mlp import MLP
+from efat.models.resnet import ResNet
+
+ARRAY = SystolicArray(16, 16)
+FAULTS = FaultMap(np.random.default_rng(0).random((16, 16)) < 0.2)
+NETS = {
+    "digits ResNet-8, batch 32": (lambda: ResNet(8, 10, 1), (32, 1, 8, 8)),
+    "MLP 784-256-256-256-10, batch 128": (lambda: MLP([784, 256, 256, 256, 10]), (128, 784)),
+}
+
+
+class Mask(nn.Module):
+    """Multiply by a mask, as a parametrization."""
+
+    def __init__(self, mask: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask)
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight * self.mask
+
+
+def masks_of(net: nn.Module) -> dict[str, torch.Tensor]:
+    masked = mask_model(copy.deepcopy(net), FAULTS, ARRAY)
+    return {name: getattr(layer, MASK) for name, layer in masked_layers(masked).items()}
+
+
+def plain(net: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(net.parameters(), 0.01, momentum=0.9)
+
+
+def ours(net: nn.Module) -> torch.optim.Optimizer:
+    optimizer = plain(mask_model(net, FAULTS, ARRAY))
+    keep_masked(net, optimizer)
+    return optimizer
+
+
+def pruned(net: nn.Module) -> torch.optim.Optimizer:
+    for name, mask in masks_of(net).items():
+        prune.custom_from_mask(net.get_submodule(name), "weight", mask)
+    return plain(net)
+
+
+def parametrized(net: nn.Module) -> torch.optim.Optimizer:
+    for name, mask in masks_of(net).items():
+        parametrize.register_parametrization(net.get_submodule(name), "weight", Mask(mask))
+    return plain(net)
+
+
+VARIANTS = {"unmasked": plain, "efat": ours, "prune": pruned, "parametrize": parametrized}
+
+
+def stepper(
+    build: Callable[[], nn.Module], shape: tuple[int, ...], variant: str
+) -> Callable[[], None]:
+    torch.manual_seed(0)
+    net = build()
+    optimizer = VARIANTS[variant](net)
+    x, y = torch.randn(shape), torch.randint(0, 10, shape[:1])
+
+    def step() -> None:
+        optimizer.zero_grad()
+        functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def bench_masking(rounds: int = 600, steps: int = 4) -> None:
+    """Print step times as ratios of the fastest rounds: other load only ever adds time."""
+    print(f"Step time over unmasked training, fastest of {rounds} rounds of {steps} steps each")
+    for title, (build, shape) in NETS.items():
+        run = {variant: stepper(build, shape, variant) for variant in VARIANTS}
+        fastest = dict.fromkeys(VARIANTS, math.inf)
+        for index in range(rounds):
+            for variant in random.sample(list(run), len(run)):
+                begin = time.perf_counter()
+                for _ in range(steps):
+                    run[variant]()
+                elapsed_s = (time.perf_counter() - begin) / steps
+                fastest[variant] = min(fastest[variant], elapsed_s if index > 2 else math.inf)
+        base = fastest["unmasked"]
+        text = ", ".join(f"{variant} {t / base:.3f}" for variant, t in fastest.items())
+        print(f"  {title}: {text} (unmasked: {1000 * base:.2f} ms)")
+
+
+def bench_campaign() -> None:
+    """Run the main job in a fresh folder; compare its wall time with the time its units took.
+
+    A stage of many units keeps all workers busy; pretraining is one unit and keeps one.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        command = [sys.executable, "-m", "efat.run", "+experiment=resnet_fat"]
+        done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+        whole_s = time.perf_counter() - begin
+        (seconds,) = re.findall(r"^(\d+) s; units computed", done.stdout, re.MULTILINE)
+        busy_s = {
+            stage.name: sum(
+                json.loads(f.read_text())["values"]["elapsed_s"] for f in stage.glob("*.json")
+            )
+            for stage in Path(folder, "outputs/store").iterdir()
+        }
+    campaign_s = int(seconds)
+    inside_s = busy_s.pop("pretrain") + sum(busy_s.values()) / usable_cores()
+    print(
+        f"Main job: {whole_s:.0f} s, of which {campaign_s} s campaign and the rest start-up of "
+        f"Python, torch and Lightning; {1 - inside_s / campaign_s:.1%} of the campaign outside "
+        f"training and evaluation"
+    )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    bench_masking()
+    print(speed_table(measure_speed()))
+    bench_campaign()

@@ -1,0 +1,92 @@
+"""Every option of every group composes and passes preflight."""
+
+import pytest
+from hydra.utils import instantiate
+
+from efat import EfatError
+from efat.config import CONF
+from efat.overrides import compose_jobs
+from efat.preflight import build_experiment
+from efat.stages import Baseline, bind_severity
+from efat.store import Result, Store
+
+OPTIONS = sorted(
+    f"{path.parent.name}={path.stem}"
+    for path in CONF.glob("*/*.yaml")
+    if path.parent.name not in ("experiment",)
+)
+NEEDS = {"fleet=file": ["fleet.path=chips.npz"], "trainer=gpu": ["trainer.accelerator=cpu"]}
+
+
+def test_options_were_found():
+    assert {"planner=greedy", "array=ws_16", "executor=serial", "tracking=wandb"} <= set(OPTIONS)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_passes_preflight(option, tmp_path, monkeypatch):
+    from efat.fleets import save_fleet, uniform_fleet
+    from efat.mapping import SystolicArray
+
+    monkeypatch.chdir(tmp_path)
+    save_fleet(uniform_fleet(SystolicArray(16, 16), 0, 2, 0.1), tmp_path / "chips.npz")
+    (cfg,) = compose_jobs(["+experiment=resnet_fat", option, *NEEDS.get(option, [])])
+    experiment = build_experiment(cfg)
+    assert experiment.amounts.budget_steps % experiment.amounts.eval_every_steps == 0
+
+
+@pytest.mark.parametrize("experiment", sorted(p.stem for p in (CONF / "experiment").glob("*.yaml")))
+def test_every_experiment_passes_preflight(experiment):
+    (cfg,) = compose_jobs([f"+experiment={experiment}"])
+    assert build_experiment(cfg).name == experiment
+
+
+def test_amounts_in_epochs_become_whole_steps():
+    (cfg,) = compose_jobs(
+        ["training.budget_epochs=1", "training.eval_every_epochs=0.25", "baseline.epochs=2",
+         "trainer.accumulate_grad_batches=2"]
+    )  # fmt: skip
+    amounts = build_experiment(cfg).amounts
+    assert amounts.steps_per_epoch == 17  # 33 batches of 32, two a step
+    assert amounts.samples_per_step == 64
+    assert amounts.eval_every_steps == 4
+    assert amounts.budget_steps == 16
+    assert amounts.pretrain_steps == 34
+
+
+def test_weight_rate_is_of_the_configured_model(tmp_path):
+    (cfg,) = compose_jobs(["selection.severity=weight_rate", "model=mlp", "fleet.chips=2"])
+    experiment = build_experiment(cfg)
+    store, weights = Store(tmp_path), ("pretrain", "k")
+    store.write(*weights, Result({}, instantiate(cfg.model).state_dict()))
+    experiment = bind_severity(experiment, store, Baseline(weights, 0.9, 0.0))
+    chip = experiment.fleet.chips[1].fault_map
+    assert experiment.severity(chip) != chip.fault_rate
+    assert 0 < experiment.severity(chip) < 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["array.rowz=1"],
+            "array.rowz: no such key (1 given); allowed here: cols, dataflow",
+        ),
+        (["planner=x"], "planner: x given; "),
+        (["array.rows=two"], "array.rows: two given; "),
+        (["+array.depth=3"], "array.depth: no such key"),
+        (["a b=["], "command line: "),
+        (["fleet=file"], "fleet.path: not given"),
+    ],
+)
+def test_overrides_that_do_not_fit(overrides, message):
+    with pytest.raises(EfatError) as caught:
+        compose_jobs(overrides)
+    assert message in str(caught.value)
+
+
+def test_sweeps_are_expanded_as_hydra_does():
+    jobs = compose_jobs(["-m", "seed=0,1", "array=ws_8,ws_16", "fleet.chips=range(2,4)"])
+    assert [(job.seed, job.array.rows, job.fleet.chips) for job in jobs] == [
+        (s, r, c) for s in (0, 1) for r in (8, 16) for c in (2, 3)
+    ]
+    assert compose_jobs(["--help"]) == []

@@ -1,0 +1,257 @@
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from efat import EfatError, FaultMap, SystolicArray, mask_model, verify_masks
+from efat.callbacks import CurveRecorder, MaskGuard
+from efat.config import CONF
+from efat.data.digits import Digits
+from efat.data.tensors import TensorBatches
+from efat.fit import EvaluationJob, Setup, TrainingJob, evaluate, train
+from efat.masking import MASK, masked_layers
+from efat.models.mlp import MLP
+from efat.models.resnet import ResNet
+from efat.module import FaultAwareModule
+from efat.store import Store
+
+ARRAY = SystolicArray(8, 8)
+FAULTS = FaultMap(np.random.default_rng(0).random((8, 8)) < 0.3)
+
+
+def setup_of(**changes):
+    parts = {
+        "model": {"_target_": "efat.models.mlp.MLP", "sizes": [64, 24, 10]},
+        "data": {"_target_": "efat.data.digits.Digits", "batch_size": 32},
+        "num_classes": 10,
+        "trainer": {"accelerator": "cpu", "devices": 1},
+        "optimizer": {
+            "_target_": "torch.optim.SGD",
+            "_partial_": True,
+            "lr": 0.05,
+            "momentum": 0.9,
+        },
+    }
+    return Setup(**{**parts, **changes})
+
+
+def job(steps, every=0, **changes):
+    return TrainingJob(setup_of(**changes), 7, steps, every, None, ARRAY, FAULTS)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path)
+
+
+def test_prefix_rule_training_for_e_gives_the_point_of_the_curve_at_e(store):
+    curve = train(job(40, 8), store).values  # more than one epoch: two orders of the samples
+    assert curve["amount_steps"] == [0, 8, 16, 24, 32, 40]
+    for steps in (8, 24, 40):
+        short = train(job(steps, steps), store).values
+        assert short["accuracy"][-1] == curve["accuracy"][steps // 8]
+
+
+def test_evaluating_on_the_way_changes_no_weight(store):
+    watched, plain = train(job(40, 4), store), train(job(40), store)
+    assert plain.values["accuracy"] == []
+    for name, weight in plain.weights.items():
+        assert torch.equal(weight, watched.weights[name])
+
+
+def test_the_seed_alone_decides(store):
+    first, again = train(job(10), store), train(job(10), store)
+    other = train(TrainingJob(setup_of(), 8, 10, 0, None, ARRAY, FAULTS), store)
+    assert all(torch.equal(first.weights[n], again.weights[n]) for n in first.weights)
+    assert not all(torch.equal(first.weights[n], other.weights[n]) for n in first.weights)
+
+
+def test_amount_zero_is_the_masked_start(store):
+    store.write("train", "start", train(TrainingJob(setup_of(), 7, 20), store))
+    start = ("train", "start")
+    result = train(TrainingJob(setup_of(), 1, 0, 0, start, ARRAY, FAULTS), store)
+    expected = MLP([64, 24, 10])
+    expected.load_state_dict(store.weights(*start))
+    mask_model(expected, FAULTS, ARRAY)
+    for name, weight in expected.state_dict().items():
+        assert torch.equal(result.weights[name], weight)
+
+
+@pytest.mark.parametrize(
+    "trainer",
+    [{"gradient_clip_val": 0.1}, {"accumulate_grad_batches": 3}, {"precision": "bf16-mixed"}, {}],
+)
+def test_weights_of_a_training_are_masked_and_load_into_the_plain_model(store, trainer):
+    result = train(job(6, 3, trainer={"accelerator": "cpu", "devices": 1, **trainer}), store)
+    assert result.values["amount_steps"] == [0, 3, 6]  # steps are the optimizer's, not batches
+    plain = MLP([64, 24, 10])
+    plain.load_state_dict(result.weights, strict=True)
+    masked = mask_model(MLP([64, 24, 10]), FAULTS, ARRAY)
+    for name, layer in masked_layers(masked).items():
+        assert not plain.get_submodule(name).weight[getattr(layer, MASK) == 0].any()
+
+
+def test_evaluation_measures_each_map_and_the_fault_free_network(store):
+    store.write("train", "start", train(TrainingJob(setup_of(), 7, 300), store))
+    everything = FaultMap(np.ones((8, 8), bool))
+    maps = (None, FaultMap.none(8, 8), FAULTS, everything, None)
+    values = evaluate(EvaluationJob(setup_of(), ("train", "start"), ARRAY, maps), store).values
+    val, test = values["val"], values["test"]
+    assert val[0] == val[1] == val[4] > 0.9  # masks of one map do not stay for the next
+    assert val[3] < 0.2 < val[2] < val[0]
+    model = MLP([64, 24, 10])
+    model.load_state_dict(store.weights("train", "start"))
+    mask_model(model, FAULTS, ARRAY)
+    data = Digits()
+    data.setup("test")
+    for split, got in (("val", val), ("test", test)):
+        x, y = data.splits[split]
+        assert got[2] == pytest.approx(float((model(x).argmax(1) == y).float().mean()))
+
+
+def test_lightning_checkpoints_hold_zeros_and_no_masks(tmp_path):
+    """As a user would train: own Trainer, own checkpoints."""
+    torch.manual_seed(0)
+    model = mask_model(ResNet(8, 10, 1, width=4), FAULTS, ARRAY)
+    module = FaultAwareModule(model, 10, partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1))
+    saver = pl.callbacks.ModelCheckpoint(tmp_path, every_n_train_steps=2, save_top_k=-1)
+    trainer = pl.Trainer(
+        max_steps=6, accelerator="cpu", logger=False, callbacks=[saver, MaskGuard()],
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(module, Digits())
+    files = sorted(tmp_path.glob("*.ckpt"))
+    assert len(files) == 3
+    for file in files:
+        state = torch.load(file, weights_only=True)["state_dict"]
+        assert not [name for name in state if "mask" in name]
+        plain = ResNet(8, 10, 1, width=4)
+        plain.load_state_dict(
+            {k.removeprefix("model."): v for k, v in state.items() if "model." in k}
+        )
+        for name, layer in masked_layers(model).items():
+            assert not plain.get_submodule(name).weight[getattr(layer, MASK) == 0].any()
+
+
+def test_mask_guard_stops_a_training_that_breaks_the_mask():
+    class Careless(FaultAwareModule):
+        def configure_optimizers(self):
+            return self.optimizer_factory(self.model.parameters())
+
+    model = mask_model(MLP([64, 10]), FAULTS, ARRAY)
+    trainer = pl.Trainer(
+        max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, callbacks=[MaskGuard()], limit_val_batches=0,
+    )  # fmt: skip
+    with pytest.raises(EfatError, match="pruned weights are not 0"):
+        trainer.fit(Careless(model, 10, partial(torch.optim.SGD, lr=0.1)), Digits())
+
+
+def test_a_recorder_in_a_users_trainer_skips_the_sanity_check():
+    recorder = CurveRecorder()
+    module = FaultAwareModule(MLP([64, 10]), 10, partial(torch.optim.SGD, lr=0.1))
+    pl.Trainer(
+        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, callbacks=[recorder], num_sanity_val_steps=1,
+    ).fit(module, Digits())  # fmt: skip
+    assert recorder.amount_steps == [16, 32]
+    verify_masks(module)
+
+
+def test_a_schedule_is_stepped_every_optimizer_step(store):
+    warm_up = {
+        "_target_": "torch.optim.lr_scheduler.LinearLR", "_partial_": True,
+        "start_factor": 1e-9, "total_iters": 4,
+    }  # fmt: skip
+    cold, warm = train(job(1, scheduler=warm_up), store), train(job(1), store)
+    masked_start = train(job(0), store)
+    name = "layers.0.weight"
+    torch.testing.assert_close(cold.weights[name], masked_start.weights[name], rtol=0, atol=1e-6)
+    assert not torch.allclose(warm.weights[name], masked_start.weights[name], atol=1e-6)
+
+
+# ---- data -------------------------------------------------------------------------------------
+
+DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_data_contract(name):
+    """Splits are disjoint, the same every time, and batches cover them."""
+    data, again = (instantiate(OmegaConf.load(CONF / "data" / f"{name}.yaml")) for _ in range(2))
+    for module in (data, again):
+        module.prepare_data()
+        module.setup("fit")
+    splits = data.splits
+    for split, (x, y) in splits.items():
+        assert torch.equal(x, again.splits[split][0])
+        assert len(x) == len(y) > 100
+    whole = torch.cat([x for x, _ in splits.values()]).flatten(1)
+    held_out = torch.cat([splits["val"][0], splits["test"][0]]).flatten(1)
+    train_rows = {row.numpy().tobytes() for row in splits["train"][0].flatten(1)}
+    assert not [row for row in held_out if row.numpy().tobytes() in train_rows]
+    assert abs(float(splits["train"][0].mean())) < 1e-4
+    assert len(whole) == sum(len(x) for x, _ in data.val_dataloader()) + sum(
+        len(splits[s][0]) for s in ("train", "test")
+    )
+
+
+def test_digits_are_stratified_and_a_fifth_each_is_held_out():
+    data = Digits()
+    data.setup("fit")
+    sizes = {name: len(y) for name, (_, y) in data.splits.items()}
+    assert sizes == {"train": 1079, "val": 359, "test": 359}
+    for _, y in data.splits.values():
+        shares = torch.bincount(y).float() / len(y)
+        assert (shares - 0.1).abs().max() < 0.02
+
+
+def test_shuffled_batches_differ_by_pass_and_are_full():
+    x, y = torch.arange(10), torch.arange(10)
+    torch.manual_seed(3)
+    loader = TensorBatches(x, y, 4, shuffle=True)
+    first, second = list(loader), list(loader)
+    assert len(loader) == len(first) == 2
+    assert not torch.equal(torch.cat([a for a, _ in first]), torch.cat([a for a, _ in second]))
+    torch.manual_seed(3)
+    again = list(TensorBatches(x, y, 4, shuffle=True))
+    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(first, again, strict=True))
+    plain = list(TensorBatches(x, y, 4))
+    assert [len(a) for a, _ in plain] == [4, 4, 2]
+    assert torch.equal(torch.cat([a for a, _ in plain]), x)
+
+
+# ---- models -----------------------------------------------------------------------------------
+
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model_contract(name):
+    model = instantiate(OmegaConf.load(CONF / "model" / f"{name}.yaml"))
+    x = torch.randn(3, 1, 8, 8)
+    out = model(x)
+    assert out.shape == (3, 10)
+    out.sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_resnet20_has_the_published_parameter_count_and_names():
+    model = ResNet(20, 10)
+    assert sum(p.numel() for p in model.parameters()) == 269_722  # 0.27 M (He et al., 2016)
+    assert {"conv1.weight", "layer3.2.bn2.bias", "linear.weight"} <= set(model.state_dict())
+    with pytest.raises(EfatError, match=r"model.depth: 9 given; 6n\+2"):
+        ResNet(9, 10)
+
+
+def test_published_weights_load_strictly():
+    path = Path(__file__).parents[2] / "shared/data/cifar_resnet_weights/resnet20-12fca82f.th"
+    if not path.exists():
+        pytest.skip("the published ResNet-20 weights are not beside this checkout")
+    state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+    ResNet(20, 10).load_state_dict({k.removeprefix("module."): v for k, v in state.items()})

@@ -1,0 +1,101 @@
+"""Modules import lower layers only, and the core knows no framework (docs/design.md)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import efat
+
+ROOT = Path(efat.__file__).parent
+LAYERS = (
+    ("errors", "atomic", "seeds"),
+    ("faults.fault_map",),
+    ("faults.detection",),
+    ("faults",),
+    ("mapping", "resilience"),
+    ("chips", "severity", "lowering"),
+    ("fleets.draw", "activation_masks"),
+    ("fleets.uniform", "fleets.clustered", "fleets.patterned", "fleets.files", "fleets.summary"),
+    ("fleets", "masking", "planning.base"),
+    ("saliency", "emulation.faults"),
+    ("emulation.gemm", "emulation.cycles"),
+    ("emulation.model", "emulation.tested", "emulation.bench"),
+    ("planning.*", "models.*", "data.tensors", "store", "tracking", "config"),
+    ("data.*", "module", "callbacks", "progress"),
+    ("fit", "overrides"),
+    ("executors", "campaign", "experiment"),
+    ("stages",),
+    ("report", "preflight"),
+    ("plots", "terminal", "fleets.figures"),
+    ("artifacts",),
+    ("pipeline",),
+    ("run",),
+)
+CORE = 12  # layers that a user imports into a training loop of their own
+FRAMEWORKS = {
+    "hydra",
+    "omegaconf",
+    "pytorch_lightning",
+    "wandb",
+    "torchmetrics",
+    "matplotlib",
+    "rich",
+}
+
+
+def layer_of(module):
+    family = module.split(".")[0] + ".*"
+    for wanted in (module, family):
+        for level, names in enumerate(LAYERS):
+            if wanted in names:
+                return level
+    raise AssertionError(f"efat.{module} has no layer; give it one in tests/test_layers.py")
+
+
+def imports_of(source):
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (
+                [f"efat.{alias.name}" for alias in node.names]
+                if node.module == "efat"
+                else [node.module]
+            )
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def violations(module, source):
+    found = []
+    for name in imports_of(source):
+        if name.startswith("efat."):
+            other = name.removeprefix("efat.")
+            if layer_of(other) >= layer_of(module):
+                found.append(f"{module} imports {other}, which is not below it")
+        elif layer_of(module) < CORE and name.split(".")[0] in FRAMEWORKS:
+            found.append(f"{module} is of the core and imports {name}")
+        elif name.split(".")[0] == "wandb" and module != "tracking":
+            found.append(f"{module} imports wandb; only tracking may")
+    return found
+
+
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in ROOT.rglob("*.py")
+    if path.name != "__init__.py"
+)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module):
+    source = ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text()
+    assert not violations(module, source)
+
+
+def test_the_check_finds_what_it_should():
+    assert violations("faults.fault_map", "from efat.chips import Fleet")
+    assert violations("faults.fault_map", "from efat import chips")
+    assert violations("planning.greedy", "from efat.planning.fixed import Fixed")
+    assert violations("masking", "import pytorch_lightning as pl")
+    assert violations("stages", "def f():\n    import wandb")
+    assert not violations("chips", "from efat.faults import FaultMap")

@@ -1,0 +1,294 @@
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils import prune
+
+from efat import EfatError, FaultMap, SystolicArray, keep_masked, mask_model, verify_masks
+from efat.masking import MASK, mapped_layers, masked_layers
+from efat.models.mlp import MLP
+from efat.models.resnet import ResNet
+from tests.reference import walk_conv2d, walk_linear
+
+ARRAY = SystolicArray(4, 4)
+ORDERS = ("im2col", "im2col_spatial_first", "channel")
+
+
+def random_map(rate, seed=1, array=ARRAY):
+    rng = np.random.default_rng(seed)
+    return FaultMap(rng.random((array.rows, array.cols)) < rate)
+
+
+def small_net():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(2, 6, 3, padding=1),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 6, 3, groups=6),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(6 * 4 * 4, 5),
+    )
+
+
+def batches(count, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(count):
+        x = torch.randn(8, 2, 6, 6, generator=generator)
+        yield x, torch.randint(0, 5, (8,), generator=generator)
+
+
+def in_layer_order(model):
+    """List parameters layer by layer; prune moves its weights behind the biases, and the order in
+    which a norm is summed shows in the last bit."""
+    for module in model.modules():
+        own = dict(module.named_parameters(recurse=False))
+        yield from (own[name] for name in ("weight", "weight_orig", "bias") if name in own)
+
+
+def train(model, optimizer, steps=5, clip=None, accumulate=1, autocast=False):
+    for index, (x, y) in enumerate(batches(steps * accumulate)):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            loss = functional.cross_entropy(model(x).float(), y)
+        loss.backward()
+        if (index + 1) % accumulate == 0:
+            if clip:
+                nn.utils.clip_grad_norm_(in_layer_order(model), clip)
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def watch_forwards(model):
+    """Check at every forward of every masked layer that its pruned weights are exactly 0."""
+    seen = []
+
+    def check(layer, _):
+        seen.append(int(torch.count_nonzero(layer.weight[getattr(layer, MASK) == 0])))
+
+    for layer in masked_layers(model).values():
+        layer.register_forward_pre_hook(check)
+    return seen
+
+
+# ---- the masked model is the array ------------------------------------------------------------
+
+
+@given(
+    st.sampled_from([1, 2, 3]), st.integers(1, 2), st.integers(1, 2), st.integers(1, 3),
+    st.integers(1, 5), st.integers(1, 5), st.sampled_from(ORDERS), st.integers(1, 2),
+    st.integers(0, 1), st.integers(0, 2**16),
+)  # fmt: skip
+def test_masked_conv_equals_the_walk_over_the_array(
+    groups, per_in, per_out, kernel, rows, cols, order, stride, padding, seed
+):
+    rng = np.random.default_rng(seed)
+    array = SystolicArray(rows, cols, order)
+    fault_map = random_map(0.4, seed, array)
+    layer = nn.Conv2d(
+        groups * per_in, groups * per_out, kernel, stride, padding, groups=groups, bias=False
+    )
+    weight = rng.integers(-128, 128, tuple(layer.weight.shape))
+    image = rng.integers(-128, 128, (groups * per_in, 4, 4))
+    layer.weight.data = torch.from_numpy(weight).double()
+    mask_model(layer, fault_map, array)
+    got = layer(torch.from_numpy(image).double()[None])[0]
+    expected = walk_conv2d(image, weight, fault_map.faulty, order, groups, stride, padding)
+    np.testing.assert_array_equal(got.detach().numpy(), expected)  # integers: exact in float64
+
+
+@given(
+    st.integers(1, 9), st.integers(1, 9), st.integers(1, 5), st.integers(1, 5), st.integers(0, 99)
+)
+def test_masked_linear_equals_the_walk_over_the_array(inputs, outputs, rows, cols, seed):
+    rng = np.random.default_rng(seed)
+    array = SystolicArray(rows, cols)
+    fault_map = random_map(0.4, seed, array)
+    layer = nn.Linear(inputs, outputs, bias=False).double()
+    weight = rng.integers(-128, 128, (outputs, inputs))
+    vector = rng.integers(-128, 128, inputs)
+    layer.weight.data = torch.from_numpy(weight).double()
+    mask_model(layer, fault_map, array)
+    expected = walk_linear(vector, weight, fault_map.faulty)
+    np.testing.assert_array_equal(
+        layer(torch.from_numpy(vector).double()).detach().numpy(), expected
+    )
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_model_of_the_fused_map_is_bit_identical_on_every_member(order):
+    array = SystolicArray(16, 16, order)
+    members = [random_map(0.1, seed, array) for seed in range(4)]
+    fused = members[0] | members[1] | members[2] | members[3]
+    model = mask_model(ResNet(8, 10, 1), fused, array).eval()
+    x = torch.randn(5, 1, 8, 8)
+    expected = model(x)
+    for member in members:
+        on_chip = mask_model(copy.deepcopy(model), member, array)
+        assert torch.equal(on_chip(x), expected)
+
+
+# ---- pruned weights stay exactly 0 ------------------------------------------------------------
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.01),
+    "nesterov": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, nesterov=True),
+    "adamw": lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1),
+}
+HOW = {
+    "plain": {},
+    "clipped": {"clip": 0.1},
+    "accumulated": {"accumulate": 3},
+    "bf16": {"autocast": True},
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("how", HOW)
+def test_pruned_weights_are_zero_at_every_forward_and_after_every_step(optimizer, how):
+    model = mask_model(small_net(), random_map(0.5), ARRAY)
+    built = OPTIMIZERS[optimizer](model.parameters())
+    keep_masked(model, built)
+    seen = watch_forwards(model)
+    before = copy.deepcopy(model.state_dict())
+    train(model, built, **HOW[how])
+    verify_masks(model)
+    assert len(seen) >= 15
+    assert not any(seen)
+    for name, layer in masked_layers(model).items():
+        pruned = getattr(layer, MASK) == 0
+        assert pruned.any()
+        for key, value in built.state[layer.weight].items():
+            if torch.is_tensor(value) and value.shape == pruned.shape:
+                assert not value[pruned].any(), key
+        assert not torch.equal(layer.weight, before[f"{name}.weight"])  # it did train
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("how", ["plain", "clipped", "accumulated"])
+def test_healthy_weights_train_as_under_torch_prune(optimizer, how):
+    ours = mask_model(small_net(), random_map(0.5), ARRAY)
+    theirs = small_net()
+    for name, layer in masked_layers(ours).items():
+        prune.custom_from_mask(theirs.get_submodule(name), "weight", getattr(layer, MASK))
+    for model in (ours, theirs):
+        built = OPTIMIZERS[optimizer](model.parameters())
+        if model is ours:
+            keep_masked(model, built)
+        train(model, built, **HOW[how])
+    for name, layer in masked_layers(ours).items():
+        other = theirs.get_submodule(name)
+        other(torch.zeros(1, *_input_shape(other)))  # prune recomputes its weight in forward
+        torch.testing.assert_close(layer.weight, other.weight, rtol=0, atol=0)
+        torch.testing.assert_close(layer.bias, other.bias, rtol=0, atol=0)
+
+
+def _input_shape(layer):
+    return (layer.in_features,) if isinstance(layer, nn.Linear) else (layer.in_channels, 6, 6)
+
+
+def test_without_keep_masked_training_breaks_the_mask_and_verify_says_where():
+    model = mask_model(small_net(), random_map(0.5), ARRAY)
+    train(model, torch.optim.SGD(model.parameters(), 0.1))
+    with pytest.raises(EfatError, match=r"0\.weight: \d+ pruned weights are not 0"):
+        verify_masks(model)
+
+
+def test_gradients_are_masked_before_the_user_clips():
+    model = mask_model(small_net(), random_map(0.5), ARRAY)
+    keep_masked(model, torch.optim.SGD(model.parameters(), 0.1))
+    x, y = next(batches(1))
+    functional.cross_entropy(model(x), y).backward()
+    for layer in masked_layers(model).values():
+        assert not layer.weight.grad[getattr(layer, MASK) == 0].any()
+
+
+# ---- copies, pickles, checkpoints -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copy_keeps_its_masks_and_trains_masked(clone):
+    model = mask_model(small_net(), random_map(0.5), ARRAY)
+    keep_masked(model, torch.optim.SGD(model.parameters(), 0.1))
+    other = clone(model)
+    built = torch.optim.SGD(other.parameters(), 0.1, momentum=0.9)
+    keep_masked(other, built)
+    seen = watch_forwards(other)
+    train(other, built)
+    verify_masks(other)
+    assert not any(seen)
+    assert not torch.equal(other[0].weight, model[0].weight)
+
+
+def test_a_state_dict_is_that_of_the_plain_model_and_reloading_masks_again():
+    plain = small_net()
+    model = mask_model(small_net(), random_map(0.5), ARRAY)
+    assert list(model.state_dict()) == list(plain.state_dict())
+    plain.load_state_dict(model.state_dict(), strict=True)
+    model.load_state_dict(small_net().state_dict(), strict=True)  # weights without zeros
+    verify_masks(model)
+    assert all(int((getattr(layer, MASK) == 0).sum()) for layer in masked_layers(model).values())
+
+
+def test_masks_follow_a_change_of_dtype():
+    model = mask_model(small_net(), random_map(0.5), ARRAY)
+    built = torch.optim.SGD(model.parameters(), 0.1)
+    keep_masked(model, built)
+    model.double()
+    for x, y in batches(2):
+        functional.cross_entropy(model(x.double()), y).backward()
+        built.step()
+    verify_masks(model)
+
+
+def test_detaching_lets_all_weights_train():
+    model = mask_model(small_net(), random_map(0.5), ARRAY)
+    built = torch.optim.SGD(model.parameters(), 0.1)
+    for handle in keep_masked(model, built):
+        handle.remove()
+    train(model, built)
+    with pytest.raises(EfatError, match="pruned weights are not 0"):
+        verify_masks(model)
+
+
+# ---- what does not map ------------------------------------------------------------------------
+
+
+def test_layers_that_do_not_map_are_all_named():
+    model = nn.ModuleDict({"rnn": nn.LSTM(4, 4), "up": nn.Bilinear(2, 2, 2), "fc": nn.Linear(4, 4)})
+    with pytest.raises(EfatError) as caught:
+        mask_model(model, random_map(0.5), ARRAY)
+    assert len(caught.value.problems) == 2
+    assert "layer 'rnn' is a LSTM" in str(caught.value)
+    assert not masked_layers(model)
+
+
+def test_a_model_without_a_layer_that_maps_is_refused():
+    with pytest.raises(EfatError, match="no layer maps onto the array"):
+        mask_model(nn.Sequential(nn.ReLU(), nn.BatchNorm1d(3)), random_map(0.5), ARRAY)
+
+
+def test_keep_masked_wants_a_masked_model():
+    model = MLP([4, 4])
+    with pytest.raises(EfatError, match="call mask_model first"):
+        keep_masked(model, torch.optim.SGD(model.parameters(), 0.1))
+
+
+def test_a_wrong_map_masks_nothing():
+    model = small_net()
+    with pytest.raises(EfatError, match="3x3 PEs given; the array has 4x4"):
+        mask_model(model, FaultMap.none(3, 3), ARRAY)
+    assert not masked_layers(model)
+
+
+def test_mapped_layers_of_a_resnet_are_its_convolutions_and_its_linear_layer():
+    names = list(mapped_layers(ResNet(8, 10, 1)))
+    assert names[0] == "conv1"
+    assert names[-1] == "linear"
+    assert len(names) == 8

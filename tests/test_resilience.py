@@ -1,0 +1,120 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from efat import EfatError
+from efat.resilience import Constraint, ResilienceCurve, ResilienceMap, build_resilience_map
+
+accuracies = st.lists(st.floats(0, 1), min_size=4, max_size=4)
+amounts = st.lists(st.integers(0, 100), min_size=1, max_size=6)
+
+
+def curve(rate, accuracy, repeat=0, severity=None):
+    steps = tuple(4 * i for i in range(len(accuracy)))
+    return ResilienceCurve(
+        rate, repeat, rate if severity is None else severity, steps, tuple(accuracy)
+    )
+
+
+@given(accuracies, st.floats(0, 1))
+def test_crossing_is_the_first_amount_that_reaches_the_target(accuracy, target):
+    got = curve(0.1, accuracy).crossing(target)
+    reached = [4.0 * i for i, a in enumerate(accuracy) if a >= target]
+    assert got == (reached[0] if reached else math.inf)
+
+
+def test_stats_over_repeats():
+    curves = [
+        curve(0.1, accuracy, repeat)
+        for repeat, accuracy in enumerate(([0.9, 1, 1, 1], [0.5, 0.9, 1, 1], [0.5, 0.5, 0.5, 0.9]))
+    ]
+    crossings = [0, 4, 12]
+    assert build_resilience_map(curves, 0.9, "max").amounts_steps == (12,)
+    assert build_resilience_map(curves, 0.9, "mean").amounts_steps == (np.mean(crossings),)
+    assert build_resilience_map(curves, 0.9, "quantile", 0.5).amounts_steps == (4,)
+    assert build_resilience_map(curves, 0.9, "quantile", 0.51).amounts_steps == (12,)
+
+
+def test_one_repeat_that_never_gets_there_is_inf_for_max_and_mean_not_for_a_quantile():
+    curves = [curve(0.1, [1, 1]), curve(0.1, [1, 1], 1), curve(0.1, [0, 0], 2)]
+    assert build_resilience_map(curves, 0.9, "max").amounts_steps == (math.inf,)
+    assert build_resilience_map(curves, 0.9, "mean").amounts_steps == (math.inf,)
+    assert build_resilience_map(curves, 0.9, "quantile", 0.5).amounts_steps == (0,)
+    assert build_resilience_map(curves, 0.9, "quantile", 1.0).amounts_steps == (math.inf,)
+
+
+def test_the_envelope_never_decreases_and_stays_inf():
+    curves = [curve(0.1, [0, 0, 1]), curve(0.2, [0, 1]), curve(0.3, [0, 0]), curve(0.4, [1, 1])]
+    built = build_resilience_map(curves, 0.9)
+    assert built.amounts_steps == (8, 8, math.inf, math.inf)
+    assert built.max_severity == 0.2
+
+
+def test_the_grid_lies_at_the_mean_severity_of_the_repeats():
+    curves = [curve(0.1, [1], 0, severity=0.02), curve(0.1, [1], 1, severity=0.04)]
+    assert build_resilience_map(curves, 0.9).severities == (0.03,)
+
+
+@given(amounts, st.floats(0, 1), st.sampled_from(["linear", "ceil"]))
+def test_amounts_never_decrease_with_severity_and_are_whole_steps(steps, severity, interpolation):
+    steps = sorted(steps)
+    grid = tuple((i + 1) / len(steps) for i in range(len(steps)))
+    built = ResilienceMap(0.9, grid, tuple(map(float, steps)), interpolation)
+    got = built.amount(severity)
+    assert got == int(got)
+    assert got <= built.amount(min(1.0, severity + 0.05))
+    slow = np.interp(severity, (0, *grid), (0, *steps))
+    if interpolation == "linear":
+        assert slow - 1e-6 <= got < slow + 1
+    else:
+        assert got == next(s for g, s in zip((0, *grid), (0, *steps), strict=True) if g >= severity)
+
+
+def test_ceil_is_never_below_linear():
+    built = {i: ResilienceMap(0.9, (0.1, 0.4), (8, 40), i) for i in ("linear", "ceil")}
+    for severity in np.linspace(0, 0.4, 41):
+        assert built["ceil"].amount(severity) >= built["linear"].amount(severity)
+    assert built["ceil"].amount(0.11) == 40
+    assert built["linear"].amount(0.25) == 24
+
+
+def test_beyond_p_max_is_inf_never_extrapolated():
+    built = ResilienceMap(0.9, (0.1, 0.2, 0.3), (8, 16, math.inf))
+    assert built.amount(0.2) == 16
+    assert built.amount(0.2000001) == math.inf
+    assert built.amount(1.0) == math.inf
+    assert ResilienceMap(0.9, (0.1,), (math.inf,)).max_severity == 0
+    assert ResilienceMap(0.9, (0.1,), (8,)).amount(0.0) == 0
+
+
+@pytest.mark.parametrize("severity", [-0.1, 1.1, math.nan])
+def test_a_severity_outside_0_1_is_refused(severity):
+    with pytest.raises(EfatError, match=r"severity: .* a number in \[0, 1\]"):
+        ResilienceMap(0.9, (0.1,), (8,)).amount(severity)
+
+
+def test_all_problems_of_a_map_come_at_once():
+    with pytest.raises(EfatError) as caught:
+        ResilienceMap(0.9, (0.2, 0.1), (8, 4), "cubic")
+    assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("steps", "accuracy"), [((0, 4), (1,)), ((), ()), ((4, 8), (1, 1)), ((0, 8, 4), (1, 1, 1))]
+)
+def test_a_curve_that_is_none_is_refused(steps, accuracy):
+    with pytest.raises(EfatError, match="curve: "):
+        ResilienceCurve(0.1, 0, 0.1, steps, accuracy)
+
+
+def test_constraint_is_one_of_two():
+    assert Constraint(max_drop=0.01).target(0.99) == pytest.approx(0.98)
+    assert Constraint(min_accuracy=0.5).target(0.99) == 0.5
+    for both in ({}, {"max_drop": 0.1, "min_accuracy": 0.9}):
+        with pytest.raises(EfatError, match="give one of them and set the other to null"):
+            Constraint(**both)
+    with pytest.raises(EfatError, match=r"selection.max_drop: 1.5 given; a number in \[0, 1\]"):
+        Constraint(max_drop=1.5)

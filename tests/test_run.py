@@ -1,0 +1,410 @@
+"""The command line, from the outside: what it prints, writes and returns."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from efat import mask_model, verify_masks
+from efat.data.digits import Digits
+from efat.fleets import load_fleet, save_fleet, uniform_fleet
+from efat.mapping import SystolicArray
+from efat.models.resnet import ResNet
+from efat.run import main
+
+TINY = (
+    "+experiment=resnet_fat",
+    "model.width=8",
+    "baseline.epochs=6",
+    "fault_rates.rates=[0.05,0.3,0.6]",
+    "fault_rates.maps_per_rate=2",
+    "training.budget_epochs=1",
+    "training.eval_every_epochs=0.25",
+    "fleet.chips=6",
+    "selection.max_drop=0.05",
+)
+SAME = (
+    "curves.csv",
+    "resilience_map.json",
+    "plan.json",
+    "chips.csv",
+    "fleet.npz",
+    "fused_maps.npz",
+)
+
+
+@dataclass
+class Ran:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def efat(folder, *arguments):
+    """Run the command line in `folder`, in this process: importing Lightning takes seconds."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["efat", *arguments])
+        patch.setenv("COLUMNS", "100")
+        returncode = main()
+    return Ran(returncode, out.getvalue(), err.getvalue())
+
+
+def efat_process(folder, *arguments):
+    """Run the command line as a user does."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    command = [sys.executable, "-m", "efat.run", *arguments]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def run_folder(folder):
+    (found,) = folder.glob("outputs/*/*/config.yaml")
+    return found.parent
+
+
+def rows(path):
+    with path.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """One whole tiny campaign in this process alone."""
+    folder = tmp_path_factory.mktemp("serial")
+    result = efat(folder, *TINY, "executor=serial", "tracking=wandb")
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+def test_everything_is_where_it_says(done):
+    folder, result = done
+    run = run_folder(folder)
+    for name in (*SAME, "summary.json", "config.yaml", "models"):
+        assert (run / name).exists(), name
+        assert name.split(".")[0] in result.stdout
+    assert {f.stem for f in (run / "figures").iterdir()} == {
+        "curves", "resilience_map", "strategies", "fault_maps", "fleet",
+    }  # fmt: skip
+    assert str(run.relative_to(folder)) in result.stdout.replace("\n", "")
+    assert len(rows(run / "curves.csv")) == 3 * 2 * 5
+    assert len(result.stdout.splitlines()) < 50  # no walls of log
+    assert result.stderr == ""
+
+
+def test_the_numbers_add_up(done):
+    run = run_folder(done[0])
+    summary, plan = (json.loads((run / f"{n}.json").read_text()) for n in ("summary", "plan"))
+    chips = rows(run / "chips.csv")
+    assert [s["name"] for s in summary["strategies"]] == [
+        "greedy", "none", "fixed", "individual", "single", "random",
+    ]  # fmt: skip
+    greedy = summary["strategies"][0]
+    assert greedy["models"] == len(plan["groups"]) == len(list((run / "models").iterdir()))
+    assert greedy["retraining"]["steps"] == plan["total_steps"]
+    assert greedy["retraining"]["samples"] == 32 * plan["total_steps"]
+    assert summary["analysis"]["steps"] == 3 * 2 * 32
+    assert greedy["met_test"] == sum(chip["met_test"] == "True" for chip in chips)
+    tests = [float(chip["test_after"]) for chip in chips]
+    assert greedy["mean_test"] == pytest.approx(sum(tests) / len(tests))
+    assert greedy["worst_test"] == min(tests)
+    assert set(greedy["short"]) == {c["chip_id"] for c in chips if c["met_test"] == "False"}
+    assert len(chips) == 6
+
+
+def test_checkpoints_load_into_the_plain_model_and_give_the_reported_accuracy(done):
+    run = run_folder(done[0])
+    fleet = {chip.chip_id: chip.fault_map for chip in load_fleet(run / "fleet.npz")}
+    data = Digits()
+    data.setup("test")
+    x, y = data.splits["test"]
+    checked = 0
+    for row in rows(run / "chips.csv"):
+        if not row["group"]:
+            continue
+        model = ResNet(8, 10, 1, width=8)
+        weights = safetensors.torch.load_file(run / "models" / f"{row['group']}.safetensors")
+        model.load_state_dict(weights, strict=True)
+        before = model.conv1.weight.clone()
+        mask_model(model.eval(), fleet[row["chip_id"]], SystolicArray(16, 16))
+        verify_masks(model)
+        assert torch.equal(model.conv1.weight, before)  # the chip prunes nothing that lives
+        accuracy = float((model(x).argmax(1) == y).float().mean())
+        assert accuracy == pytest.approx(float(row["test_after"]), abs=1e-6)
+        checked += 1
+    assert checked
+
+
+def test_wandb_wrote_an_offline_run(done):
+    (offline,) = run_folder(done[0]).glob("wandb/offline-run-*/*.wandb")
+    assert offline.stat().st_size > 10_000
+
+
+def test_worker_processes_give_the_same_bytes_as_one_process(done, tmp_path):
+    result = efat_process(tmp_path, *TINY, "executor=processes", "executor.workers=2")
+    assert result.returncode == 0, result.stderr
+    for name in SAME:
+        assert (run_folder(tmp_path) / name).read_bytes() == (
+            run_folder(done[0]) / name
+        ).read_bytes()
+    for file in (run_folder(done[0]) / "models").iterdir():
+        assert (run_folder(tmp_path) / "models" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_stages_one_by_one_reuse_what_is_saved(tmp_path):
+    expected = {
+        "pretrain": "pretrain 1",
+        "analyse": "pretrain 0, analyse 6",
+        "plan": "pretrain 0, analyse 0",
+        "retrain": "pretrain 0, analyse 0, retrain",
+        "evaluate": "pretrain 0, analyse 0, retrain 0, evaluate",
+    }
+    for stage, units in expected.items():
+        result = efat(
+            tmp_path, *TINY, f"stage={stage}", "executor=serial", "compare=[]", f"name={stage}"
+        )
+        assert result.returncode == 0, result.stderr
+        assert units in result.stdout, result.stdout
+
+
+def test_a_damaged_result_is_computed_again(tmp_path):
+    arguments = (*TINY, "stage=analyse", "executor=serial")
+    assert efat(tmp_path, *arguments).returncode == 0
+    first = (run_folder(tmp_path) / "curves.csv").read_bytes()
+    victim = next((tmp_path / "outputs/store/analyse").glob("*.json"))
+    victim.write_bytes(victim.read_bytes()[:-40])
+    result = efat(tmp_path, *arguments, "name=again")
+    assert "analyse 1" in result.stdout
+    assert next(tmp_path.glob("outputs/again/*/curves.csv")).read_bytes() == first
+
+
+def test_single_trains_one_chip(tmp_path):
+    result = efat(
+        tmp_path, "+experiment=single_fat", "model=mlp", "baseline.epochs=10",
+        "training.budget_epochs=1", "executor=serial", "fleet.fault_rate=0.3",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "30.1% of the PEs faulty" in result.stdout
+    assert len(rows(run_folder(tmp_path) / "curves.csv")) == 5
+    assert (run_folder(tmp_path) / "models/group000.safetensors").exists()
+
+
+def test_a_sweep_runs_every_job(tmp_path):
+    result = efat(
+        tmp_path, "-m", *TINY, "stage=plan", "planner=greedy,individual", "array=ws_8,ws_16",
+        "executor=serial",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    plans = sorted(tmp_path.glob("outputs/*/sweep_*/*/plan.json"))
+    assert [json.loads(p.read_text())["planner"] for p in plans] == [
+        "greedy", "greedy", "individual", "individual",
+    ]  # fmt: skip
+    assert result.stdout.count("pretrain 1") == 1  # one baseline for all of them
+    assert result.stdout.count("analyse 6") == 2  # one analysis an array
+
+
+def test_chips_from_a_file(tmp_path):
+    save_fleet(uniform_fleet(SystolicArray(8, 8), 0, 3, [0, 0.2]), tmp_path / "chips.npz")
+    arguments = (*TINY[:-2], "executor=serial", "array=ws_8", "fleet=file", "stage=plan")
+    result = efat(tmp_path, *arguments, "fleet.path=chips.npz")
+    assert result.returncode == 0, result.stderr
+    plan = json.loads((run_folder(tmp_path) / "plan.json").read_text())
+    members = [m for group in plan["groups"] for m in group["members"]]
+    assert sorted(members + plan["unsalvageable"]) == ["chip0", "chip1", "chip2"]
+
+
+# ---- what cannot be -----------------------------------------------------------------------------
+
+
+def test_every_problem_is_named_at_once_and_nothing_is_written(tmp_path):
+    result = efat(tmp_path, *TINY, "array.rowz=8", "fleet.chps=3", "planner=gredy", "seed=x")
+    assert result.returncode == 2
+    assert (
+        "array.rowz: no such key (8 given); allowed here: cols, dataflow, off_array, order, rows"
+        in result.stderr
+    )
+    assert "fleet.chps: no such key (3 given)" in result.stderr
+    assert "planner: gredy given; " in result.stderr
+    assert "greedy" in result.stderr
+    assert "seed: x given; " in result.stderr
+    assert result.stderr.count("error: ") == 4
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_bad_value_is_named_at_once_and_nothing_is_written(tmp_path):
+    (tmp_path / "chips.npz").write_bytes(b"PK\x03\x04 truncated")
+    before = sorted(tmp_path.iterdir())
+    result = efat(
+        tmp_path, *TINY[:-2], "array.rows=0", "fault_rates.rates=[0.2,1.2]", "stage=everything",
+        "selection.min_accuracy=0.9", "selection.stat=median", "training.budget_epochs=-1",
+        "planner.k=0", "compare=[none,best]", "optimizer_typo=1",
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "optimizer_typo: no such key" in result.stderr
+    result = efat(
+        tmp_path, *TINY[:-2], "array.rows=0", "fault_rates.rates=[0.2,1.2]", "stage=everything",
+        "selection.min_accuracy=0.9", "selection.stat=median", "training.budget_epochs=-1",
+        "planner.k=0", "compare=[none,best]", "training.optimizer.lr=-1", "executor.workers=0",
+        "model.depth=9", "data.batch_size=5000",
+    )  # fmt: skip
+    assert result.returncode == 2
+    for key in (
+        "array.rows: 0 given", "fault_rates.rates: [0.2, 1.2] given", "stage: 'everything' given",
+        "selection: max_drop is 0.01 and min_accuracy is 0.9", "selection.stat: 'median' given",
+        "training.budget_epochs: -1.0 given", "planner.k: 0 given", "compare: 'best' given",
+        "training: ", "executor.workers: 0 given", "model.depth: 9 given", "data.batch_size: ",
+    ):  # fmt: skip
+        assert f"error: {key}" in result.stderr, key
+    assert sorted(tmp_path.iterdir()) == before
+
+
+BAD = {
+    "a broken file": (
+        ("fleet=file", "fleet.path=chips.npz"),
+        "chips.npz: not a readable fleet file",
+    ),
+    "no path": (("fleet=file",), "fleet.path: not given; set it with fleet.path=..."),
+    "a foreign array": (("fleet=file", "fleet.path=small.npz"), "holds maps of 4x4 PEs"),
+    "cosine": (
+        (
+            "training.scheduler={_target_: torch.optim.lr_scheduler.CosineAnnealingLR, "
+            "_partial_: true, T_max: 99}",
+        ),
+        "training.scheduler: CosineAnnealingLR depends on the budget",
+    ),
+    "a model without layers": (
+        ("model={_target_: torch.nn.Flatten}",),
+        "model: no layer maps onto the array",
+    ),
+    "a fleet rate": (("fleet.fault_rate=[0.1,1.5]",), "fleet.fault_rate: [0.1, 1.5] given"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_before_any_work(tmp_path, case):
+    (tmp_path / "chips.npz").write_bytes(b"PK\x03\x04 truncated")
+    save_fleet(uniform_fleet(SystolicArray(4, 4), 0, 2, 0.2), tmp_path / "small.npz")
+    before = sorted(tmp_path.iterdir())
+    overrides, message = BAD[case]
+    arguments = [a for a in TINY if not a.startswith("fleet.") or "fleet=file" not in overrides]
+    if "model=" in overrides[0]:
+        arguments = [a for a in arguments if not a.startswith("model.")]
+        overrides = ("~model", "+" + overrides[0])
+    result = efat(tmp_path, *arguments, *overrides, "executor=serial")
+    assert result.returncode == 2, result.stdout
+    assert message in result.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_constraint_above_the_baseline_stops_as_soon_as_that_is_known(tmp_path):
+    result = efat(
+        tmp_path, *TINY[:-1], "selection.max_drop=null", "selection.min_accuracy=0.9999",
+        "executor=serial",
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "0.9999 asked for, but the fault-free baseline reaches only" in result.stderr
+    assert not (run_folder(tmp_path) / "curves.csv").exists()
+
+
+def test_an_unreachable_constraint_finishes_and_says_so(tmp_path):
+    result = efat(
+        tmp_path, *TINY[:-1], "selection.max_drop=0", "fault_rates.rates=[0.6]",
+        "training.budget_epochs=0.25", "fleet.fault_rate=0.6", "executor=serial",
+    )  # fmt: skip
+    assert result.returncode == 1, result.stdout
+    assert "none of the fault rates reaches it within the budget" in result.stdout
+    names = "unsalvageable within the budget: chip0, chip1, chip2, chip3, chip4, chip5"
+    assert names in " ".join(result.stdout.split())
+    chips = rows(run_folder(tmp_path) / "chips.csv")
+    assert {chip["salvageable"] for chip in chips} == {"False"}
+    assert all(chip["test_after"] == chip["test_before"] for chip in chips)
+
+
+@pytest.mark.parametrize("flag", ["--help", "--cfg=job"])
+def test_help_and_cfg_run_nothing(tmp_path, flag):
+    result = efat_process(tmp_path, "+experiment=resnet_fat", flag)
+    assert result.returncode == 0
+    assert "resnet_fat" in result.stdout
+    assert not list(tmp_path.iterdir())
+
+
+# ---- the whole campaign, with other parts ------------------------------------------------------
+
+
+def mean_of(points, step):
+    values = [float(p["val_accuracy"]) for p in points if p["amount_steps"] == step]
+    return sum(values) / len(values)
+
+
+PARTS = {
+    "output-stationary": ("array.dataflow=os", "array=ws_32"),
+    "input-stationary": ("array.dataflow=is", "array=ws_32"),
+    "taylor": ("selection.severity=taylor_rate", "array=ws_32"),
+    "a layer off the array": ("array.off_array=[linear]", "selection.severity=weight_rate"),
+    "a clustered fleet": ("fleet=clustered", "fleet.chips=6"),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_campaign_with(part, tmp_path):
+    arguments = [
+        a for a in TINY if not (a.startswith("fleet.") and any("fleet=" in p for p in PARTS[part]))
+    ]
+    quick = (
+        "executor=serial",
+        "compare=[none]",
+        "baseline.epochs=3",
+        "fault_rates.rates=[0.1,0.5]",
+    )
+    result = efat(tmp_path, *arguments, *quick, "selection.max_drop=0.2", *PARTS[part])
+    assert result.returncode == 0, result.stdout + result.stderr
+    summary = json.loads((run_folder(tmp_path) / "summary.json").read_text())
+    assert [s["name"] for s in summary["strategies"]] == ["greedy", "none"]
+    points = rows(run_folder(tmp_path) / "curves.csv")
+    accuracy = {step: mean_of(points, step) for step in ("0", "32")}
+    assert accuracy["32"] > accuracy["0"] + 0.02  # retraining helps under this mask
+    severities = [float(row["severity"]) for row in rows(run_folder(tmp_path) / "chips.csv")]
+    rates = [float(row["fault_rate"]) for row in rows(run_folder(tmp_path) / "chips.csv")]
+    assert (severities == rates) == ("severity" not in " ".join(PARTS[part]))
+
+
+def test_fleet_stage_trains_nothing(tmp_path):
+    result = efat(tmp_path, "+experiment=resnet_fat", "fleet=lines", "stage=fleet")
+    assert result.returncode == 0, result.stderr
+    assert "overlap by chance" in result.stdout
+    assert (run_folder(tmp_path) / "figures/fleet.png").exists()
+    assert not (tmp_path / "outputs/store").exists()
+
+
+def test_a_severity_that_the_dataflow_does_not_have(tmp_path):
+    result = efat(tmp_path, *TINY, "array.dataflow=os", "selection.severity=weight_rate")
+    assert result.returncode == 2
+    assert "selection.severity: weight_rate given, but array.dataflow=os" in result.stderr
+
+
+def test_rates_below_one_pe_are_refused(tmp_path):
+    result = efat(tmp_path, *TINY, "fault_rates.rates=[0.001,0.1]")
+    assert result.returncode == 2
+    assert "fault_rates.rates: [0.001] given; less than one of the array's 256 PEs" in result.stderr

@@ -1,0 +1,78 @@
+import json
+
+import pytest
+import torch
+
+from efat import FaultMap, atomic
+from efat.store import Result, Store, content_key
+
+RESULT = Result({"accuracy": [0.5, 0.75], "elapsed_s": 1.5}, {"w": torch.arange(6.0).reshape(2, 3)})
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "store")
+    store.write("train", "k", RESULT)
+    return store
+
+
+def test_a_result_comes_back(store):
+    assert store.read("train", "k") == RESULT.values
+    assert torch.equal(store.weights("train", "k")["w"], RESULT.weights["w"])
+    assert store.read("train", "other") is None
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+@pytest.mark.parametrize("damage", ["truncate", "flip", "delete"])
+def test_a_damaged_result_is_as_if_absent(store, suffix, damage):
+    path = store.path("train", "k", suffix)
+    data = bytearray(path.read_bytes())
+    if damage == "delete":
+        path.unlink()
+    elif damage == "truncate":
+        path.write_bytes(data[:-7])
+    else:
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    assert store.read("train", "k") is None
+    store.write("train", "k", RESULT)
+    assert store.read("train", "k") == RESULT.values
+
+
+def test_a_changed_number_does_not_pass(store):
+    path = store.path("train", "k", ".json")
+    document = json.loads(path.read_text())
+    document["values"]["accuracy"][1] = 0.99
+    path.write_text(json.dumps(document))
+    assert store.read("train", "k") is None
+
+
+def test_a_key_depends_on_content_alone():
+    a, b = FaultMap([[True, False]]), FaultMap([[False, True]])
+    assert content_key("s", {"x": 1, "m": a}) == content_key("s", {"m": FaultMap(a.faulty), "x": 1})
+    keys = {
+        content_key(stage, inputs)
+        for stage in ("s", "t")
+        for inputs in ({"m": a}, {"m": b}, {"m": [1, 2]}, {"m": [12]}, {"m": None}, {"m": "None"})
+    }
+    assert len(keys) == 12
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    atomic.write_bytes(path, b"old")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        atomic.write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_json_refuses_what_json_cannot_hold(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        atomic.write_json(tmp_path / "x.json", {"a": float("inf")})
+    assert not list(tmp_path.iterdir())
