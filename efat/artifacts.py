@@ -16,6 +16,7 @@ from efat.chips import Chip, Fleet
 from efat.experiment import Experiment
 from efat.fleets import FleetSummary, save_fleet, summarise
 from efat.fleets.figures import draw_summary
+from efat.plan_figures import draw_groups
 from efat.planning.base import Group, Plan
 from efat.report import Outcome, Row, group_name
 from efat.resilience import ResilienceCurve, ResilienceMap
@@ -65,6 +66,7 @@ class RunFolder:
         if fused:
             save_fleet(Fleet(tuple(fused)), self.path / "fused_maps.npz")
             self._write_figure("fault_maps", plots.plot_fault_maps(self.experiment.fleet, plan))
+            self._write_figure("groups", draw_groups(plan, self.experiment.fleet.chips))
 
     def write_models(self, store: Store, models: tuple[Model, ...]) -> None:
         """Write one checkpoint a group, `models/<group>.safetensors`."""
@@ -125,6 +127,10 @@ def _plan_document(experiment: Experiment, name: str, plan: Plan) -> Row:
     return {
         "planner": name,
         "total_steps": _finite_or_none(plan.total_steps),
+        "rules": asdict(plan.rules),
+        "price": _finite_or_none(plan.price),
+        "bound": plan.bound,
+        "gap": plan.gap,
         "unsalvageable": list(plan.unsalvageable),
         "groups": [
             {"group": group_name(index), **_group_row(experiment, group)}

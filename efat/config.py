@@ -93,6 +93,7 @@ class Config:
     fault_rates: FaultRatesConfig = field(default_factory=FaultRatesConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     fleet: Any = MISSING
+    rules: Any = MISSING
     planner: Any = MISSING
     compare: list[str] = field(default_factory=list)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

@@ -15,11 +15,12 @@ from efat.fit import EvaluationJob, TrainingJob
 from efat.fleets import draw_fault_map
 from efat.masking import weight_layouts
 from efat.planning.base import Group, Plan
+from efat.planning.cost import Cost, CountCost
 from efat.planning.random import Random
 from efat.resilience import ResilienceCurve, ResilienceMap, build_resilience_map
 from efat.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive, generator
-from efat.severity import saliency_rate, weight_rate
+from efat.severity import array_rate, saliency_rate, weight_rate
 from efat.store import Store
 
 Weights = tuple[str, str]
@@ -153,11 +154,8 @@ def select(experiment: Experiment, analysis: Analysis, target: float) -> Resilie
 
 def plan(experiment: Experiment, resilience_map: ResilienceMap) -> dict[str, Plan]:
     """Plan the fleet with the chosen planner, first, and with those it is compared with."""
-
-    def cost(fault_map: FaultMap) -> float:
-        return resilience_map.amount(experiment.severity(fault_map))
-
     chips, seed = experiment.fleet.chips, experiment.seed
+    cost = _cost(experiment, resilience_map)
     chosen = experiment.planner(chips, cost, seed)
     plans = {experiment.planner_name: chosen}
     for name, planner in experiment.compare.items():
@@ -225,6 +223,14 @@ def single(
     model = Model(group, amounts.budget_steps, ("single", key), values["elapsed_s"])
     alone = replace(experiment, fleet=Fleet((chip,)))
     return chip, curve, model, evaluate(alone, campaign, baseline, {"single": (model,)})
+
+
+def _cost(experiment: Experiment, resilience_map: ResilienceMap) -> Cost:
+    """Return what a fault map costs; as a table where its number of faults decides alone."""
+    if experiment.severity is array_rate:
+        array = experiment.array
+        return CountCost.of(resilience_map.amount, array.rows, array.cols)
+    return lambda fault_map: resilience_map.amount(experiment.severity(fault_map))
 
 
 def _draw(experiment: Experiment, rate: float, repeat: int) -> FaultMap:

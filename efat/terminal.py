@@ -79,6 +79,8 @@ def describe_plan(experiment: Experiment, plan: Plan) -> str:
         f"{len(plan.groups)} groups, "
         f"{plan.total_steps / experiment.amounts.steps_per_epoch:.1f} epochs in total"
     )
+    if plan.bound:
+        line += f" (no plan saves more than {plan.gap:.0%} of it)"
     if plan.unsalvageable:
         line += f"; unsalvageable within the budget: {', '.join(plan.unsalvageable)}"
     return line

@@ -106,7 +106,7 @@ def test_everything_is_where_it_says(done):
         assert (run / name).exists(), name
         assert name.split(".")[0] in result.stdout
     assert {f.stem for f in (run / "figures").iterdir()} == {
-        "curves", "resilience_map", "strategies", "fault_maps", "fleet",
+        "curves", "resilience_map", "strategies", "fault_maps", "fleet", "groups",
     }  # fmt: skip
     assert str(run.relative_to(folder)) in result.stdout.replace("\n", "")
     assert len(rows(run / "curves.csv")) == 3 * 2 * 5
