@@ -1,7 +1,7 @@
 """`python -m efat.run`: compose the configuration, check it, run it.
 
 Exit status: 0 done; 1 the work ran and the answer is no (the constraint cannot be met, a worker
-died); 2 bad input, before any work and before any file.
+died); 2 bad input, before any work and before any file; 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -48,7 +48,11 @@ def main() -> int:
 
         print_problems(error)
         return 2
-    _job()
+    try:
+        _job()
+    except KeyboardInterrupt:
+        print("stopped; finished work is saved, so run the same command again", file=sys.stderr)  # noqa: T201
+        return 130
     return max(_statuses, default=0)
 
 
