@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytorch_lightning as pl
+from typing import Any
 
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.trainer.states import TrainerFn
+
+from efat.errors import EfatError
 from efat.masking import verify_masks
 
 
@@ -24,11 +29,34 @@ class CurveRecorder(pl.Callback):
             self.accuracy.append(float(trainer.callback_metrics["val_accuracy"]))
 
 
+class SameDraws(pl.Callback):
+    """Let no validation on the way change what training draws (the prefix rule).
+
+    A torch `DataLoader` takes a number from torch's generator whenever it is iterated over, the
+    validation loader too; the state from before a validation is therefore put back after it.
+    """
+
+    def __init__(self) -> None:
+        self.state = torch.get_rng_state()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.state = torch.get_rng_state()  # the loop validates, if at all, right after this hook
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            torch.set_rng_state(self.state)
+
+
 class MaskGuard(pl.Callback):
-    """Stop with an `EfatError` if a pruned weight is not 0 at a validation or at the end."""
+    """Stop with an `EfatError` if training diverged, or if a pruned weight is not 0."""
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        verify_masks(pl_module)
+        self._verify(pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        verify_masks(pl_module)
+        self._verify(pl_module)
+
+    def _verify(self, module: pl.LightningModule) -> None:
+        if not all(bool(torch.isfinite(weight).all()) for weight in module.parameters()):
+            raise EfatError("training: diverged, a weight is not finite; use a lower learning rate")
+        verify_masks(module)

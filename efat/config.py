@@ -71,7 +71,6 @@ class TrainerConfig:
     """Arguments of Lightning's `Trainer`, by Lightning's own names."""
 
     accelerator: str = "cpu"
-    devices: int = 1
     precision: str = "32-true"
     gradient_clip_val: float | None = None
     accumulate_grad_batches: int = 1

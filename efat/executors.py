@@ -13,6 +13,9 @@ from typing import Any, TypeVar
 
 from efat.errors import EfatError
 
+MOST_WORKERS_PER_CORE = 4
+"""More only take memory: each worker holds torch and Lightning."""
+
 Item = TypeVar("Item")
 Output = TypeVar("Output")
 
@@ -40,12 +43,16 @@ class Processes:
         workers: Processes; None takes one for each core that this process may use.
 
     Raises:
-        EfatError: Fewer than one worker.
+        EfatError: Fewer than one worker, or far more than cores.
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        if workers is not None and (type(workers) is not int or workers < 1):
-            raise EfatError(f"executor.workers: {workers!r} given; an int >= 1 or null is needed")
+        most = MOST_WORKERS_PER_CORE * usable_cores()
+        if workers is not None and (type(workers) is not int or not 1 <= workers <= most):
+            raise EfatError(
+                f"executor.workers: {workers!r} given; an int from 1 to {most} "
+                f"({MOST_WORKERS_PER_CORE} a core) or null is needed"
+            )
         self.workers = workers or usable_cores()
 
     def start(self) -> None:

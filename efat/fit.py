@@ -19,7 +19,8 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
-from efat.callbacks import CurveRecorder, MaskGuard
+from efat.callbacks import CurveRecorder, MaskGuard, SameDraws
+from efat.errors import EfatError
 from efat.faults import FaultMap
 from efat.mapping import SystolicArray
 from efat.masking import mask_model
@@ -119,19 +120,31 @@ def train(job: TrainingJob, store: Store) -> Result:
     if job.fault_map is not None and job.array is not None:
         mask_model(module.model, job.fault_map, job.array, job.setup.off_array)
     curve = CurveRecorder()
-    trainer = build_trainer(job, [curve, MaskGuard()])
+    trainer = build_trainer(job, [curve, SameDraws(), MaskGuard()])
     data = instantiate(job.setup.data)
-    torch.manual_seed(job.seed)  # the order of the samples must not depend on how weights were made
     if job.eval_every_steps:
         trainer.validate(module, data, verbose=False)
+    torch.manual_seed(job.seed)  # what training draws depends on nothing that came before
     if job.amount_steps:
         trainer.fit(module, data)
+    _check_grid(job, curve.amount_steps)
     values = {
         "amount_steps": curve.amount_steps,
         "accuracy": curve.accuracy,
         "elapsed_s": time.perf_counter() - begin,
     }
     return Result(values, _plain_weights(module.model) if job.keep_weights else None)
+
+
+def _check_grid(job: TrainingJob, amount_steps: list[int]) -> None:
+    """Refuse a curve that was not recorded exactly where it says."""
+    every = job.eval_every_steps
+    expected = list(range(0, job.amount_steps + 1, every)) if every else []
+    if amount_steps != expected:
+        raise EfatError(
+            f"training: accuracy was recorded at steps {amount_steps}, not at {expected}; the "
+            "batches of an epoch must be a multiple of trainer.accumulate_grad_batches"
+        )
 
 
 def evaluate(job: EvaluationJob, store: Store) -> Result:
@@ -160,6 +173,7 @@ def build_trainer(job: TrainingJob, callbacks: list[pl.Callback]) -> pl.Trainer:
     batches_a_step = job.setup.trainer.get("accumulate_grad_batches", 1)
     return pl.Trainer(
         **job.setup.trainer,
+        devices=1,
         max_steps=job.amount_steps,
         max_epochs=-1,
         val_check_interval=(job.eval_every_steps or 1) * batches_a_step,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
+from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
@@ -17,7 +18,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from efat.config import CONF, Config
 from efat.errors import EfatError
@@ -40,9 +40,20 @@ def compose_jobs(arguments: Sequence[str]) -> list[DictConfig]:
     flags = get_args_parser().parse_args(list(arguments))
     if any(getattr(flags, name, None) for name in FLAGS_WITHOUT_WORK):
         return []
+    if flags.config_dir and not Path(flags.config_dir).is_dir():
+        raise EfatError(f"command line: --config-dir {flags.config_dir} given; no such folder")
     name = flags.config_name or "config"
-    extra = [f"hydra.searchpath=[file://{flags.config_dir}]"] if flags.config_dir else []
-    with initialize_config_dir(str(flags.config_path or CONF), version_base="1.3"):
+    extra = (
+        [f"hydra.searchpath=[file://{Path(flags.config_dir).absolute()}]"]
+        if flags.config_dir
+        else []
+    )
+    folder = str(Path(flags.config_path or CONF).absolute())
+    with initialize_config_dir(folder, version_base="1.3"):
+        try:
+            compose(name, extra)
+        except Exception as error:
+            raise EfatError(f"command line: {_first_line(error)}") from None
         return [_compose(name, [*extra, *job]) for job in _expand(flags.overrides, flags.multirun)]
 
 
@@ -65,8 +76,11 @@ def _choices(override: Override, multirun: bool) -> list[str]:
 def _compose(name: str, overrides: list[str]) -> DictConfig:
     try:
         return _composed(name, overrides)
-    except (HydraException, OmegaConfBaseException):
-        raise EfatError(_diagnose(name, overrides)) from None
+    except EfatError:
+        raise
+    except Exception as error:  # Hydra raises ValueError, AssertionError and more for bad overrides
+        found = _diagnose(name, overrides) or [f"command line: {_first_line(error)}"]
+        raise EfatError(found) from None
 
 
 def _fitting(name: str, overrides: list[str]) -> DictConfig:
@@ -81,7 +95,7 @@ def _composed(name: str, overrides: list[str]) -> DictConfig:
     missing = OmegaConf.missing_keys(cfg)
     if missing:
         raise EfatError(f"{key}: not given; set it with {key}=..." for key in sorted(missing))
-    OmegaConf.resolve(cfg)
+    OmegaConf.resolve(cfg.copy())  # fails here rather than in the job; the job gets it unresolved
     return cfg
 
 
@@ -93,7 +107,7 @@ def _diagnose(name: str, overrides: list[str]) -> list[str]:
         try:
             _fitting(name, [*good, override])
             good.append(override)
-        except (HydraException, OmegaConfBaseException) as error:  # noqa: PERF203 - one at a time
+        except Exception as error:  # noqa: PERF203 - one at a time; see _compose
             problems.append(_explain(override, error, compose(name, good)))
     return problems
 
@@ -105,7 +119,8 @@ def _explain(override: str, error: Exception, cfg: DictConfig) -> str:
     node = OmegaConf.select(cfg, parent) if parent else cfg
     if isinstance(node, DictConfig) and last not in node and "Could not find" not in str(error):
         allowed = ", ".join(sorted(str(name) for name in node))
-        return f"{key}: no such key ({value or 'nothing'} given); allowed here: {allowed}"
+        hint = f"; write +experiment={value}" if key == "experiment" else ""
+        return f"{key}: no such key ({value or 'nothing'} given); allowed here: {allowed}{hint}"
     return f"{key}: {value or 'nothing'} given; {_first_line(error)}"
 
 

@@ -36,10 +36,8 @@ def plot_curves(curves: Sequence[ResilienceCurve], steps_per_epoch: int, target:
     panels[0, 0].set_ylim(100 * max(0.0, target - 0.1), min(100.5, 100 * target + 3))
     figure.supxlabel("amount of retraining (epochs)", fontsize=10)
     figure.supylabel("validation accuracy (%)", fontsize=10)
-    figure.suptitle(
-        f"Resilience curves: mean and range over random fault maps; dashed: {100 * target:.1f} %",
-        fontsize=11,
-    )
+    what = "mean and range over fault maps; " if len(curves) > 1 else ""
+    figure.suptitle(f"Resilience curves: {what}dashed: {100 * target:.1f} %", fontsize=11)
     return figure
 
 
@@ -84,7 +82,7 @@ def plot_resilience_map(
         axes.scatter(severities, amounts, s=14, color=GREY, alpha=0.6, label="one fault map")
     grid = np.linspace(0, max(resilience_map.severities), 600)
     needed = [resilience_map.amount(float(s)) / epoch for s in grid]
-    axes.plot(grid, needed, color=BLUE, lw=2, label="resilience map")
+    axes.plot(grid, needed, color=BLUE, lw=2, label="resilience map (worst so far)")
     _mark_limit(axes, resilience_map)
     _mark_chips(axes, experiment, resilience_map, plan)
     axes.set_xlabel(f"severity of the fault map ({experiment.severity_name.replace('_', ' ')})")
@@ -124,7 +122,7 @@ def _mark_chips(
         marker="|",
         s=90,
         color=GREEN,
-        label=f"{len(inside)} of {len(severities)} chips",
+        label=f"a chip ({len(inside)} of {len(severities)} are salvageable)",
         zorder=3,
     )
     fused = [group for group in (plan.groups if plan else ()) if len(group.members) > 1]
@@ -136,7 +134,7 @@ def _mark_chips(
             facecolors="none",
             edgecolors=ORANGE,
             lw=1.4,
-            label=f"{len(fused)} groups of several chips, fused",
+            label=f"a group of chips, fused ({len(fused)})",
             zorder=4,
         )
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
+import re
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import pytorch_lightning as pl
@@ -75,19 +79,20 @@ def build_experiment(cfg: DictConfig) -> Experiment:
     for key, build in (
         ("baseline", lambda: _try_optimizer(cfg.baseline)),
         ("training", lambda: _try_optimizer(cfg.training)),
-        ("executor", lambda: instantiate(cfg.executor)),
-        ("tracking", lambda: instantiate(cfg.tracking)),
+        ("executor", lambda: _with(cfg.executor, "run")),
+        ("tracking", lambda: _with(cfg.tracking, "log")),
     ):
         problems.attempt(key, build)
     array = problems.attempt("array", lambda: _array(cfg))
-    planner = problems.attempt("planner", lambda: instantiate(cfg.planner))
+    planner = problems.attempt("planner", lambda: _with(cfg.planner, "__call__"))
     selection = problems.attempt("selection", lambda: _selection(cfg))
     fleet = array and problems.attempt("fleet", lambda: instantiate(cfg.fleet, array, cfg.seed))
     network = problems.attempt("model", lambda: _network(cfg))
     data = problems.attempt("data", lambda: _load_data(cfg))
     classes = network and data and problems.attempt("model", lambda: _classes(network, data))
     raise_problems(problems.found)
-    assert array and planner and selection and fleet and network and data and classes  # noqa: S101, PT018 - nothing was found, so all are there; tells mypy
+    # no problem was found, so all of them are there; this tells mypy
+    assert array and planner and selection and fleet and network and data and classes  # noqa: S101, PT018
     retrain_setup = _setup(cfg, cfg.training, classes)
     problems.attempt("trainer", lambda: fit.build_trainer(TrainingJob(retrain_setup, 0, 0), []))
     raise_problems(problems.found)
@@ -107,6 +112,16 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         planner=planner,
         compare={name: COMPARE[name] for name in cfg.compare},
     )
+
+
+def _with(node: DictConfig, method: str) -> Any:
+    """Build a part of the user's choice and see that it can do its work."""
+    part = instantiate(node)
+    if not callable(getattr(part, method, None)):
+        raise EfatError(
+            f"{node._get_full_key('')}: {type(part).__name__} given; it has no {method}"
+        )
+    return part
 
 
 def _array(cfg: DictConfig) -> SystolicArray:
@@ -141,7 +156,6 @@ def _check_values(cfg: DictConfig, problems: Problems) -> None:
     )
     for key, low in (
         ("fault_rates.maps_per_rate", 1),
-        ("trainer.devices", 1),
         ("trainer.accumulate_grad_batches", 1),
         ("seed", 0),
     ):
@@ -149,7 +163,27 @@ def _check_values(cfg: DictConfig, problems: Problems) -> None:
         problems.require(value >= low, f"{key}: {value} given; an int >= {low} is needed")
     for key in ("baseline.epochs", "training.budget_epochs", "training.eval_every_epochs"):
         value = OmegaConf.select(cfg, key)
-        problems.require(value > 0, f"{key}: {value} given; a number > 0 is needed")
+        problems.require(
+            0 < value < math.inf, f"{key}: {value} given; a finite number > 0 is needed"
+        )
+    every, budget = cfg.training.eval_every_epochs, cfg.training.budget_epochs
+    problems.require(
+        every <= budget,
+        f"training.eval_every_epochs: {every} given; at most training.budget_epochs ({budget})",
+    )
+    clip = cfg.trainer.gradient_clip_val
+    problems.require(
+        clip is None or 0 < clip < math.inf,
+        f"trainer.gradient_clip_val: {clip} given; a finite number > 0 or null is needed",
+    )
+    problems.require(
+        re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", cfg.name) is not None,
+        f"name: {cfg.name!r} given; it names a folder: letters, digits, '_', '-' and '.' only",
+    )
+    problems.require(
+        len(set(cfg.compare)) == len(cfg.compare), f"compare: {list(cfg.compare)} names one twice"
+    )
+    _check_store(cfg, problems)
     _check_choice(problems, "stage", cfg.stage, STAGES)
     _check_choice(problems, "selection.severity", cfg.selection.severity, SEVERITIES)
     for name in cfg.compare:
@@ -166,17 +200,39 @@ def _check_scheduler(cfg: DictConfig, problems: Problems) -> None:
     node = cfg.training.scheduler
     if node is None:
         return
-    name = str(node.get("_target_", "")).rpartition(".")[2]
-    raw = OmegaConf.to_yaml(node)  # interpolations are not resolved in it
+    if not isinstance(node, DictConfig):
+        problems.require(False, f"training.scheduler: {node!r} given; null or a _target_ is needed")
+        return
+    raw = OmegaConf.to_yaml(node)  # with interpolations as they were written
+    built = problems.attempt("training", lambda: _try_optimizer(cfg.training))
+    names = [type(scheduler).__name__ for scheduler in _nested(built)]
+    name = next((n for n in names if n in BUDGET_DEPENDENT), "it")
     problems.require(
-        name not in BUDGET_DEPENDENT and "training.budget" not in raw,
+        name == "it" and "budget" not in raw,
         f"training.scheduler: {name} depends on the budget, so that a resilience curve could not "
         "be read at a smaller amount (the prefix rule); use null (constant) or a warm-up such as "
         "torch.optim.lr_scheduler.LinearLR with a total_iters of its own",
     )
     problems.require(
-        name != "ReduceLROnPlateau",
+        "ReduceLROnPlateau" not in names,
         "training.scheduler: ReduceLROnPlateau given; a function of the step alone is needed",
+    )
+
+
+def _nested(scheduler: Any) -> list[Any]:
+    """List a schedule and, for one that is made of others, those too."""
+    parts = [part for inner in getattr(scheduler, "_schedulers", ()) for part in _nested(inner)]
+    return [scheduler, *parts]
+
+
+def _check_store(cfg: DictConfig, problems: Problems) -> None:
+    """See that the store can be written, and write nothing."""
+    folder = Path(cfg.store).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    problems.require(
+        folder.is_dir() and os.access(folder, os.W_OK),
+        f"store: {cfg.store!r} given, but {folder} is not a folder that can be written to",
     )
 
 
@@ -217,11 +273,10 @@ def _classes(model: nn.Module, data: pl.LightningDataModule) -> int:
     return classes
 
 
-def _try_optimizer(node: DictConfig) -> None:
+def _try_optimizer(node: DictConfig) -> Any:
     """Build optimizer and schedule on one parameter; a wrong argument shows here."""
     optimizer = instantiate(node.optimizer)([nn.Parameter(torch.zeros(1))])
-    if node.scheduler is not None:
-        instantiate(node.scheduler)(optimizer)
+    return None if node.scheduler is None else instantiate(node.scheduler)(optimizer)
 
 
 def _setup(cfg: DictConfig, training: DictConfig, classes: int) -> Setup:
@@ -242,7 +297,12 @@ def _setup(cfg: DictConfig, training: DictConfig, classes: int) -> Setup:
 def _amounts(cfg: DictConfig, data: pl.LightningDataModule) -> Amounts:
     """Turn epochs into whole optimizer steps; the budget is a whole number of evaluations."""
     loader, accumulate = data.train_dataloader(), cfg.trainer.accumulate_grad_batches
-    steps_per_epoch = -(-len(loader) // accumulate)
+    if len(loader) % accumulate:
+        raise EfatError(
+            f"trainer.accumulate_grad_batches: {accumulate} given; a divisor of the {len(loader)} "
+            "batches of an epoch is needed, since Lightning cuts the last step of an epoch short"
+        )
+    steps_per_epoch = len(loader) // accumulate
     every = max(1, round(cfg.training.eval_every_epochs * steps_per_epoch))
     points = max(1, round(cfg.training.budget_epochs * steps_per_epoch / every))
     batch = len(next(iter(loader))[0])

@@ -29,8 +29,8 @@ def _job(cfg: DictConfig) -> None:
 
     try:
         _statuses.append(run_job(cfg))
-    except EfatError as error:
-        print_problems(error)
+    except (EfatError, OSError) as error:  # a full disk, say; finished units are in the store
+        print_problems(error if isinstance(error, EfatError) else EfatError(f"files: {error}"))
         _statuses.append(1)
 
 

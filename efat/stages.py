@@ -1,4 +1,4 @@
-"""The five stages of a campaign, each inputs -> artifact, in the order in which data flows."""
+"""The stages of a campaign, each inputs -> artifact, in the order in which data flows."""
 
 from __future__ import annotations
 

@@ -158,8 +158,8 @@ def _footnotes(outcome: Outcome) -> str:
     notes = (
         "\nRetraining of all chips together; +an. adds the resilience analysis, done once a "
         f"network: {extra.epochs:.1f} epochs, {extra.samples:,} samples, {extra.elapsed_s:.0f} s. "
-        "Seconds are of training, over all processes. met: chips that meet the constraint; mean, "
-        "worst: test accuracy over all chips."
+        "Seconds are of the training jobs, over all processes. met: chips that meet the "
+        "constraint; mean, worst: test accuracy over all chips."
     )
     if beyond:
         notes += f"\n* beyond the resilience map, so retrained for the budget: {', '.join(beyond)}"

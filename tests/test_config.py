@@ -43,14 +43,14 @@ def test_every_experiment_passes_preflight(experiment):
 def test_amounts_in_epochs_become_whole_steps():
     (cfg,) = compose_jobs(
         ["training.budget_epochs=1", "training.eval_every_epochs=0.25", "baseline.epochs=2",
-         "trainer.accumulate_grad_batches=2"]
+         "trainer.accumulate_grad_batches=3"]
     )  # fmt: skip
     amounts = build_experiment(cfg).amounts
-    assert amounts.steps_per_epoch == 17  # 33 batches of 32, two a step
-    assert amounts.samples_per_step == 64
-    assert amounts.eval_every_steps == 4
-    assert amounts.budget_steps == 16
-    assert amounts.pretrain_steps == 34
+    assert amounts.steps_per_epoch == 11  # 33 batches of 32, three a step
+    assert amounts.samples_per_step == 96
+    assert amounts.eval_every_steps == 3
+    assert amounts.budget_steps == 12
+    assert amounts.pretrain_steps == 22
 
 
 def test_weight_rate_is_of_the_configured_model(tmp_path):
@@ -76,6 +76,12 @@ def test_weight_rate_is_of_the_configured_model(tmp_path):
         (["+array.depth=3"], "array.depth: no such key"),
         (["a b=["], "command line: "),
         (["fleet=file"], "fleet.path: not given"),
+        (["executor=null"], "executor: null given; "),
+        (["seed=${foo}"], "foo"),
+        (["array.rows=${array.cols}", "array.cols=${array.rows}"], "command line: "),
+        (["--config-name", "nowhere"], "command line: "),
+        (["--config-dir", "nowhere"], "command line: "),
+        (["experiment=resnet_fat"], "write +experiment=resnet_fat"),
     ],
 )
 def test_overrides_that_do_not_fit(overrides, message):
@@ -90,3 +96,55 @@ def test_sweeps_are_expanded_as_hydra_does():
         (s, r, c) for s in (0, 1) for r in (8, 16) for c in (2, 3)
     ]
     assert compose_jobs(["--help"]) == []
+
+
+LINEAR = "_target_: torch.optim.lr_scheduler.LinearLR, _partial_: true"
+COSINE = "_target_: torch.optim.lr_scheduler.CosineAnnealingLR, _partial_: true, T_max: 9"
+HIDDEN = (
+    "_target_: functools.partial, _args_: [{_target_: hydra.utils.get_class, "
+    "path: torch.optim.lr_scheduler.CosineAnnealingLR}], T_max: 9"
+)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([f"training.scheduler={{{COSINE}}}"], "CosineAnnealingLR depends on the budget"),
+        ([f"training.scheduler={{{HIDDEN}}}"], "CosineAnnealingLR depends on the budget"),
+        (
+            [f"training.scheduler={{{LINEAR}, total_iters: ${{training.budget_epochs}}}}"],
+            "depends on the budget",
+        ),
+        (
+            [f"training.scheduler={{{LINEAR}, total_iters: ${{..budget_epochs}}}}"],
+            "depends on the budget",
+        ),
+        (["training.scheduler=5"], "training.scheduler: 5 given"),
+        (["executor.workers=100000"], "executor.workers: 100000 given; an int from 1 to"),
+        (
+            ["store=/etc/hostname"],
+            "store: '/etc/hostname' given, but /etc/hostname is not",
+        ),
+        (["baseline.epochs=inf"], "baseline.epochs: inf given; a finite number > 0"),
+        (["training.eval_every_epochs=9"], "training.eval_every_epochs: 9.0 given; at most"),
+        (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val: -1.0 given"),
+        (["trainer.accumulate_grad_batches=2"], "a divisor of the 33 batches of an epoch"),
+        (["name=../evil"], "name: '../evil' given"),
+        (["compare=[none,none]"], "names one twice"),
+        (["data.batch_size=0", "data.split_seed=null"], "data.split_seed: None given"),
+        (["planner={_target_: builtins.dict}"], "planner: dict given"),
+        (["tracking={_target_: builtins.dict}"], "tracking: dict given"),
+        (["array.off_array=[nope]"], "off_array: 'nope' given"),
+    ],
+)
+def test_values_that_cannot_be(overrides, message):
+    nodes = [o.split("=")[0] for o in overrides if o.split("=")[0] in ("planner", "tracking")]
+    arguments = [f"~{node}" for node in nodes] + [f"+{o}" if nodes else o for o in overrides]
+    with pytest.raises(EfatError) as caught:
+        build_experiment(compose_jobs(arguments)[0])
+    assert message in str(caught.value)
+
+
+def test_a_warm_up_of_its_own_length_is_welcome():
+    (cfg,) = compose_jobs([f"training.scheduler={{{LINEAR}, total_iters: 9}}"])
+    assert build_experiment(cfg).retrain_setup.scheduler["total_iters"] == 9

@@ -29,7 +29,7 @@ def setup_of(**changes):
         "model": {"_target_": "efat.models.mlp.MLP", "sizes": [64, 24, 10]},
         "data": {"_target_": "efat.data.digits.Digits", "batch_size": 32},
         "num_classes": 10,
-        "trainer": {"accelerator": "cpu", "devices": 1},
+        "trainer": {"accelerator": "cpu"},
         "optimizer": {
             "_target_": "torch.optim.SGD",
             "_partial_": True,
@@ -49,19 +49,39 @@ def store(tmp_path):
     return Store(tmp_path)
 
 
-def test_prefix_rule_training_for_e_gives_the_point_of_the_curve_at_e(store):
-    curve = train(job(40, 8), store).values  # more than one epoch: two orders of the samples
+PLAIN = {"_target_": "tests.plain_data.PlainDigits", "batch_size": 32}
+DIGITS = {"_target_": "efat.data.digits.Digits", "batch_size": 32}
+
+
+@pytest.mark.parametrize("data", [DIGITS, PLAIN], ids=["tensors", "torch DataLoader"])
+def test_prefix_rule_training_for_e_gives_the_point_of_the_curve_at_e(store, data):
+    curve = train(job(40, 8, data=data), store).values  # two epochs: two orders of the samples
     assert curve["amount_steps"] == [0, 8, 16, 24, 32, 40]
     for steps in (8, 24, 40):
-        short = train(job(steps, steps), store).values
+        short = train(job(steps, steps, data=data), store).values
         assert short["accuracy"][-1] == curve["accuracy"][steps // 8]
 
 
-def test_evaluating_on_the_way_changes_no_weight(store):
-    watched, plain = train(job(40, 4), store), train(job(40), store)
+@pytest.mark.parametrize("data", [DIGITS, PLAIN], ids=["tensors", "torch DataLoader"])
+def test_evaluating_on_the_way_changes_no_weight(store, data):
+    watched, plain = train(job(40, 4, data=data), store), train(job(40, data=data), store)
     assert plain.values["accuracy"] == []
     for name, weight in plain.weights.items():
         assert torch.equal(weight, watched.weights[name])
+
+
+def test_a_curve_off_its_grid_is_refused(store):
+    """33 batches at 2 a step: Lightning cuts the last step of an epoch short."""
+    with pytest.raises(EfatError, match=r"multiple of trainer\.accumulate_grad_batches"):
+        train(job(48, 4, trainer={"accelerator": "cpu", "accumulate_grad_batches": 2}), store)
+    steps = train(job(24, 4, trainer={"accelerator": "cpu", "accumulate_grad_batches": 3}), store)
+    assert steps.values["amount_steps"] == [0, 4, 8, 12, 16, 20, 24]  # over two epochs of 11 steps
+
+
+def test_a_diverged_training_says_so(store):
+    wild = {**setup_of().optimizer, "lr": float("nan")}
+    with pytest.raises(EfatError, match="training: diverged"):
+        train(job(4, 2, optimizer=wild), store)
 
 
 def test_the_seed_alone_decides(store):
@@ -87,7 +107,7 @@ def test_amount_zero_is_the_masked_start(store):
     [{"gradient_clip_val": 0.1}, {"accumulate_grad_batches": 3}, {"precision": "bf16-mixed"}, {}],
 )
 def test_weights_of_a_training_are_masked_and_load_into_the_plain_model(store, trainer):
-    result = train(job(6, 3, trainer={"accelerator": "cpu", "devices": 1, **trainer}), store)
+    result = train(job(6, 3, trainer={"accelerator": "cpu", **trainer}), store)
     assert result.values["amount_steps"] == [0, 3, 6]  # steps are the optimizer's, not batches
     plain = MLP([64, 24, 10])
     plain.load_state_dict(result.weights, strict=True)

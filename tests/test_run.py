@@ -342,6 +342,30 @@ def test_an_unreachable_constraint_finishes_and_says_so(tmp_path):
     assert all(chip["test_after"] == chip["test_before"] for chip in chips)
 
 
+def stopped(*_):
+    raise KeyboardInterrupt
+
+
+def full(*_):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("happens", "status", "message"),
+    [
+        (stopped, 130, "stopped; finished work is saved"),
+        (full, 1, "error: files: [Errno 28] No space"),
+    ],
+)
+def test_ctrl_c_and_a_full_disk_end_in_one_line(tmp_path, monkeypatch, happens, status, message):
+    monkeypatch.setattr("efat.campaign.Campaign.run", happens)
+    result = efat(tmp_path, *TINY, "executor=serial")
+    assert result.returncode == status
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize("flag", ["--help", "--cfg=job"])
 def test_help_and_cfg_run_nothing(tmp_path, flag):
     result = efat_process(tmp_path, "+experiment=resnet_fat", flag)

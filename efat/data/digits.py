@@ -10,6 +10,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from efat.data.tensors import TensorBatches
+from efat.errors import raise_problems
 
 Split = tuple[Tensor, Tensor]
 
@@ -21,15 +22,29 @@ class Digits(pl.LightningDataModule):
 
     Args:
         batch_size: Samples a training batch.
+        eval_batch_size: Samples a batch of validation and test; with an output- or
+            input-stationary array a sample's place in its batch decides its PEs.
         split_seed: Which samples go where; apart from the run's seed, so that runs with different
             seeds are tested on the same images.
     """
 
     num_classes = 10
 
-    def __init__(self, batch_size: int = 64, split_seed: int = 0) -> None:
+    def __init__(
+        self, batch_size: int = 64, eval_batch_size: int = 512, split_seed: int = 0
+    ) -> None:
         super().__init__()
-        self.batch_size, self.split_seed = batch_size, split_seed
+        values = {"batch_size": batch_size, "eval_batch_size": eval_batch_size}
+        problems = [
+            f"data.{name}: {value!r} given; an int >= 1 is needed"
+            for name, value in values.items()
+            if type(value) is not int or value < 1
+        ]
+        if type(split_seed) is not int or split_seed < 0:
+            problems.append(f"data.split_seed: {split_seed!r} given; an int >= 0 is needed")
+        raise_problems(problems)
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.split_seed = split_seed
         self.splits: dict[str, Split] = {}
 
     def setup(self, stage: str) -> None:
@@ -47,10 +62,10 @@ class Digits(pl.LightningDataModule):
         return TensorBatches(*self.splits["train"], self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> TensorBatches:
-        return TensorBatches(*self.splits["val"], batch_size=512)
+        return TensorBatches(*self.splits["val"], self.eval_batch_size)
 
     def test_dataloader(self) -> TensorBatches:
-        return TensorBatches(*self.splits["test"], batch_size=512)
+        return TensorBatches(*self.splits["test"], self.eval_batch_size)
 
 
 def _split(
