@@ -20,7 +20,7 @@ def die_at_three(number):
 def test_a_killed_worker_is_one_clear_error_and_the_next_run_has_new_workers():
     executor = Processes(workers=2)
     done = []
-    with pytest.raises(EfatError, match="a worker process died .* run the same command again"):
+    with pytest.raises(EfatError, match=r"a worker process died .* run the same command again"):
         done.extend(executor.run(die_at_three, [1, 2, 3, 4, 5, 6]))
     assert sorted(executor.run(double, [1, 2, 3])) == [(0, 2), (1, 4), (2, 6)]
 

@@ -35,7 +35,7 @@ LAYERS = (
     ("planning.*", "models.*", "data.tensors", "store", "tracking", "config"),
     ("data.*", "module", "callbacks", "progress"),
     ("fit", "overrides"),
-    ("executors", "campaign", "experiment"),
+    ("executors", "campaign", "experiment", "checks"),
     ("stages",),
     ("report", "preflight"),
     ("plots", "terminal", "fleets.figures", "plan_figures"),
