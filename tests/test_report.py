@@ -1,0 +1,88 @@
+"""Costs and results of a campaign worked out by hand, and the table that shows them."""
+
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from efat.planning.base import Plan
+from efat.report import Cost, build_outcome
+from efat.resilience import ResilienceCurve, ResilienceMap
+from efat.stages import Accuracy, Analysis, Evaluation, Model
+from efat.terminal import describe_outcome
+from tests.test_stages import BASELINE, experiment, group
+
+BEFORE = {
+    "a": Accuracy(0.25, 0.25),
+    "b": Accuracy(0.25, 0.25),
+    "c": Accuracy(0.25, 0.25),
+    "d": Accuracy(0.625, 0.5),  # meets both targets exactly
+}
+AFTER = {
+    "a": Accuracy(0.5625, 0.5625),  # above the target on test, below that on validation
+    "b": Accuracy(0.75, 0.4375),  # the other way round
+    "c": Accuracy(0.875, 0.4375),
+    "d": BEFORE["d"],
+}
+
+
+@pytest.fixture
+def outcome():
+    """Baseline 0.875 on validation and 0.75 on test; a drop of 0.25 is accepted."""
+    groups = (group("a", "b", amount=math.inf), group("c", amount=15))
+    steps = (0, 20, 40)
+    curves = tuple(ResilienceCurve(0.5, i, 0.5, steps, (0.1, 0.5, 0.7)) for i in range(3))
+    return build_outcome(
+        experiment(),
+        BASELINE,
+        Analysis(curves, elapsed_s=60.0),
+        ResilienceMap(0.625, (0.5,), (40.0,)),
+        {"greedy": Plan(groups, ("d",)), "none": Plan((), ())},
+        {
+            "greedy": (
+                Model(groups[0], 40, ("retrain", "one"), 7.0),
+                Model(groups[1], 15, ("retrain", "two"), 4.0),
+            ),
+            "none": (),
+        },
+        Evaluation(Accuracy(0.875, 0.75), BEFORE, {"greedy": AFTER, "none": BEFORE}),
+    )
+
+
+def test_each_split_has_its_own_target(outcome):
+    assert outcome.baseline == Accuracy(0.875, 0.75)
+    assert outcome.targets == Accuracy(0.625, 0.5)
+
+
+def test_costs_add_up(outcome):
+    greedy, none = outcome.strategies
+    assert outcome.pretrain_s == 3.0
+    assert outcome.analysis == Cost(steps=120, epochs=12.0, samples=3840, elapsed_s=60.0)
+    assert greedy.retraining == Cost(steps=55, epochs=5.5, samples=1760, elapsed_s=11.0)
+    assert none.retraining == Cost(steps=0, epochs=0.0, samples=0, elapsed_s=0.0)
+    assert (greedy.models, greedy.beyond_map, greedy.needs_analysis) == (2, 1, True)
+    assert (none.models, none.beyond_map, none.needs_analysis) == (0, 0, False)
+    assert outcome.unsalvageable == ("d",)
+
+
+def test_results_are_judged_split_by_split(outcome):
+    greedy, none = outcome.strategies
+    assert (greedy.name, none.name) == ("greedy", "none")
+    assert (greedy.met_val, greedy.met_test, greedy.short) == (3, 2, ("b", "c"))
+    assert (none.met_val, none.met_test, none.short) == (1, 1, ("a", "b", "c"))
+    assert (greedy.mean_test, greedy.worst_test) == (0.484375, 0.4375)
+    assert (none.mean_test, none.worst_test) == (0.3125, 0.25)
+    met = {row["chip_id"]: (row["met_val"], row["met_test"]) for row in outcome.chips}
+    assert met == {"a": (False, True), "b": (True, False), "c": (True, False), "d": (True, True)}
+
+
+def test_the_table_adds_the_analysis_to_strategies_that_need_it(outcome):
+    console = Console(file=io.StringIO(), width=100)
+    console.print(describe_outcome(experiment(), outcome))
+    lines = [line.split() for line in console.file.getvalue().splitlines()]
+    table = {cells[0]: cells[1:] for cells in lines if cells and cells[0] in ("greedy", "none")}
+    assert table == {
+        "greedy": ["2*", "5.5", "17.5", "1,760", "11", "71", "3/4", "2/4", "48.44", "43.75"],
+        "none": ["0", "0.0", "0.0", "0", "0", "0", "1/4", "1/4", "31.25", "25.00"],
+    }
