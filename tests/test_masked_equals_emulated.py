@@ -16,7 +16,7 @@ from efat import EfatError, FaultMap, SystolicArray, keep_masked, mask_model, ve
 from efat.activation_masks import _multiply
 from efat.emulation import ArrayFaults, LayerScales, emulate, multiply
 from efat.lowering import run_layer
-from efat.masking import mapped_weights, masked_layers, masked_weights, unmask_model
+from efat.masking import MASK, mapped_weights, masked_layers, masked_weights, unmask_model
 
 ORDERS = ["im2col", "im2col_spatial_first", "channel"]
 DATAFLOWS = ["ws", "os", "is"]
@@ -203,7 +203,7 @@ def test_gradients_are_those_of_the_masked_function(dataflow):
     def run(x, *values):
         pairs = zip(names, values, strict=True)
         if dataflow == "ws":  # weight masks act on the parameters, so the function has them too
-            weights = {f"{n}.weight": m.weight_mask for n, m in masked_layers(model).items()}
+            weights = {f"{n}.weight": getattr(m, MASK) for n, m in masked_layers(model).items()}
             pairs = [(n, v * weights[n] if n in weights else v) for n, v in pairs]
         return torch.func.functional_call(model, dict(pairs), (x,))
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.nn.utils import prune
 
 from efat import EfatError, FaultMap, SystolicArray, keep_masked, mask_model, verify_masks
-from efat.masking import MASK, mapped_layers, masked_layers
+from efat.masking import MASK, mapped_layers, masked_layers, unmask_model
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
 from tests.reference import walk_conv2d, walk_linear
@@ -292,3 +292,33 @@ def test_mapped_layers_of_a_resnet_are_its_convolutions_and_its_linear_layer():
     assert names[0] == "conv1"
     assert names[-1] == "linear"
     assert len(names) == 8
+
+
+RECOMPUTED = {
+    "prune": lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+    "parametrize": nn.utils.parametrizations.weight_norm,
+    "spectral_norm": nn.utils.spectral_norm,
+}
+
+
+@pytest.mark.parametrize("how", RECOMPUTED)
+def test_a_weight_that_is_recomputed_is_refused_and_nothing_is_resurrected(how):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    RECOMPUTED[how](model[1])
+    x = torch.randn(2, 4)
+    before = model.eval()(x)
+    with pytest.raises(EfatError, match=r"layer '1': its weight is computed from other tensors"):
+        mask_model(model, random_map(0.5), ARRAY)
+    assert torch.equal(model(x), before)
+    assert list(mapped_layers(model, ["1"])) == ["0"]
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+def test_buffers_of_the_user_are_left_alone(dataflow):
+    model = nn.Sequential(nn.Linear(4, 4))
+    model[0].register_buffer("weight_mask", torch.full((4, 4), 7.0))
+    model[0].register_buffer("healthy_pes", torch.full((4, 4), 8.0))
+    unmask_model(mask_model(model, random_map(0.5), SystolicArray(4, 4, dataflow=dataflow)))
+    assert (model[0].weight_mask == 7).all()
+    assert (model[0].healthy_pes == 8).all()
+    assert not masked_layers(model)
