@@ -86,8 +86,8 @@ def mapped_layers(model: nn.Module, off_array: Collection[str] = ()) -> dict[str
 
     Raises:
         EfatError: A layer with parameters that efat can neither map nor knows to be off the
-            array, one whose weight is recomputed from other tensors, a name in `off_array` that
-            no layer has, or no layer that maps; all at once.
+            array, one with a forward of its own, one whose weight is recomputed from other
+            tensors, a name in `off_array` that no layer has, or no layer that maps; all at once.
     """
     names = {name for name, _ in model.named_modules()}
     problems = [
@@ -115,6 +115,11 @@ def _problems(name: str, module: nn.Module) -> list[str]:
     if isinstance(module, nn.modules.lazy.LazyModuleMixin):
         return [f"{named} has no shape yet; run the model once first"]
     if isinstance(module, ON_ARRAY):
+        if not _computes_as_torch(module):
+            return [
+                f"{named} is a {type(module).__name__} with a forward of its own, which cannot be "
+                "mapped; name it in off_array or use torch's own layer"
+            ]
         return [
             f"{named}: its {parameter} is computed from other tensors (prune, parametrize, "
             "weight_norm), which a mask would not reach; make it a plain parameter first "
@@ -130,6 +135,13 @@ def _problems(name: str, module: nn.Module) -> list[str]:
         f"{named} is a {type(module).__name__}, which cannot be mapped; name it in off_array or "
         f"use one of: {allowed}"
     ]
+
+
+def _computes_as_torch(layer: MappedLayer) -> bool:
+    """Tell whether a layer, or its subclass, leaves torch's computation as it is."""
+    torchs = next(kind for kind in type(layer).__mro__ if kind in ON_ARRAY)
+    methods = ("forward", "_conv_forward", "__call__")
+    return all(getattr(type(layer), m, None) is getattr(torchs, m, None) for m in methods)
 
 
 def mapped_weights(model: nn.Module, off_array: Collection[str] = ()) -> dict[str, MappedWeight]:

@@ -322,3 +322,34 @@ def test_buffers_of_the_user_are_left_alone(dataflow):
     assert (model[0].weight_mask == 7).all()
     assert (model[0].healthy_pes == 8).all()
     assert not masked_layers(model)
+
+
+class Standardised(nn.Conv2d):
+    """A convolution whose weight is standardised as it is used."""
+
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, weight, self.bias)
+
+
+class Scaled(nn.Conv2d):
+    def _conv_forward(self, x, weight, bias):
+        return super()._conv_forward(x, weight * 2, bias)
+
+
+class Renamed(nn.Conv2d):
+    """A subclass that computes what its parent computes."""
+
+
+@pytest.mark.parametrize("kind", [Standardised, Scaled])
+def test_a_subclass_with_a_forward_of_its_own_is_refused_unless_off_the_array(kind):
+    model = nn.Sequential(kind(1, 2, 3), nn.Linear(2, 2))
+    match = rf"layer '0' is a {kind.__name__} with a forward of its own.*off_array"
+    with pytest.raises(EfatError, match=match):
+        mapped_layers(model)
+    assert list(mapped_layers(model, ["0"])) == ["1"]
+
+
+def test_a_subclass_without_a_forward_of_its_own_maps():
+    model = nn.Sequential(Renamed(1, 2, 3), nn.MultiheadAttention(4, 2))
+    assert list(mapped_layers(model)) == ["0", "1", "1.out_proj"]
