@@ -205,7 +205,7 @@ def mask_model(
     for weight in weights.values():
         keep = torch.from_numpy(~pruned_weights(weight.layout, array, fault_map))
         _mask_weight(weight, keep)
-    mask_weights(weights.values())
+    _mask_afresh(weights.values())
     return model
 
 
@@ -336,7 +336,17 @@ def _mask_after_step(weights: Collection[MappedWeight], *_: object) -> None:
 
 
 def _mask_loaded(layer: MappedLayer, _: object) -> None:
-    mask_weights(_weights_with_mask(layer))
+    _mask_afresh(_weights_with_mask(layer))
+
+
+@torch.no_grad()
+def _mask_afresh(weights: Iterable[MappedWeight]) -> None:
+    """Set pruned weights to 0 in memory of the layer's own.
+
+    After `load_state_dict(..., assign=True)` the parameter shares the caller's memory.
+    """
+    for weight in weights:
+        weight.tensor.data = weight.tensor * weight.mask.to(weight.tensor)
 
 
 def _is_ours(hook: Any) -> bool:

@@ -236,6 +236,19 @@ def test_a_state_dict_is_that_of_the_plain_model_and_reloading_masks_again():
     assert all(int((getattr(layer, MASK) == 0).sum()) for layer in masked_layers(model).values())
 
 
+@pytest.mark.parametrize("first", ["mask", "load"])
+def test_tensors_that_a_caller_assigns_stay_as_they_are(first):
+    given, model = small_net().state_dict(), small_net()
+    before = copy.deepcopy(given)
+    if first == "mask":
+        mask_model(model, random_map(0.5), ARRAY).load_state_dict(given, assign=True)
+    else:
+        model.load_state_dict(given, assign=True)
+        mask_model(model, random_map(0.5), ARRAY)
+    verify_masks(model)
+    assert all(torch.equal(given[name], value) for name, value in before.items())
+
+
 def test_masks_follow_a_change_of_dtype():
     model = mask_model(small_net(), random_map(0.5), ARRAY)
     built = torch.optim.SGD(model.parameters(), 0.1)
