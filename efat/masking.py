@@ -18,7 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from efat.activation_masks import HEALTHY, mask_activations, masked_forward
+from efat.activation_masks import (
+    HEALTHY,
+    keep_dense,
+    mask_activations,
+    masked_forward,
+    undo_keep_dense,
+)
 from efat.errors import EfatError, raise_problems
 from efat.faults import FaultMap
 from efat.lowering import ON_ARRAY, MappedLayer, layer_weights
@@ -198,6 +204,7 @@ def mask_model(
         raise_problems(_shared_off_array(model, weights))
     unmask_model(model)
     if array.dataflow != "ws":
+        keep_dense(model)
         healthy = torch.from_numpy(~fault_map.faulty)
         for layer, device in {w.layer: w.tensor.device for w in weights.values()}.items():
             mask_activations(layer, healthy.to(device), array)
@@ -211,6 +218,7 @@ def mask_model(
 
 def unmask_model(model: nn.Module) -> nn.Module:
     """Take all masks off `model`, in place; weights already pruned stay 0."""
+    undo_keep_dense(model)
     for layer in model.modules():
         for name in [n for n in layer._buffers if n in BUFFERS]:
             delattr(layer, name)
