@@ -18,8 +18,33 @@ from torch import Tensor, nn
 from efat.lowering import MappedLayer, run_layer, spread_bias
 from efat.mapping import SystolicArray, reduction_index
 
-HEALTHY = "healthy_pes"
+HEALTHY = "_efat_healthy_pes"
 """Buffer of a masked layer, bool [rows, cols]: which PEs work; not persistent."""
+
+
+NESTED = "_efat_use_nested_tensor"
+"""Attribute of a `nn.TransformerEncoder`: what `use_nested_tensor` was before it was set False."""
+
+
+def keep_dense(model: nn.Module) -> None:
+    """Make transformer encoders in `model` keep padded positions in evaluation, as in training.
+
+    Given a padding mask, torch packs the rest into nested tensors, for which the products of a
+    masked layer are not defined; `n` counts padded positions too. What comes out at a padded
+    position is then a value to ignore, where the unmasked encoder puts 0.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoder) and not hasattr(module, NESTED):
+            setattr(module, NESTED, module.use_nested_tensor)
+            module.use_nested_tensor = False
+
+
+def undo_keep_dense(model: nn.Module) -> None:
+    """Let transformer encoders in `model` do as they did before `keep_dense`."""
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoder) and hasattr(module, NESTED):
+            module.use_nested_tensor = getattr(module, NESTED)
+            delattr(module, NESTED)
 
 
 def mask_activations(layer: MappedLayer, healthy: Tensor, array: SystolicArray) -> None:
@@ -38,7 +63,11 @@ def mask_activations(layer: MappedLayer, healthy: Tensor, array: SystolicArray) 
 def masked_forward(
     array: SystolicArray, layer: Any, args: Any, kwargs: dict[str, Any], out: Any
 ) -> Any:
-    """Replace the output of a masked layer (a forward hook)."""
+    """Replace the output of a masked layer (a forward hook).
+
+    An attention has run once before, as torch's: under one seed, its dropout draws other elements
+    than the unmasked model's.
+    """
     if array.dataflow == "os" and not isinstance(layer, nn.MultiheadAttention):
         return torch.where(_kept_outputs(layer, array, out), out, spread_bias(layer, out))
     return run_layer(layer, args, kwargs, partial(_multiply, layer, array))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,10 +14,17 @@ from efat.mapping import SystolicArray
 
 @dataclass(frozen=True)
 class Chip:
-    """One faulty chip: its name and its fault map."""
+    """One faulty chip: its name and its fault map.
+
+    Raises:
+        EfatError: A name with control characters: it goes into files, tables and terminals.
+    """
 
     chip_id: str
     fault_map: FaultMap
+
+    def __post_init__(self) -> None:
+        raise_problems(name_problems(self.chip_id))
 
 
 @dataclass(frozen=True)
@@ -57,16 +65,32 @@ def name_chips(fault_maps: Iterable[FaultMap], count: int) -> Fleet:
     return Fleet(tuple(Chip(f"chip{i:0{width}d}", m) for i, m in enumerate(fault_maps)))
 
 
+def name_problems(chip_id: str) -> list[str]:
+    r"""Return what is wrong with a chip's name.
+
+    >>> name_problems("wafer 3, die 7"), len(name_problems("die\x07"))
+    ([], 1)
+    """
+    if chip_id.isprintable() or not any(unicodedata.category(c) in ("Cc", "Cs") for c in chip_id):
+        return []
+    return [f"chip {chip_id!r}: control characters found; text without them is needed"]
+
+
 def check_array(fleet: Fleet, array: SystolicArray, source: str) -> Fleet:
     """Return `fleet` if its chips are of `array`.
 
     Raises:
         EfatError: They are not; `source` says where they come from.
     """
-    rows, cols = fleet.chips[0].fault_map.shape
+    check_shape(fleet.chips[0].fault_map.shape, array, source)
+    return fleet
+
+
+def check_shape(shape: tuple[int, int], array: SystolicArray, source: str) -> None:
+    """Raise `EfatError` unless [rows, cols] are those of `array`."""
+    rows, cols = shape
     if (rows, cols) != (array.rows, array.cols):
         raise EfatError(
             f"fleet: {source} holds maps of {rows}x{cols} PEs; "
             f"the array has {array.rows}x{array.cols}; set array.rows and array.cols"
         )
-    return fleet

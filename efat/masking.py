@@ -18,19 +18,37 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from efat.activation_masks import HEALTHY, mask_activations, masked_forward
+from efat.activation_masks import (
+    HEALTHY,
+    keep_dense,
+    mask_activations,
+    masked_forward,
+    undo_keep_dense,
+)
 from efat.errors import EfatError, raise_problems
 from efat.faults import FaultMap
 from efat.lowering import ON_ARRAY, MappedLayer, layer_weights
 from efat.mapping import SystolicArray, WeightLayout, check_fault_map, pruned_weights
 
-MASK = "weight_mask"
-"""Buffer of a masked layer: 1 where the weight is healthy, 0 where it is pruned; not persistent.
 
-An attention's are named after its parameters in the same way, e.g. `in_proj_weight_mask`.
-"""
+def mask_name(parameter: str) -> str:
+    """Return the buffer of a parameter's mask: no name that torch's pruning or a user would take.
 
-SUFFIX = "_mask"
+    >>> mask_name("in_proj_weight")
+    '_efat_in_proj_weight_mask'
+    """
+    return f"_efat_{parameter}_mask"
+
+
+MASK = mask_name("weight")
+"""Buffer of a masked layer: 1 where the weight is healthy, 0 where it is pruned; not persistent."""
+
+BUFFERS = {
+    HEALTHY,
+    *map(mask_name, ("weight", "in_proj_weight")),
+    *map(mask_name, ("q_proj_weight", "k_proj_weight", "v_proj_weight")),
+}
+"""Every buffer that masking adds to a layer; all others are the user's."""
 
 OFF_ARRAY = (
     nn.modules.batchnorm._NormBase,  # batch and instance normalisation
@@ -61,7 +79,7 @@ class MappedWeight:
     @property
     def mask(self) -> Tensor:
         """Its mask, looked up afresh, since `.to()` replaces buffers."""
-        mask: Tensor = getattr(self.layer, self.parameter + SUFFIX)
+        mask: Tensor = getattr(self.layer, mask_name(self.parameter))
         return mask
 
 
@@ -74,7 +92,8 @@ def mapped_layers(model: nn.Module, off_array: Collection[str] = ()) -> dict[str
 
     Raises:
         EfatError: A layer with parameters that efat can neither map nor knows to be off the
-            array, a name in `off_array` that no layer has, or no layer that maps; all at once.
+            array, one with a forward of its own, one whose weight is recomputed from other
+            tensors, a name in `off_array` that no layer has, or no layer that maps; all at once.
     """
     names = {name for name, _ in model.named_modules()}
     problems = [
@@ -86,22 +105,49 @@ def mapped_layers(model: nn.Module, off_array: Collection[str] = ()) -> dict[str
     for name, module in model.named_modules():
         if any(f"{name}.".startswith(f"{off}.") for off in off_array):
             continue
-        if isinstance(module, nn.modules.lazy.LazyModuleMixin):
-            problems.append(f"model: layer {name!r} has no shape yet; run the model once first")
-        elif isinstance(module, ON_ARRAY):
+        found = _problems(name, module)
+        problems += found
+        if isinstance(module, ON_ARRAY) and not found:
             layers[name] = module
-        elif any(True for _ in module.parameters(recurse=False)) and not isinstance(
-            module, OFF_ARRAY
-        ):
-            allowed = ", ".join(kind.__name__ for kind in ON_ARRAY)
-            problems.append(
-                f"model: layer {name or '(the model itself)'!r} is a {type(module).__name__}, "
-                f"which cannot be mapped; name it in off_array or use one of: {allowed}"
-            )
     if not layers:
         problems.append("model: no layer maps onto the array; a convolution or Linear is needed")
     raise_problems(problems)
     return layers
+
+
+def _problems(name: str, module: nn.Module) -> list[str]:
+    """Return why a layer is neither known to be off the array nor maps onto it."""
+    named = f"model: layer {name or '(the model itself)'!r}"
+    if isinstance(module, nn.modules.lazy.LazyModuleMixin):
+        return [f"{named} has no shape yet; run the model once first"]
+    if isinstance(module, ON_ARRAY):
+        if not _computes_as_torch(module):
+            return [
+                f"{named} is a {type(module).__name__} with a forward of its own, which cannot be "
+                "mapped; name it in off_array or use torch's own layer"
+            ]
+        return [
+            f"{named}: its {parameter} is computed from other tensors (prune, parametrize, "
+            "weight_norm), which a mask would not reach; make it a plain parameter first "
+            "(prune.remove, remove_parametrizations, remove_weight_norm) or name the layer in "
+            "off_array"
+            for parameter in layer_weights(module)
+            if not isinstance(module._parameters.get(parameter), nn.Parameter)
+        ]
+    if not any(True for _ in module.parameters(recurse=False)) or isinstance(module, OFF_ARRAY):
+        return []
+    allowed = ", ".join(kind.__name__ for kind in ON_ARRAY)
+    return [
+        f"{named} is a {type(module).__name__}, which cannot be mapped; name it in off_array or "
+        f"use one of: {allowed}"
+    ]
+
+
+def _computes_as_torch(layer: MappedLayer) -> bool:
+    """Tell whether a layer, or its subclass, leaves torch's computation as it is."""
+    torchs = next(kind for kind in type(layer).__mro__ if kind in ON_ARRAY)
+    methods = ("forward", "_conv_forward", "__call__")
+    return all(getattr(type(layer), m, None) is getattr(torchs, m, None) for m in methods)
 
 
 def mapped_weights(model: nn.Module, off_array: Collection[str] = ()) -> dict[str, MappedWeight]:
@@ -158,6 +204,7 @@ def mask_model(
         raise_problems(_shared_off_array(model, weights))
     unmask_model(model)
     if array.dataflow != "ws":
+        keep_dense(model)
         healthy = torch.from_numpy(~fault_map.faulty)
         for layer, device in {w.layer: w.tensor.device for w in weights.values()}.items():
             mask_activations(layer, healthy.to(device), array)
@@ -165,14 +212,15 @@ def mask_model(
     for weight in weights.values():
         keep = torch.from_numpy(~pruned_weights(weight.layout, array, fault_map))
         _mask_weight(weight, keep)
-    mask_weights(weights.values())
+    _mask_afresh(weights.values())
     return model
 
 
 def unmask_model(model: nn.Module) -> nn.Module:
     """Take all masks off `model`, in place; weights already pruned stay 0."""
+    undo_keep_dense(model)
     for layer in model.modules():
-        for name in [n for n in layer._buffers if n == HEALTHY or n.endswith(MASK)]:
+        for name in [n for n in layer._buffers if n in BUFFERS]:
             delattr(layer, name)
         for hooks in (layer._forward_hooks, layer._load_state_dict_post_hooks):
             for key in [key for key, hook in hooks.items() if _is_ours(hook)]:
@@ -186,8 +234,7 @@ def masked_layers(model: nn.Module) -> dict[str, MappedLayer]:
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, ON_ARRAY)
-        and any(n == HEALTHY or n.endswith(MASK) for n in module._buffers)
+        if isinstance(module, ON_ARRAY) and not BUFFERS.isdisjoint(module._buffers)
     }
 
 
@@ -206,7 +253,7 @@ def mask_weights(weights: Iterable[MappedWeight]) -> None:
     pairs = [
         (weight.tensor, weight.mask)
         for weight in weights
-        if weight.parameter + SUFFIX in weight.layer._buffers  # not after `unmask_model`
+        if mask_name(weight.parameter) in weight.layer._buffers  # not after `unmask_model`
     ]
     if pairs:
         torch._foreach_mul_(*map(list, zip(*pairs, strict=True)))
@@ -237,7 +284,7 @@ def keep_masked(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Remo
         return []
     handles: list[RemovableHandle] = [
         weight.tensor.register_post_accumulate_grad_hook(
-            partial(_mask_gradient, weight.layer._buffers, weight.parameter + SUFFIX)
+            partial(_mask_gradient, weight.layer._buffers, mask_name(weight.parameter))
         )
         for weight in weights
     ]
@@ -270,14 +317,14 @@ def _shared_off_array(model: nn.Module, weights: dict[str, MappedWeight]) -> lis
 
 def _mask_weight(weight: MappedWeight, keep: Tensor) -> None:
     layer = weight.layer
-    layer.register_buffer(weight.parameter + SUFFIX, keep.to(weight.tensor), persistent=False)
+    layer.register_buffer(mask_name(weight.parameter), keep.to(weight.tensor), persistent=False)
     if not any(_is_ours(hook) for hook in layer._load_state_dict_post_hooks.values()):
         layer.register_load_state_dict_post_hook(_mask_loaded)  # type: ignore[no-untyped-call]
 
 
 def _weights_with_mask(layer: MappedLayer) -> Iterator[MappedWeight]:
     for parameter, layout in layer_weights(layer).items():
-        if parameter + SUFFIX in layer._buffers:
+        if mask_name(parameter) in layer._buffers:
             yield MappedWeight(layer, parameter, layout)
 
 
@@ -297,7 +344,17 @@ def _mask_after_step(weights: Collection[MappedWeight], *_: object) -> None:
 
 
 def _mask_loaded(layer: MappedLayer, _: object) -> None:
-    mask_weights(_weights_with_mask(layer))
+    _mask_afresh(_weights_with_mask(layer))
+
+
+@torch.no_grad()
+def _mask_afresh(weights: Iterable[MappedWeight]) -> None:
+    """Set pruned weights to 0 in memory of the layer's own.
+
+    After `load_state_dict(..., assign=True)` the parameter shares the caller's memory.
+    """
+    for weight in weights:
+        weight.tensor.data = weight.tensor * weight.mask.to(weight.tensor)
 
 
 def _is_ours(hook: Any) -> bool:

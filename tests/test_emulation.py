@@ -108,6 +108,18 @@ def test_long_sums_are_exact(dataflow, k):
 
 
 @pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+@pytest.mark.parametrize("k", [1025, 2047, 4000, 4096])
+def test_long_sums_of_extreme_values_are_exact(dataflow, k):
+    """Beyond 2**24 even integers fit float32 still: the odd product comes first, then 2**14s."""
+    x, w = np.full((2, k), -128, np.int8), np.full((k, 2), -128, np.int8)
+    x[:, 0], w[0] = 1, 1
+    x[1, 1:5], w[1:5, 1] = 127, -127
+    array = SystolicArray(8192, 8, dataflow=dataflow)
+    out = gemm(x, w, array, ArrayFaults(FaultMap.none(8192, 8)))
+    assert out.tolist() == (x.astype(int) @ w.astype(int)).tolist()
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
 def test_partial_sums_wrap_at_32_bits(dataflow):
     """2**17 products of 2**14 are 2**31, one more than int32 holds."""
     x, w = np.full((1, 2**17), -128, np.int8), np.full((2**17, 1), -128, np.int8)
@@ -153,6 +165,12 @@ def test_bad_faults_and_operands_are_named():
     assert len(caught.value.problems) == 2
     with pytest.raises(EfatError, match=r"bit: 8 given; weight has bits 0 to 7"):
         StuckAt(0, 0, "weight", 8, 0)
+    for name in ("row", "col", "bit"):
+        for value in (1.0, "1", None, True):
+            place = {"row": 0, "col": 0, "bit": 0} | {name: value}
+            with pytest.raises(EfatError, match=rf"stuck_at.{name}: .* an int is needed"):
+                StuckAt(**place, site="psum", value=1)
+    assert type(StuckAt(0, 0, "psum", np.int8(30), np.int8(1)).bit) is int
     with pytest.raises(EfatError, match=r"PE\(2, 0\) given; the array has 2x2"):
         ArrayFaults.undetected(2, 2, [StuckAt(2, 0, "psum", 0, 0)])
     faults = ArrayFaults.undetected(2, 2, [StuckAt(0, 0, "psum", 0, 0)])
@@ -171,3 +189,12 @@ def test_the_bench_measures_every_dataflow():
     lines = speed_table(speeds).splitlines()
     assert len(lines) == 6
     assert all("GMAC/s" in line for line in lines)
+
+
+@pytest.mark.parametrize("run", [gemm, simulate])
+@pytest.mark.parametrize("shapes", [((2, 3), (4, 2)), ((2, 3), (3,)), ((3,), (3, 2))])
+def test_shapes_that_do_not_multiply_are_refused(run, shapes):
+    x, w = (np.zeros(shape, np.int8) for shape in shapes)
+    for dataflow in ("ws", "os", "is"):
+        with pytest.raises(EfatError, match=r"\[n, k\] and \[k, m\] are needed"):
+            run(x, w, SystolicArray(2, 2, dataflow=dataflow), ArrayFaults(FaultMap.none(2, 2)))

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -53,6 +54,48 @@ def test_a_csv_from_a_spreadsheet_is_read(fleet, tmp_path):
     text = as_csv(fleet).replace("\n", "\r\n")
     (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert load_fleet(tmp_path / "a.csv", ARRAY) == fleet
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_csv_may_have_blank_lines_spaces_and_capitals(fleet, tmp_path, end):
+    header, *lines = as_csv(fleet).split()
+    spaced = [line.replace(",", " , ") for line in lines]
+    (tmp_path / "A.CSV").write_bytes(f"{end} {end}".join([header, *spaced, ""]).encode())
+    assert load_fleet(tmp_path / "A.CSV", ARRAY) == fleet
+
+
+def test_names_with_control_characters_are_refused(fleet, tmp_path):
+    good = members(fleet, tmp_path / "good.npz")
+    for name in ("a\0b", "a\nb", "\x1b[31mred"):
+        with pytest.raises(EfatError, match="control characters"):
+            Chip(name, fleet.chips[0].fault_map)
+        ids = np.array([name, *good["chip_ids"][1:]])
+        np.savez(tmp_path / "bad.npz", **(good | {"chip_ids": ids}))
+        refused(tmp_path / "bad.npz", "control characters")
+    assert Chip("Wafer 3, größe 5\u2009mm", fleet.chips[0].fault_map).chip_id
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(fleet, tmp_path):
+    """Members whose size is true, and far beyond what the others say."""
+    good, path = members(fleet, tmp_path / "good.npz"), tmp_path / "bomb.npz"
+    size = 1 << 23
+    for name, bomb in [
+        ("shape", np.zeros(size, np.int64)),
+        ("chip_ids", np.zeros(size, "U1")),
+        ("chip_ids", np.zeros(7, f"U{size // 7}")),
+        ("words", np.zeros(size, np.uint64)),
+        ("sha256", np.zeros((), f"U{size}")),
+    ]:
+        np.savez_compressed(path, **(good | {name: bomb}))
+        del bomb
+        tracemalloc.start()
+        refused(path, f"{name}")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < size, name
+    far = {"shape": np.array([1 << 13, 1 << 13]), "words": np.zeros((7, 1 << 20), np.uint64)}
+    np.savez_compressed(path, **(good | far))
+    refused(path, "maps of 8192x8192 PEs; the array has 5x13")
 
 
 def test_the_same_fleet_is_the_same_file(fleet, tmp_path, monkeypatch):
@@ -175,8 +218,13 @@ def test_other_broken_csvs_are_refused(tmp_path):
         (b"", "line 1"),
         (b"chip,row,col\na,1,2\n", "header chip_id,row,col is needed"),
         (b"chip_id,row,col\n", "no chip in it"),
-        (b"chip_id,row,col\n\xff\xfe,1,2\n", "not a readable fleet file"),
-        (b'chip_id,row,col\n"a,1,2\n', "not a readable fleet file"),
+        (b"chip_id,row,col\n\xff\xfe,1,2\n", "line 2: byte 0xff found; text in UTF-8"),
+        ("chip_id,row,col\n".encode("utf-16"), "line 1: byte 0xff found"),
+        (b"chip_id,row,col\n" + b"\n" * 9000 + b"\xff", "line 9002: byte 0xff"),
+        (b'chip_id,row,col\n\n"a,1,2\na,1,2\n', "line 3: unexpected end of data"),
+        (b'chip_id,row,col\na,9,9\n"a"b,1,2\n', "(?s)line 2: PE.*line 3: .* expected after"),
+        (b"chip_id,row,col\na\0b,1,2\n", "line 2: .*(control characters|NUL)"),
+        (b'chip_id,row,col\n"a\nb",1,2\n', "line 2: .*control characters"),
         (b"chip_id,row,col\n" + b"a,9,9\n" * 50, "and 30 bad lines more"),
     ]:
         path.write_bytes(content)

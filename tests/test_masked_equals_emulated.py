@@ -16,7 +16,7 @@ from efat import EfatError, FaultMap, SystolicArray, keep_masked, mask_model, ve
 from efat.activation_masks import _multiply
 from efat.emulation import ArrayFaults, LayerScales, emulate, multiply
 from efat.lowering import run_layer
-from efat.masking import mapped_weights, masked_layers, masked_weights, unmask_model
+from efat.masking import MASK, mapped_weights, masked_layers, masked_weights, unmask_model
 
 ORDERS = ["im2col", "im2col_spatial_first", "channel"]
 DATAFLOWS = ["ws", "os", "is"]
@@ -203,7 +203,7 @@ def test_gradients_are_those_of_the_masked_function(dataflow):
     def run(x, *values):
         pairs = zip(names, values, strict=True)
         if dataflow == "ws":  # weight masks act on the parameters, so the function has them too
-            weights = {f"{n}.weight": m.weight_mask for n, m in masked_layers(model).items()}
+            weights = {f"{n}.weight": getattr(m, MASK) for n, m in masked_layers(model).items()}
             pairs = [(n, v * weights[n] if n in weights else v) for n, v in pairs]
         return torch.func.functional_call(model, dict(pairs), (x,))
 
@@ -239,6 +239,68 @@ def test_training_lowers_the_loss_and_keeps_the_masks(dataflow):
 def transformer():
     torch.manual_seed(0)
     return nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+
+
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+def test_an_encoder_in_evaluation_takes_a_padding_mask(dataflow):
+    plain = nn.TransformerEncoder(transformer(), 2).eval()
+    x, padded = torch.randn(3, 5, 8), torch.arange(5) >= torch.tensor([[5], [3], [2]])
+    array, none = SystolicArray(4, 4, dataflow=dataflow), FaultMap.none(4, 4)
+    some = FaultMap(np.random.default_rng(2).random((4, 4)) < 0.3)
+    with torch.no_grad():
+        expected = plain(x, src_key_padding_mask=padded)
+        for twin in (
+            mask_model(copy.deepcopy(plain), none, array),
+            emulate(plain, array, ArrayFaults(none), None),
+        ):
+            out = twin(x, src_key_padding_mask=padded)
+            torch.testing.assert_close(out[~padded], expected[~padded], rtol=1e-4, atol=1e-5)
+        masked = mask_model(copy.deepcopy(plain), some, array)
+        on_chip = emulate(plain, array, ArrayFaults(some), None)(x, src_key_padding_mask=padded)
+        out = masked(x, src_key_padding_mask=padded)
+        torch.testing.assert_close(out[~padded], on_chip[~padded], rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(out[~padded], expected[~padded])
+        unmask_model(masked).load_state_dict(plain.state_dict())
+        assert torch.equal(masked(x, src_key_padding_mask=padded), expected)
+
+
+ATTENTION_MASKS = {
+    "none": {},
+    "padding": {"key_padding_mask": torch.arange(5) >= torch.tensor([[5], [3], [2]])},
+    "boolean": {"attn_mask": torch.ones(5, 5).triu(1).bool()},
+    "float": {"attn_mask": torch.arange(25.0).reshape(5, 5) / 9, "need_weights": False},
+    "causal": {
+        "attn_mask": nn.Transformer.generate_square_subsequent_mask(5),
+        "is_causal": True,
+        "need_weights": False,
+    },
+    "each head": {"attn_mask": torch.rand(6, 5, 5), "average_attn_weights": False},
+}
+
+
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+@pytest.mark.parametrize("name", ATTENTION_MASKS)
+@pytest.mark.parametrize("extras", [{}, {"add_bias_kv": True, "add_zero_attn": True}])
+def test_attention_masks_stay_torchs(dataflow, name, extras):
+    torch.manual_seed(0)
+    plain = nn.MultiheadAttention(8, 2, batch_first=True, **extras).eval()
+    x = [torch.randn(3, 5, 8) for _ in range(3)]
+    array = SystolicArray(4, 4, dataflow=dataflow)
+    expected, scores = plain(*x, **ATTENTION_MASKS[name])
+    masked = mask_model(copy.deepcopy(plain), FaultMap.none(4, 4), array)
+    out, masked_scores = masked(*x, **ATTENTION_MASKS[name])
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(masked_scores, scores, rtol=1e-4, atol=1e-5)
+
+
+def test_an_attentions_dropout_is_torchs():
+    torch.manual_seed(0)
+    layer, x = nn.MultiheadAttention(8, 2, dropout=0.5).train(), torch.randn(5, 3, 8)
+    torch.manual_seed(1)
+    expected, _ = layer(x, x, x)
+    torch.manual_seed(1)
+    out, _ = run_layer(layer, (x, x, x), {}, lambda _, x, w: x.flatten(2) @ w.flatten(1, 2))
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dataflow", DATAFLOWS)

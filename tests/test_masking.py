@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.nn.utils import prune
 
 from efat import EfatError, FaultMap, SystolicArray, keep_masked, mask_model, verify_masks
-from efat.masking import MASK, mapped_layers, masked_layers
+from efat.masking import MASK, mapped_layers, masked_layers, unmask_model
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
 from tests.reference import walk_conv2d, walk_linear
@@ -236,6 +236,19 @@ def test_a_state_dict_is_that_of_the_plain_model_and_reloading_masks_again():
     assert all(int((getattr(layer, MASK) == 0).sum()) for layer in masked_layers(model).values())
 
 
+@pytest.mark.parametrize("first", ["mask", "load"])
+def test_tensors_that_a_caller_assigns_stay_as_they_are(first):
+    given, model = small_net().state_dict(), small_net()
+    before = copy.deepcopy(given)
+    if first == "mask":
+        mask_model(model, random_map(0.5), ARRAY).load_state_dict(given, assign=True)
+    else:
+        model.load_state_dict(given, assign=True)
+        mask_model(model, random_map(0.5), ARRAY)
+    verify_masks(model)
+    assert all(torch.equal(given[name], value) for name, value in before.items())
+
+
 def test_masks_follow_a_change_of_dtype():
     model = mask_model(small_net(), random_map(0.5), ARRAY)
     built = torch.optim.SGD(model.parameters(), 0.1)
@@ -292,3 +305,64 @@ def test_mapped_layers_of_a_resnet_are_its_convolutions_and_its_linear_layer():
     assert names[0] == "conv1"
     assert names[-1] == "linear"
     assert len(names) == 8
+
+
+RECOMPUTED = {
+    "prune": lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+    "parametrize": nn.utils.parametrizations.weight_norm,
+    "spectral_norm": nn.utils.spectral_norm,
+}
+
+
+@pytest.mark.parametrize("how", RECOMPUTED)
+def test_a_weight_that_is_recomputed_is_refused_and_nothing_is_resurrected(how):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    RECOMPUTED[how](model[1])
+    x = torch.randn(2, 4)
+    before = model.eval()(x)
+    with pytest.raises(EfatError, match=r"layer '1': its weight is computed from other tensors"):
+        mask_model(model, random_map(0.5), ARRAY)
+    assert torch.equal(model(x), before)
+    assert list(mapped_layers(model, ["1"])) == ["0"]
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+def test_buffers_of_the_user_are_left_alone(dataflow):
+    model = nn.Sequential(nn.Linear(4, 4))
+    model[0].register_buffer("weight_mask", torch.full((4, 4), 7.0))
+    model[0].register_buffer("healthy_pes", torch.full((4, 4), 8.0))
+    unmask_model(mask_model(model, random_map(0.5), SystolicArray(4, 4, dataflow=dataflow)))
+    assert (model[0].weight_mask == 7).all()
+    assert (model[0].healthy_pes == 8).all()
+    assert not masked_layers(model)
+
+
+class Standardised(nn.Conv2d):
+    """A convolution whose weight is standardised as it is used."""
+
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, weight, self.bias)
+
+
+class Scaled(nn.Conv2d):
+    def _conv_forward(self, x, weight, bias):
+        return super()._conv_forward(x, weight * 2, bias)
+
+
+class Renamed(nn.Conv2d):
+    """A subclass that computes what its parent computes."""
+
+
+@pytest.mark.parametrize("kind", [Standardised, Scaled])
+def test_a_subclass_with_a_forward_of_its_own_is_refused_unless_off_the_array(kind):
+    model = nn.Sequential(kind(1, 2, 3), nn.Linear(2, 2))
+    match = rf"layer '0' is a {kind.__name__} with a forward of its own.*off_array"
+    with pytest.raises(EfatError, match=match):
+        mapped_layers(model)
+    assert list(mapped_layers(model, ["0"])) == ["1"]
+
+
+def test_a_subclass_without_a_forward_of_its_own_maps():
+    model = nn.Sequential(Renamed(1, 2, 3), nn.MultiheadAttention(4, 2))
+    assert list(mapped_layers(model)) == ["0", "1", "1.out_proj"]

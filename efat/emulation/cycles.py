@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.emulation.faults import ArrayFaults, Site, check_integers
+from efat.emulation.faults import ArrayFaults, Site, check_operands
 from efat.mapping import SystolicArray, check_fault_map
 
 BITS: dict[Site, int] = {"weight": 8, "input": 8, "product": 16, "psum": 32}
@@ -50,10 +50,10 @@ def simulate(
     """Multiply [n, k] by [k, m], one clock cycle after the other; as `gemm`, but slow.
 
     Raises:
-        EfatError: Operands of other types than `gemm` takes, or faults of another array.
+        EfatError: Operands of other types or shapes than `gemm` takes, or faults of another array.
     """
     check_fault_map(array, faults.bypassed)
-    check_integers(faults, inputs, weights)
+    check_operands(faults, inputs, weights)
     kind = np.float64 if inputs.dtype == np.float64 else np.int64
     x, w = inputs.astype(kind), weights.astype(kind)
     if array.dataflow == "os":

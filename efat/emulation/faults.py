@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.errors import EfatError, raise_problems
+from efat.errors import raise_problems
 from efat.faults import FaultMap
 
 Site = Literal["weight", "input", "product", "psum"]
@@ -35,7 +35,8 @@ class StuckAt:
         value: 0 or 1.
 
     Raises:
-        EfatError: An unknown site, a bit beyond the register, another value; all at once.
+        EfatError: A row, column or bit that is no int, an unknown site, a bit beyond the register,
+            another value; all at once.
     """
 
     row: int
@@ -45,6 +46,14 @@ class StuckAt:
     value: int
 
     def __post_init__(self) -> None:
+        numbers = {name: getattr(self, name) for name in ("row", "col", "bit", "value")}
+        raise_problems(
+            f"stuck_at.{name}: {given!r} given; an int is needed"
+            for name, given in numbers.items()
+            if not isinstance(given, int | np.integer) or isinstance(given, bool)
+        )
+        for name, given in numbers.items():  # a bit as NumPy's int8 would overflow in a shift
+            object.__setattr__(self, name, int(given))
         problems = []
         if self.site not in get_args(Site):
             allowed = ", ".join(get_args(Site))
@@ -148,12 +157,21 @@ class ArrayFaults:
         return forces
 
 
-def check_integers(faults: ArrayFaults, *operands: NDArray[Any]) -> None:
-    """Raise `EfatError` unless operands are int8, or float64 on a chip with no stuck bit."""
-    kinds = {operand.dtype for operand in operands}
-    if kinds == {np.dtype(np.int8)} or (kinds == {np.dtype(np.float64)} and not faults.stuck):
-        return
-    names = ", ".join(sorted(map(str, kinds)))
-    raise EfatError(
-        f"gemm: operands of {names} given; both int8, or both float64 without stuck bits, is needed"
-    )
+def check_operands(faults: ArrayFaults, inputs: NDArray[Any], weights: NDArray[Any]) -> None:
+    """Raise `EfatError` unless the array can multiply these operands.
+
+    They are [n, k] and [k, m], both int8, or both float64 on a chip with no stuck bit.
+    """
+    kinds = {inputs.dtype, weights.dtype}
+    problems = []
+    if kinds != {np.dtype(np.int8)} and (kinds != {np.dtype(np.float64)} or faults.stuck):
+        names = ", ".join(sorted(map(str, kinds)))
+        problems.append(
+            f"gemm: operands of {names} given; both int8, or both float64 without stuck bits, is "
+            "needed"
+        )
+    if inputs.ndim != 2 or weights.ndim != 2 or inputs.shape[1] != weights.shape[0]:
+        problems.append(
+            f"gemm: shapes {inputs.shape} and {weights.shape} given; [n, k] and [k, m] are needed"
+        )
+    raise_problems(problems)

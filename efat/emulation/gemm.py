@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.emulation.faults import ArrayFaults, Force, Integers, Site, check_integers
-from efat.errors import EfatError
+from efat.emulation.faults import ArrayFaults, Force, Integers, Site, check_operands
 from efat.mapping import SystolicArray, check_fault_map
 
 Operand = NDArray[Any]
@@ -48,11 +47,7 @@ def gemm(
     [[321]]
     """
     check_fault_map(array, faults.bypassed)
-    check_integers(faults, inputs, weights)
-    if inputs.ndim != 2 or weights.ndim != 2 or inputs.shape[1] != weights.shape[0]:
-        raise EfatError(
-            f"gemm: shapes {inputs.shape} and {weights.shape} given; [n, k] and [k, m] are needed"
-        )
+    check_operands(faults, inputs, weights)
     if array.dataflow == "os":
         return _output_stationary(inputs, weights, faults)
     if array.dataflow == "is":

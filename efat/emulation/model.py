@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from efat.activation_masks import keep_dense
 from efat.emulation.faults import ArrayFaults
 from efat.emulation.gemm import multiply
 from efat.errors import EfatError
@@ -171,6 +172,7 @@ class _Int8:
 def _with_products(model: nn.Module, off_array: Collection[str], products: _Products) -> nn.Module:
     """Return a copy of `model` in evaluation mode that runs `products` on the array's layers."""
     copied = copy.deepcopy(model).eval()
+    keep_dense(copied)
     for name, layer in mapped_layers(copied, off_array).items():
         hook = partial(_forward, products, off_array, name)
         layer.register_forward_hook(hook, with_kwargs=True)

@@ -4,7 +4,8 @@
   ceil(rows*cols/64)], faults bit-packed (`FaultMap.words`); `sha256` text, the hash of the rest.
 - `.npy` (a stack from elsewhere): bool [chips, rows, cols], C order; chips are named by number.
 - `.csv` (a list from a tester): header `chip_id,row,col`, one faulty PE a line, rows and columns
-  counted from 0. A chip without faults has no line, so it cannot be in such a file.
+  counted from 0; blank lines and spaces around a field do not count. A chip without faults has no
+  line, so it cannot be in such a file.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efat import atomic
-from efat.chips import Chip, Fleet, check_array, name_chips
+from efat.chips import Chip, Fleet, check_array, check_shape, name_chips, name_problems
 from efat.errors import EfatError
 from efat.faults import FaultMap, words_needed
 from efat.mapping import SystolicArray
 
 CHUNK_BYTES = 1 << 20
 MEMBERS = ("shape", "chip_ids", "words", "sha256")
+LONGEST_NAME = 1000
+"""Characters of a chip's name, at most, in a `.npz`, where all take the room of the longest."""
+
 PROBLEMS_SHOWN = 20
 """A file with thousands of bad lines gets this many named, and the number of the rest."""
 
@@ -63,7 +67,7 @@ def load_fleet(path: Path, array: SystolicArray | None = None) -> Fleet:
         ".npy": _read_npy,
         ".csv": _read_csv,
     }
-    reader = readers.get(path.suffix)
+    reader = readers.get(path.suffix.lower())
     if reader is None:
         raise EfatError(f"fleet.path: {path} given; a .npz, .npy or .csv file is needed")
     with _as_efat_errors(path), path.open("rb") as stream:
@@ -127,29 +131,49 @@ def _member(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def _read_npz(stream: BinaryIO, _: SystolicArray | None) -> Fleet:
+def _read_npz(stream: BinaryIO, array: SystolicArray | None) -> Fleet:
     with zipfile.ZipFile(stream) as archive:
         missing = {f"{name}.npy" for name in MEMBERS} - set(archive.namelist())
         if missing:
             raise EfatError(f"no {', '.join(sorted(missing))} in it; efat's .npz is needed")
-        shape, ids, words, digest = (_read_member(archive, name) for name in MEMBERS)
-    if shape.dtype.kind != "i" or shape.shape != (2,) or shape.min() < 1:
-        raise EfatError(
-            f"shape: {shape.dtype} of shape {shape.shape} found; [rows, cols] is needed"
-        )
-    rows, cols = shape.tolist()
-    wanted = (len(ids) if ids.ndim == 1 else 0, words_needed(rows, cols))
-    if ids.dtype.kind != "U" or words.dtype != np.dtype("<u8") or words.shape != wanted:
-        raise EfatError(
-            f"chip_ids of {ids.dtype} {ids.shape} and words of {words.dtype} {words.shape} found; "
-            f"text [chips] and uint64 [chips, {wanted[1]}] are needed for {rows}x{cols} PEs"
-        )
+        rows, cols = _check_members(archive, array)
+        ids, words, digest = (_read_member(archive, name) for name in MEMBERS[1:])
     words = words.astype(np.uint64, copy=False)
     maps = (FaultMap.from_words(rows, cols, packed) for packed in words)
     fleet = Fleet(tuple(Chip(n, m) for n, m in zip(ids.tolist(), maps, strict=True)))
-    if digest.shape != () or str(digest) != fleet_hash(fleet):
+    if str(digest) != fleet_hash(fleet):
         raise EfatError("sha256: does not fit the content; the file was changed or damaged")
     return fleet
+
+
+def _check_members(archive: zipfile.ZipFile, array: SystolicArray | None) -> tuple[int, int]:
+    """Return [rows, cols] once all headers fit: no large body of a wrong file is ever read."""
+    headers = {name: _member_header(archive, name) for name in MEMBERS}
+    (shape, kind), (id_shape, id_kind), (word_shape, word_kind), (hash_shape, hash_kind) = (
+        headers[name] for name in MEMBERS
+    )
+    if kind.kind != "i" or shape != (2,) or (given := _read_member(archive, "shape")).min() < 1:
+        raise EfatError(f"shape: {kind} of shape {shape} found; [rows, cols] is needed")
+    rows, cols = given.tolist()
+    if array is not None:
+        check_shape((rows, cols), array, "the file")
+    wanted = (id_shape[0] if len(id_shape) == 1 else 0, words_needed(rows, cols))
+    if id_kind.kind != "U" or word_kind != np.dtype("<u8") or word_shape != wanted:
+        raise EfatError(
+            f"chip_ids of {id_kind} {id_shape} and words of {word_kind} {word_shape} found; "
+            f"text [chips] and uint64 [chips, {wanted[1]}] are needed for {rows}x{cols} PEs"
+        )
+    if id_kind.itemsize > 4 * LONGEST_NAME:
+        raise EfatError(f"chip_ids: {id_kind} found; names of {LONGEST_NAME} characters are read")
+    if hash_kind != np.dtype("<U64") or hash_shape != ():
+        raise EfatError(f"sha256: {hash_kind} of shape {hash_shape} found; <U64 is needed")
+    return rows, cols
+
+
+def _member_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    info = archive.getinfo(f"{name}.npy")
+    with archive.open(info) as member:
+        return _read_header(member, info.file_size, name)
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
@@ -224,18 +248,20 @@ def _read_csv(stream: BinaryIO, array: SystolicArray | None) -> Fleet:
     """Read PEs line by line; memory holds the packed maps and nothing else."""
     if array is None:
         raise EfatError("no array given; a .csv does not say how many rows and columns there are")
-    lines = csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), strict=True)
-    header = next(lines, [])
-    if header != ["chip_id", "row", "col"]:
+    lines = _csv_lines(stream)
+    _, header = next(lines, (1, []))
+    if isinstance(header, str):
+        raise EfatError(f"line 1: {header}")
+    if [name.strip() for name in header] != ["chip_id", "row", "col"]:
         raise EfatError(f"line 1: {','.join(header)!r} found; the header chip_id,row,col is needed")
     grids: dict[str, bytearray] = {}
     problems, count = [], 0
-    for fields in lines:
-        problem = _mark(grids, fields, array)
+    for number, fields in lines:
+        problem = fields if isinstance(fields, str) else _mark(grids, fields, array)
         if problem:
             count += 1
             if count <= PROBLEMS_SHOWN:
-                problems.append(f"line {lines.line_num}: {problem}")
+                problems.append(f"line {number}: {problem}")
     if count > PROBLEMS_SHOWN:
         problems.append(f"and {count - PROBLEMS_SHOWN} bad lines more")
     if problems:
@@ -247,13 +273,45 @@ def _read_csv(stream: BinaryIO, array: SystolicArray | None) -> Fleet:
     return Fleet(tuple(Chip(name, fault_map) for name, fault_map in maps.items()))
 
 
+def _csv_lines(stream: BinaryIO) -> Iterator[tuple[int, list[str] | str]]:
+    """Return the fields of each line that is not blank, by number; what is wrong ends them."""
+    reader = csv.reader(_decoded(stream), strict=True)
+    while True:
+        number = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except UnicodeDecodeError as error:
+            found = error.object[error.start]
+            yield reader.line_num + 1, f"byte 0x{found:02x} found; text in UTF-8 is needed"
+            return
+        except csv.Error as error:
+            yield number, f"{error}; no CSV from here on"
+            return
+        if len(fields) > 1 or "".join(fields).strip():
+            yield number, fields
+
+
+def _decoded(stream: BinaryIO) -> Iterator[str]:
+    """Decode line by line, so that a byte that is no text has a line number."""
+    encoding = "utf-8-sig"
+    for raw in stream:
+        for line in raw.splitlines(keepends=True):  # bytes split at CR, LF and CR LF alone
+            yield line.decode(encoding)
+            encoding = "utf-8"
+
+
 def _mark(grids: dict[str, bytearray], fields: list[str], array: SystolicArray) -> str:
     """Set one PE's bit in its chip's packed map; say what is wrong, or nothing."""
     if len(fields) != 3:
         return f"{len(fields)} fields found; chip_id,row,col is needed"
     name, row_text, col_text = fields
-    if not name.strip():
+    name = name.strip()
+    if not name:
         return "no chip_id"
+    if found := name_problems(name):
+        return found[0]
     places = [text.strip() for text in (row_text, col_text)]
     if not all(place.isascii() and place.isdigit() and len(place) < 10 for place in places):
         return f"row {row_text!r}, col {col_text!r} found; two ints >= 0 are needed"
