@@ -1,5 +1,6 @@
 """Every generator of fleets against the statistics that its source promises."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -182,7 +183,7 @@ def test_mixtures_take_parts_by_weight():
 def test_summary_against_counting_by_hand():
     fleet = GENERATORS["systematic"](ARRAY, 0, 9)
     maps = [chip.fault_map.faulty for chip in fleet]
-    summary = summarise(fleet, cost=lambda m: np.inf if m == fleet.chips[4].fault_map else 1.0)
+    summary = summarise(fleet)
     pairs = [(a, b) for i, a in enumerate(maps) for b in maps[i + 1 :]]
     assert summary.overlap_mean == pytest.approx(
         np.mean([(a & b).sum() / (a | b).sum() for a, b in pairs])
@@ -190,8 +191,20 @@ def test_summary_against_counting_by_hand():
     assert summary.overlap_mean > 3 * summary.overlap_by_chance
     assert summary.union_rate == np.any(maps, axis=0).mean()
     assert summary.faults_variance == pytest.approx(counts(fleet).var())
-    assert summary.unsalvageable == (fleet.chips[4].chip_id,)
-    assert dict(summary.table())["unsalvageable"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("lost", "in_table", "in_title"),
+    [(None, "not known yet", ""), ((), "0", ", 0 unsalvageable"), (("a",), "1", ", 1 unsalv")],
+)
+def test_a_summary_says_who_is_unsalvageable_only_where_that_is_known(lost, in_table, in_title):
+    fleet = GENERATORS["uniform"](ARRAY, 0, 3)
+    summary = replace(summarise(fleet), unsalvageable=lost)
+    assert dict(summary.table())["unsalvageable"] == in_table
+    title = draw_summary(fleet, summary).axes[0].get_title()
+    assert title.startswith(f"3 chips{in_title}")
+    assert ("unsalvageable" in title) == (lost is not None)
+    assert summarise(fleet).unsalvageable is None
 
 
 def test_chance_overlap_is_what_independent_faults_have():
