@@ -70,6 +70,40 @@ def test_exact_counts_are_exact_and_ranges_are_spread_evenly():
     assert counts(fleet).tolist() == [round(rate * PES) for rate in (0, 0.125, 0.25, 0.375, 0.5)]
 
 
+def test_a_larger_fleet_over_a_range_has_other_rates():
+    few, more = (uniform_fleet(ARRAY, 0, n, [0.0, 0.5]) for n in (5, 9))
+    assert counts(few).tolist() != counts(more)[:5].tolist()
+
+
+@pytest.mark.parametrize(
+    ("make", "documented", "tolerance"),
+    [
+        (partial(spread_fleet, chips=4000, fault_rate=0.1, alpha=0.5), 0.098, 0.0005),
+        (partial(spread_fleet, chips=4000, fault_rate=0.3, alpha=0.5), 0.26, 0.005),
+        (partial(spread_fleet, chips=4000, fault_rate=0.5, alpha=0.5), 0.36, 0.005),
+        (
+            partial(block_fleet, chips=1000, fault_rate=0.3, alpha=0.5, block_rows=4, block_cols=4),
+            0.26,
+            0.005,
+        ),
+        (
+            partial(block_fleet, chips=1000, fault_rate=0.5, alpha=0.5, block_rows=4, block_cols=4),
+            0.37,
+            0.005,
+        ),
+    ],
+)
+def test_cutting_counts_lowers_the_mean_as_documented(make, documented, tolerance):
+    rate = counts(make(SystolicArray(16, 16), 0)).mean() / 256
+    assert rate == pytest.approx(documented, abs=tolerance)
+
+
+@pytest.mark.parametrize(("rate", "documented"), [(0.01, 0.009), (0.1, 0.087), (0.3, 0.24)])
+def test_clusters_overlap_as_documented(rate, documented):
+    found = counts(clustered_fleet(SystolicArray(64, 64), 0, 300, rate, 6, 1.5)).mean() / 64**2
+    assert found == pytest.approx(documented, rel=0.01)
+
+
 def test_bernoulli_counts_are_binomial():
     found = counts(uniform_fleet(ARRAY, 0, 2000, 0.1, exact=False))
     edges = [0, *stats.binom(PES, 0.1).ppf(np.arange(0.1, 1, 0.1)) + 0.5, PES + 1]
