@@ -51,7 +51,7 @@ class RunFolder:
     def write_fleet(self, plan: Plan | None = None) -> FleetSummary:
         """Write `fleet.npz`, `fleet.json` and its figure; with a plan, who is unsalvageable."""
         fleet = self.experiment.fleet
-        summary = replace(summarise(fleet), unsalvageable=plan.unsalvageable if plan else ())
+        summary = replace(summarise(fleet), unsalvageable=plan.unsalvageable if plan else None)
         save_fleet(fleet, self.path / "fleet.npz")
         atomic.write_json(self.path / "fleet.json", asdict(summary))
         self._write_figure("fleet", draw_summary(fleet, summary))

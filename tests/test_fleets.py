@@ -1,5 +1,6 @@
 """Every generator of fleets against the statistics that its source promises."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -67,6 +68,40 @@ def test_a_fleet_follows_from_its_seed_and_a_larger_one_starts_alike(name):
 def test_exact_counts_are_exact_and_ranges_are_spread_evenly():
     fleet = uniform_fleet(ARRAY, 0, 5, [0.0, 0.5])
     assert counts(fleet).tolist() == [round(rate * PES) for rate in (0, 0.125, 0.25, 0.375, 0.5)]
+
+
+def test_a_larger_fleet_over_a_range_has_other_rates():
+    few, more = (uniform_fleet(ARRAY, 0, n, [0.0, 0.5]) for n in (5, 9))
+    assert counts(few).tolist() != counts(more)[:5].tolist()
+
+
+@pytest.mark.parametrize(
+    ("make", "documented", "tolerance"),
+    [
+        (partial(spread_fleet, chips=4000, fault_rate=0.1, alpha=0.5), 0.098, 0.0005),
+        (partial(spread_fleet, chips=4000, fault_rate=0.3, alpha=0.5), 0.26, 0.005),
+        (partial(spread_fleet, chips=4000, fault_rate=0.5, alpha=0.5), 0.36, 0.005),
+        (
+            partial(block_fleet, chips=1000, fault_rate=0.3, alpha=0.5, block_rows=4, block_cols=4),
+            0.26,
+            0.005,
+        ),
+        (
+            partial(block_fleet, chips=1000, fault_rate=0.5, alpha=0.5, block_rows=4, block_cols=4),
+            0.37,
+            0.005,
+        ),
+    ],
+)
+def test_cutting_counts_lowers_the_mean_as_documented(make, documented, tolerance):
+    rate = counts(make(SystolicArray(16, 16), 0)).mean() / 256
+    assert rate == pytest.approx(documented, abs=tolerance)
+
+
+@pytest.mark.parametrize(("rate", "documented"), [(0.01, 0.009), (0.1, 0.087), (0.3, 0.24)])
+def test_clusters_overlap_as_documented(rate, documented):
+    found = counts(clustered_fleet(SystolicArray(64, 64), 0, 300, rate, 6, 1.5)).mean() / 64**2
+    assert found == pytest.approx(documented, rel=0.01)
 
 
 def test_bernoulli_counts_are_binomial():
@@ -182,7 +217,7 @@ def test_mixtures_take_parts_by_weight():
 def test_summary_against_counting_by_hand():
     fleet = GENERATORS["systematic"](ARRAY, 0, 9)
     maps = [chip.fault_map.faulty for chip in fleet]
-    summary = summarise(fleet, cost=lambda m: np.inf if m == fleet.chips[4].fault_map else 1.0)
+    summary = summarise(fleet)
     pairs = [(a, b) for i, a in enumerate(maps) for b in maps[i + 1 :]]
     assert summary.overlap_mean == pytest.approx(
         np.mean([(a & b).sum() / (a | b).sum() for a, b in pairs])
@@ -190,8 +225,20 @@ def test_summary_against_counting_by_hand():
     assert summary.overlap_mean > 3 * summary.overlap_by_chance
     assert summary.union_rate == np.any(maps, axis=0).mean()
     assert summary.faults_variance == pytest.approx(counts(fleet).var())
-    assert summary.unsalvageable == (fleet.chips[4].chip_id,)
-    assert dict(summary.table())["unsalvageable"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("lost", "in_table", "in_title"),
+    [(None, "not known yet", ""), ((), "0", ", 0 unsalvageable"), (("a",), "1", ", 1 unsalv")],
+)
+def test_a_summary_says_who_is_unsalvageable_only_where_that_is_known(lost, in_table, in_title):
+    fleet = GENERATORS["uniform"](ARRAY, 0, 3)
+    summary = replace(summarise(fleet), unsalvageable=lost)
+    assert dict(summary.table())["unsalvageable"] == in_table
+    title = draw_summary(fleet, summary).axes[0].get_title()
+    assert title.startswith(f"3 chips{in_title}")
+    assert ("unsalvageable" in title) == (lost is not None)
+    assert summarise(fleet).unsalvageable is None
 
 
 def test_chance_overlap_is_what_independent_faults_have():

@@ -361,6 +361,21 @@ def test_subset_of_faults_gives_identical_outputs():
     assert torch.equal(outs[0], outs[2])
 
 
+@pytest.mark.parametrize("dataflow", ["os", "is"])
+def test_subset_of_faults_gives_other_outputs_where_no_weight_is_masked(dataflow):
+    """Fact 2b is of weights: docs/emulation.md says what to do with groups instead."""
+    torch.manual_seed(0)
+    model = with_integer_weights(nn.Sequential(nn.Conv2d(2, 5, 3), nn.Flatten(), nn.Linear(80, 3)))
+    array = SystolicArray(6, 4, dataflow=dataflow)
+    fused = FaultMap(np.random.default_rng(0).random((6, 4)) < 0.4)
+    x = integers(2, 2, 6, 6, high=3)
+    member, group = (
+        mask_model(copy.deepcopy(model), faults, array)(x)
+        for faults in (FaultMap.none(6, 4), fused)
+    )
+    assert not torch.equal(member, group)
+
+
 def test_layers_that_do_not_map_are_named_or_left_off():
     model = nn.ModuleDict({"rnn": nn.LSTM(3, 4), "head": nn.Linear(4, 2), "tail": nn.Linear(2, 2)})
     with pytest.raises(EfatError, match=r"layer 'rnn' is a LSTM"):

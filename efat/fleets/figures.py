@@ -58,8 +58,9 @@ def _draw_rates(axis: Axes, fleet: Fleet, summary: FleetSummary) -> None:
     rates = [100 * chip.fault_map.fault_rate for chip in fleet]
     axis.hist(rates, bins=min(30, max(5, len(rates) // 5)), color=INK, alpha=0.85)
     axis.axvline(100 * summary.rate_mean, color=FAULTY, label=f"mean {summary.rate_mean:.2%}")
+    lost = summary.unsalvageable
     axis.set(
-        title=f"{summary.chips} chips, {len(summary.unsalvageable)} unsalvageable; "
+        title=f"{summary.chips} chips{'' if lost is None else f', {len(lost)} unsalvageable'}; "
         f"overlap {summary.overlap_mean:.3f} (chance {summary.overlap_by_chance:.3f})",
         xlabel="faulty PEs, %",
         ylabel="chips",

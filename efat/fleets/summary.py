@@ -1,16 +1,13 @@
-"""A fleet at a glance: counts, rates, overlap between chips, and who is beyond repair."""
+"""A fleet at a glance: counts, rates, overlap between chips, and who is beyond repair, if known."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efat.chips import Fleet
-from efat.faults import FaultMap
 from efat.seeds import generator
 
 MOST_PAIRS = 10_000
@@ -33,7 +30,8 @@ class FleetSummary:
         overlap_mean: Mean over pairs of chips of |a and b| / |a or b| (Jaccard; 0 if both empty).
         overlap_by_chance: The overlap that independent, uniform faults of these rates would have.
         union_rate: Fault rate of all chips' maps fused into one.
-        unsalvageable: Names of chips whose cost is infinite; none if no cost was given.
+        unsalvageable: Names of chips that no amount within the budget repairs, which a plan says;
+            None: not known.
     """
 
     chips: int
@@ -47,25 +45,23 @@ class FleetSummary:
     overlap_mean: float
     overlap_by_chance: float
     union_rate: float
-    unsalvageable: tuple[str, ...]
+    unsalvageable: tuple[str, ...] | None = None
 
     def table(self) -> list[tuple[str, str]]:
         """Return rows of (what, value) for people."""
-        values = asdict(self) | {"unsalvageable": len(self.unsalvageable)}
+        lost = "not known yet" if self.unsalvageable is None else len(self.unsalvageable)
+        values = asdict(self) | {"unsalvageable": lost}
         return [
             (name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else str(value))
             for name, value in values.items()
         ]
 
 
-def summarise(
-    fleet: Fleet, cost: Callable[[FaultMap], float] | None = None, seed: int = 0
-) -> FleetSummary:
+def summarise(fleet: Fleet, seed: int = 0) -> FleetSummary:
     """Summarise a fleet.
 
     Args:
         fleet: The chips.
-        cost: Retraining amount of a fault map; infinite where no amount repairs it.
         seed: Draws the pairs of chips where there are too many for all.
     """
     rows, cols = fleet.chips[0].fault_map.shape
@@ -73,7 +69,6 @@ def summarise(
     counts = np.array([chip.fault_map.fault_count for chip in fleet])
     fused = np.bitwise_or.reduce([chip.fault_map.words for chip in fleet], axis=0)
     pairs = overlap_pairs(len(fleet), seed)
-    lost = () if cost is None else (c.chip_id for c in fleet if math.isinf(cost(c.fault_map)))
     return FleetSummary(
         chips=len(fleet),
         rows=rows,
@@ -86,7 +81,6 @@ def summarise(
         overlap_mean=float(_overlaps(fleet, pairs).mean()) if len(pairs) else 0.0,
         overlap_by_chance=_chance_overlap(rates, pairs),
         union_rate=int(np.bitwise_count(fused).sum()) / (rows * cols),
-        unsalvageable=tuple(lost),
     )
 
 
