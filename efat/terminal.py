@@ -81,6 +81,8 @@ def describe_plan(experiment: Experiment, plan: Plan) -> str:
     )
     if plan.bound:
         line += f" (no plan saves more than {plan.gap:.0%} of it)"
+    if experiment.array.dataflow != "ws" and any(len(g.members) > 1 for g in plan.groups):
+        line += "; only on ws arrays does a group's model give the same outputs on every member"
     if plan.unsalvageable:
         line += f"; unsalvageable within the budget: {', '.join(plan.unsalvageable)}"
     return line

@@ -382,6 +382,11 @@ def mean_of(points, step):
     return sum(values) / len(values)
 
 
+def greedy_groups(run):
+    plan = json.loads((run / "plan.json").read_text())
+    return any(len(group["members"]) > 1 for group in plan["groups"])
+
+
 PARTS = {
     "output-stationary": ("array.dataflow=os", "array=ws_32"),
     "input-stationary": ("array.dataflow=is", "array=ws_32"),
@@ -409,6 +414,9 @@ def test_a_campaign_with(part, tmp_path):
     points = rows(run_folder(tmp_path) / "curves.csv")
     accuracy = {step: mean_of(points, step) for step in ("0", "32")}
     assert accuracy["32"] > accuracy["0"] + 0.02  # retraining helps under this mask
+    grouped = greedy_groups(run_folder(tmp_path))
+    warned = "only on ws arrays" in " ".join(result.stdout.split())
+    assert warned == (grouped and "stationary" in part)
     severities = [float(row["severity"]) for row in rows(run_folder(tmp_path) / "chips.csv")]
     rates = [float(row["fault_rate"]) for row in rows(run_folder(tmp_path) / "chips.csv")]
     assert (severities == rates) == ("severity" not in " ".join(PARTS[part]))

@@ -49,7 +49,7 @@ def file_fleet(array: SystolicArray, seed: int, path: str) -> Fleet:
     return load_fleet(Path(path), array)
 
 
-def load_fleet(path: Path, array: SystolicArray | None = None) -> Fleet:
+def load_fleet(path: Path | str, array: SystolicArray | None = None) -> Fleet:
     """Read a fleet from a `.npz`, `.npy` or `.csv` file.
 
     100,000 chips of 256x256 PEs take 0.8 GB, packed, and little more while they are read.
@@ -67,6 +67,7 @@ def load_fleet(path: Path, array: SystolicArray | None = None) -> Fleet:
         ".npy": _read_npy,
         ".csv": _read_csv,
     }
+    path = Path(path)
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise EfatError(f"fleet.path: {path} given; a .npz, .npy or .csv file is needed")

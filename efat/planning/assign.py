@@ -1,6 +1,7 @@
 """New chips against models that are there or planned: who needs no retraining, who needs how much.
 
-A model trained for a fused map serves every chip whose map it covers, bit for bit (METHOD fact 2b).
+On a weight-stationary array a model trained for a fused map serves every chip whose map it covers,
+bit for bit (METHOD fact 2b).
 """
 
 from __future__ import annotations
