@@ -47,6 +47,11 @@ def counts(fleet):
     return np.array([chip.fault_map.fault_count for chip in fleet])
 
 
+def within_variance(sample, variance, sigmas=5):
+    """Return whether a sample's variance is within `sigmas` standard errors of `variance`."""
+    return within((sample - sample.mean()) ** 2 * len(sample) / (len(sample) - 1), variance, sigmas)
+
+
 def within(sample, mean, sigmas=5):
     """Return whether a sample's mean is within `sigmas` standard errors of `mean`."""
     return abs(sample.mean() - mean) <= sigmas * sample.std(ddof=1) / np.sqrt(len(sample))
@@ -196,6 +201,12 @@ def test_lines_are_whole_rows_and_columns():
         rows, cols = faulty.all(axis=1), faulty.all(axis=0)
         assert (faulty == np.logical_or.outer(rows, cols)).all()
     assert within(counts(fleet) / PES, 1 - 0.9 * 0.95)
+    # healthy PEs are (rows left) x (columns left), two independent binomials
+    (rows_left, rows_var), (cols_left, cols_var) = (
+        (n * p, n * p * (1 - p)) for n, p in ((16, 0.9), (24, 0.95))
+    )
+    squares = (rows_var + rows_left**2) * (cols_var + cols_left**2)
+    assert within_variance(counts(fleet), squares - (rows_left * cols_left) ** 2)
 
 
 def test_systematic_chips_share_their_sites():
@@ -207,11 +218,16 @@ def test_systematic_chips_share_their_sites():
     assert sites[shared:] == pytest.approx(np.full(PES - shared, 0.02), abs=0.02)
     rate = 1 - (1 - shared / PES * 0.8) * (1 - 0.02)
     assert within(counts(fleet) / PES, rate)
+    at_site = 0.8 + 0.2 * 0.02  # given the sites, PEs are independent
+    variance = shared * at_site * (1 - at_site) + (PES - shared) * 0.02 * 0.98
+    assert within_variance(counts(fleet), variance)
 
 
 def test_mixtures_take_parts_by_weight():
     full = counts(GENERATORS["mixture"](ARRAY, 0, 1200)) == PES
     assert stats.binomtest(int(full.sum()), 1200, 0.25).pvalue > 1e-4
+    few = round(0.05 * PES)  # the other part has exactly so many faults
+    assert within_variance(counts(GENERATORS["mixture"](ARRAY, 0, 1200)), 3 / 16 * (PES - few) ** 2)
 
 
 def test_summary_against_counting_by_hand():

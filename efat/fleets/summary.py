@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,7 @@ def summarise(fleet: Fleet, seed: int = 0) -> FleetSummary:
     rows, cols = fleet.chips[0].fault_map.shape
     rates = np.array([chip.fault_map.fault_rate for chip in fleet])
     counts = np.array([chip.fault_map.fault_count for chip in fleet])
-    fused = np.bitwise_or.reduce([chip.fault_map.words for chip in fleet], axis=0)
+    fused = reduce(np.bitwise_or, (chip.fault_map.words for chip in fleet))  # no second copy
     pairs = overlap_pairs(len(fleet), seed)
     return FleetSummary(
         chips=len(fleet),
