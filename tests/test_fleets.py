@@ -311,3 +311,16 @@ def test_figures_show_each_fleet_and_its_rates():
     assert sum(bar.get_height() for bar in left.patches) == 3
     often = np.mean([chip.fault_map.faulty for chip in fleet], axis=0)
     assert np.asarray(right.images[0].get_array()) == pytest.approx(100 * often)
+
+
+def test_parts_of_a_mixture_have_random_streams_of_their_own():
+    twice = partial(uniform_fleet, fault_rate=0.1)
+    fleet = mixture_fleet(ARRAY, 0, 40, parts=[twice, twice], weights=[1, 1])
+    assert len({chip.fault_map for chip in fleet}) == 40
+
+
+def test_clusters_from_beyond_the_edge_reach_in():
+    """A margin of 2 radii instead of 5 would lose 3 % of the points of a unit square."""
+    rng = np.random.default_rng(0)
+    found = np.array([len(thomas_points(1, 1, 20.0, 2.0, 1.0, rng)) for _ in range(4000)])
+    assert within(found, 40.0)

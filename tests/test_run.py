@@ -440,3 +440,14 @@ def test_rates_below_one_pe_are_refused(tmp_path):
     result = efat(tmp_path, *TINY, "fault_rates.rates=[0.001,0.1]")
     assert result.returncode == 2
     assert "fault_rates.rates: [0.001] given; less than one of the array's 256 PEs" in result.stderr
+
+
+def test_a_testers_list_of_faulty_pes(tmp_path):
+    (tmp_path / "chips.csv").write_text("chip_id,row,col\nleft,0,0\nleft,1,3\nright,15,15\n")
+    arguments = ("+experiment=resnet_fat", "fleet=file", "stage=fleet", "executor=serial")
+    result = efat(tmp_path, *arguments, "fleet.path=chips.csv")
+    assert result.returncode == 0, result.stderr
+    counts = {
+        c.chip_id: c.fault_map.fault_count for c in load_fleet(run_folder(tmp_path) / "fleet.npz")
+    }
+    assert counts == {"left": 2, "right": 1}
