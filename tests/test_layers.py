@@ -15,7 +15,8 @@ LAYERS = (
     ("faults",),
     ("mapping", "resilience"),
     ("chips", "severity", "lowering"),
-    ("fleets.draw", "activation_masks"),
+    ("fleets.draw", "fleets.npy_files", "fleets.csv_files", "activation_masks"),
+    ("fleets.npz_files",),
     ("fleets.uniform", "fleets.clustered", "fleets.patterned", "fleets.files", "fleets.summary"),
     ("fleets", "masking", "planning.cost", "planning.rules"),
     ("planning.base",),
@@ -34,8 +35,8 @@ LAYERS = (
     ("emulation.model", "emulation.tested", "emulation.bench"),
     ("planning.*", "models.*", "data.tensors", "store", "tracking", "config"),
     ("data.*", "module", "callbacks", "progress"),
-    ("fit", "overrides"),
-    ("executors", "campaign", "experiment", "checks"),
+    ("fit", "misfits"),
+    ("executors", "campaign", "experiment", "checks", "overrides"),
     ("stages",),
     ("report", "preflight"),
     ("plots", "terminal", "fleets.figures", "plan_figures"),
@@ -43,7 +44,7 @@ LAYERS = (
     ("pipeline",),
     ("run",),
 )
-CORE = 23  # layers that a user imports into a training loop of their own
+CORE = 24  # layers that a user imports into a training loop of their own
 FRAMEWORKS = {
     "hydra",
     "omegaconf",
