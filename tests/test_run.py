@@ -314,7 +314,7 @@ def test_a_fleet_file_is_checked_while_the_array_is_wrong(tmp_path):
 
 def test_a_sweep_names_all_problems_of_all_jobs_and_starts_nothing(tmp_path):
     result = efat(
-        tmp_path, "-m", "array.rows=0,-1,8", "planner=greedy,nosuch", "seed=-3", "fleet.chps=1"
+        tmp_path, "-m", "array.rows=0,-1", "planner=greedy,nosuch", "seed=-3", "fleet.chps=1"
     )
     assert result.returncode == 2
     found = errors(result)
