@@ -68,19 +68,25 @@ class _CurrentMask:
         self.buffers = weight.layer._buffers
         self.parameter, self.name = weight.parameter, mask_name(weight.parameter)
         self.mask: Tensor | None = None
+        self.tile: Tensor | None = None
+        self.shape: tuple[int, ...] | None = None
 
     def apply(self, values: Tensor) -> None:
         """Multiply `values`, of the weight's shape, by the mask in place, if there still is one."""
         mask = self.buffers.get(self.name)
-        if mask is None:  # `unmask_model`
-            return
         if mask is not self.mask:
-            self.mask, period = mask, mask_period(mask)
-            self.tile, self.shape = mask[:period], (-1, period, *mask.shape[1:])
-        if len(self.tile) == len(mask):
-            values.mul_(mask)
-        else:
-            values.view(self.shape).mul_(self.tile)
+            self._look_at(mask)
+        if self.shape is not None:
+            values = values.view(self.shape)
+        if self.tile is not None:
+            values.mul_(self.tile)
+
+    def _look_at(self, mask: Tensor | None) -> None:
+        """Find the part of a new mask that repeats; None follows `unmask_model`."""
+        period = 0 if mask is None else mask_period(mask)
+        tiled = mask is not None and period < len(mask)
+        self.mask, self.tile = mask, mask[:period] if mask is not None and tiled else mask
+        self.shape = (-1, period, *mask.shape[1:]) if mask is not None and tiled else None
 
     def apply_to_gradient(self, weight: Tensor) -> None:
         if weight.grad is not None:
