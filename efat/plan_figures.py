@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,29 +13,12 @@ from efat.chips import Chip
 from efat.planning.base import Plan
 from efat.planning.cost import union_counts
 
-Row = Mapping[str, str | int | float]
-
 MOST_BARS = 60
 """Groups that are drawn; further ones are counted in the title."""
 MOST_LEAVES = 60
 """Leaves of the dendrogram; more are folded into their subtrees."""
 MOST_CHIPS = 300
 """Rows of the overlap matrix; a larger fleet is sub-sampled evenly."""
-
-
-def group_rows(plan: Plan) -> list[Row]:
-    """Return one row a group, dearest first: plain data for a table."""
-    return [
-        {
-            "group": number,
-            "chips": len(group.members),
-            "fused_rate": group.fused.fault_rate,
-            "amount_steps": group.amount_steps,
-            "price": plan.rules.price(group.amount_steps),
-            "members": " ".join(group.members),
-        }
-        for number, group in enumerate(plan.groups)
-    ]
 
 
 def draw_groups(plan: Plan, chips: Sequence[Chip]) -> Figure:
