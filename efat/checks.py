@@ -38,9 +38,11 @@ class Problems:
             return build()
         except Exception as error:  # a user's class may raise anything from its constructor
             cause = error.__cause__ if isinstance(error, HydraException) else error
-            self.found += (
+            problems = (
                 cause.problems if isinstance(cause, EfatError) else [f"{key}: {_reason(error)}"]
             )
+            # the rules, say, are part of the planner too
+            self.found += [problem for problem in problems if problem not in self.found]
         return None
 
     def require(self, holds: bool, problem: str) -> None:
