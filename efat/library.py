@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from efat import stages
 from efat.chips import Chip, Fleet
 from efat.experiment import Experiment
-from efat.fleets.files import fleet_hash
+from efat.fleets.npz_files import fleet_hash
 from efat.planning.assign import Assignment, Model
 from efat.planning.base import Plan
 from efat.report import group_name
