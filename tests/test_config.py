@@ -15,7 +15,11 @@ OPTIONS = sorted(
     for path in CONF.glob("*/*.yaml")
     if path.parent.name not in ("experiment",)
 )
-NEEDS = {"fleet=file": ["fleet.path=chips.npz"], "trainer=gpu": ["trainer.accelerator=cpu"]}
+NEEDS = {
+    "fleet=file": ["fleet.path=chips.npz"],
+    "trainer=gpu": ["trainer.accelerator=cpu"],
+    "planner=exact": ["fleet.chips=20"],
+}
 
 
 def test_options_were_found():

@@ -263,6 +263,37 @@ def test_chunks_cover_a_fleet_larger_than_one() -> None:
     assert len(few(chips, cost, 0).groups) <= 15 < len(plan.groups)
 
 
+@pytest.mark.parametrize(
+    ("chips", "parts"), [(50, [50]), (51, [25, 26]), (100, [50, 50]), (101, [33, 34, 34])]
+)
+def test_no_chunk_is_larger_than_asked_and_none_is_cut_needlessly(
+    chips: int, parts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    class Noting(Greedy):
+        def group(self, problem, seed):
+            seen.append(len(problem))
+            return super().group(problem, seed)
+
+    monkeypatch.setattr("efat.planning.best.Greedy", Noting)
+    cost = table_cost("floored", 16)
+    Best(chunk=50, effort="cheap", refine=0)(fleet("uniform", chips, 16), cost, 0)
+    assert sorted(seen) == parts
+
+
+def test_packing_takes_the_largest_chips_first() -> None:
+    """Bins of 10 faults, maps apart: 7 + 3 three times; in the order of names 3 + 3 + 3 and 7s."""
+    chips, used = [], 0
+    for i, faults in enumerate((3, 3, 3, 7, 7, 7)):
+        grid = np.zeros((10, 10), dtype=bool)
+        grid.ravel()[used : used + faults] = True
+        chips.append(Chip(f"c{i}", FaultMap(grid)))
+        used += faults
+    cost = CountCost.of(lambda rate: 50.0 * (rate > 0) if rate <= 0.1 else math.inf, 10, 10)
+    assert Packing(refine=0)(chips, cost, 0).price == 150
+
+
 def test_local_search_stops_at_its_time_limit() -> None:
     chips, cost = fleet("uniform", 30, 16), table_cost("floored", 16)
     none = LocalSearch(seconds=0.0)(chips, cost, 0)
