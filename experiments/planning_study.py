@@ -1,7 +1,7 @@
 """How good are the plans, and how many new chips need no retraining? Writes raw rows as CSV.
 
-`python -m experiments.planning_study quality 100 FOLDER` compares planners on one fleet size;
-`... bounds 100 FOLDER` proves how far from the best possible they are;
+`python -m experiments.planning_study quality 100 FOLDER` compares planners on one fleet size, and
+proves how far from the best possible the best plan is;
 `... stream FOLDER` lets 1,000 chips arrive, also with models trained for more than is needed;
 `... figures FOLDER` draws what the rows say.
 """
@@ -39,7 +39,7 @@ PLANNERS = {
     "hierarchical": Hierarchical(),
     "local_search": LocalSearch(),
     "packing": Packing(),
-    "best": Best(effort="cheap"),
+    "best": Best(),
 }
 
 
@@ -51,30 +51,8 @@ def write(path: Path, rows: list[dict[str, object]]) -> None:
         writer.writerows(rows)
 
 
-def bounds(chips: int, folder: Path) -> None:
-    """Prove a bound for each kind and curve by column generation: minutes of CPU time."""
-    rows: list[dict[str, object]] = []
-    for curve in CURVES:
-        for kind in KINDS:
-            started = time.process_time()
-            plan = Best(effort="full")(fleet(kind, chips, SIDE), table_cost(curve, SIDE), 0)
-            row: dict[str, object] = {
-                "chips": chips,
-                "side": SIDE,
-                "kind": kind,
-                "curve": curve,
-                "price": plan.price,
-                "bound": round(plan.bound, 3),
-                "gap": round(plan.gap, 5),
-                "cpu_seconds": round(time.process_time() - started, 2),
-                "seed": 0,
-            }
-            rows.append(row)
-            print(*row.values(), flush=True)
-            write(folder / f"bounds_{chips}.csv", rows)
-
-
 def quality(chips: int, folder: Path) -> None:
+    """Run the planners on each kind and curve; `best` proves its bound: minutes of CPU time."""
     rows: list[dict[str, object]] = []
     for kind in KINDS:
         for curve in CURVES:
@@ -92,6 +70,8 @@ def quality(chips: int, folder: Path) -> None:
                     "curve": curve,
                     "planner": name,
                     "price": plan.price,
+                    "bound": round(plan.bound, 3) if name == "best" else "",
+                    "gap": round(plan.gap, 5) if name == "best" else "",
                     "individual": individual,
                     "groups": len(plan.groups),
                     "cpu_seconds": round(time.process_time() - started, 2),
@@ -238,7 +218,8 @@ def figures(folder: Path) -> None:
 
 def _bounds_figure(folder: Path) -> None:
     """Draw price and proved bound of each fleet kind, as shares of the price."""
-    rows = [row for path in sorted(folder.glob("bounds*.csv")) for row in read(path)]
+    found = [row for path in sorted(folder.glob("results_*.csv")) for row in read(path)]
+    rows = [row for row in found if row["bound"]]
     cases = list(dict.fromkeys((row["kind"], row["curve"], int(row["chips"])) for row in rows))
     figure = Figure(figsize=(max(6.0, 0.9 * len(cases)), 4), layout="constrained")
     axes = figure.subplots()
@@ -286,7 +267,7 @@ def _stream_figure(folder: Path) -> None:
 
 if __name__ == "__main__":
     task, *rest = sys.argv[1:]
-    if task in ("quality", "bounds"):
-        {"quality": quality, "bounds": bounds}[task](int(rest[0]), Path(rest[1]))
+    if task == "quality":
+        quality(int(rest[0]), Path(rest[1]))
     else:
         {"stream": stream, "figures": figures}[task](Path(rest[0]))

@@ -10,18 +10,20 @@ overlaps (k = 1 is Bonferroni). Overlaps are split as `o_ij = s_i s_j / N + e_ij
 independent maps would have, and the rest. With S = sum s_j the first sums to `(S^2 - sum s_j^2) /
 2N`; the second is at most half the sum over j of the r-1 largest `e_j.`. For S in [a, b], `S^2 <=
 (a + b) S - a b` (the chord), so S1 - S2/k is at least a sum over A of weights plus a constant:
-`h(A) + const`. The largest value of a given weight is a knapsack, bounded by its linear relaxation
-(Dantzig 1957); the overcharge is at most the maximum of that value less f, over the weights and the
-intervals of S. Every step is an inequality: nothing rests on independent maps.
+`h(A) + const`. As S <= b, adding `m (S - b)` to it with m >= 0 keeps it a bound; so weights are
+kept away from 0, where a candidate would count for nothing. The largest value of a given weight is
+a knapsack, bounded by its linear relaxation (Dantzig 1957); the overcharge is at most the maximum
+of that value less f, over the weights and the intervals of S. Every step is an inequality: nothing
+rests on independent maps.
 
 S is cut off where nothing fits: an extension of larger S has, taking away one chip after the other,
 a part whose S lies in any window as wide as the largest s, and a part of what fits does fit. So a
-window of intervals in which nothing fits excludes all that lies beyond.
+window of intervals in which nothing fits excludes all that lies beyond. The number of chips in an
+interval, hence of partners, is at most that of the smallest ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +35,10 @@ STEPS = 12
 """Intervals that the S of an extension without overlaps is cut into."""
 REACH = 4
 """Multiples of that S up to which a window where nothing fits is looked for."""
+LIGHTEST = (0.25, 1.0)
+"""Least weights of a candidate over its size, tried in turn: the larger, the more S <= b counts."""
+BONUSES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Bonuses that are tried, over the largest value."""
 POINTS = 256
 """Weights at which value and price are compared."""
 
@@ -83,14 +89,12 @@ class Overlaps:
         """Keep some of the maps; the bounds on their pairs stay valid."""
         return Overlaps(self.sizes[rows], self.area, self.excess[rows], self.last[rows])
 
-    def largest(self, others: int) -> Floats:
-        """Bound the sum of e over any `others` partners of each map [maps]."""
+    def largest(self, others: Ints) -> Floats:
+        """Bound the sum of e over any `others` [n] partners of each map [maps, n]."""
         depth = self.excess.shape[1]
-        if others <= depth:
-            known: Floats = self.excess[:, others - 1]
-            return known
-        bound: Floats = self.excess[:, -1] + self.last * (others - depth)
-        return bound
+        beyond: Floats = np.outer(self.last, np.maximum(others - depth, 0))
+        known = self.excess[:, np.clip(others, 1, depth) - 1]
+        return np.where(others > 0, known + beyond, 0.0)
 
 
 def shared_counts(words: Words) -> Ints:
@@ -139,68 +143,89 @@ class Branch:
 
         Stops at the first positive bound, for then the branch is open anyway.
         """
-        worst, most = -np.inf, min(room, len(self.values))
+        edges = self._edges(room)
+        if edges is None:
+            return np.inf
+        worst, sizes = -np.inf, np.cumsum(np.sort(self.overlaps.sizes))
+        most = min(room, int(np.searchsorted(sizes, edges[-1], side="right")))
         while fewest <= most and worst <= 0:
             more = min(most, fewest if fewest < 6 else fewest * 5 // 4)
-            bound = self._overcharge(fewest, more)
-            if bound == -np.inf:  # nothing of that size fits, so nothing larger does
-                break
-            worst = max(worst, bound)
+            reaches = edges[1:] >= sizes[fewest - 1]
+            inside = edges[int(reaches.argmax()) :]
+            lightest = float(sizes[fewest - 2]) if fewest > 1 else 0.0
+            worst = max(worst, self._overcharge(inside, lightest, fewest, more))
             fewest = more + 1
         return worst
 
-    def _overcharge(self, fewest: int, more: int) -> float:
-        """Bound it over `fewest` to `more` further chips."""
-        sizes = np.sort(self.overlaps.sizes)
-        edges, closed = self._edges(sizes[:fewest].sum(), sizes[-more:].sum())
-        weights, constants = self._weights(edges, more)
-        fits = _covers(weights, self.overlaps.sizes, edges[:-1]) + constants <= self.spare
-        end = _dead_end(fits, np.diff(edges), float(sizes[-1]) + 1)
-        if end is None and not closed:
-            return np.inf
-        inside = np.flatnonzero(fits[:end])
-        if not len(inside):
-            return -np.inf
-        return self._knapsacks(weights[inside], constants[inside])
+    def _overcharge(self, edges: Floats, lightest: float, fewest: int, more: int) -> float:
+        """Bound it over `fewest` to `more` further chips.
 
-    def _edges(self, low: np.float64, high: np.float64) -> tuple[Floats, bool]:
-        """Cut S into intervals; say whether they go up to `high`."""
+        Args:
+            edges: Edges of the intervals of S.
+            lightest: Least S of `fewest` - 1 chips: what one chip leaves to the others.
+            fewest: Chips at the least; a bonus for each, taken off again, makes the knapsack prefer
+                many small chips to few large ones (a Lagrange multiplier).
+            more: Chips at the most.
+        """
+        small = self.overlaps.sizes <= (edges[1:] - lightest)[:, None]
+        worst = np.inf
+        for share in LIGHTEST:
+            weights, constants = self._weights(edges, more, share)
+            for part in BONUSES:
+                bonus = part * float(self.values.max())
+                values = np.where(small, self.values + bonus, 0.0)
+                worst = min(worst, self._knapsacks(values, weights, constants) - bonus * fewest)
+                if worst <= 0:
+                    return worst
+        return worst
+
+    def _edges(self, room: int) -> Floats | None:
+        """Cut S into intervals, up to where nothing fits any more; None where that is not found."""
+        sizes = self.overlaps.sizes
         step = max(self.spare, 1) / STEPS
-        number = min(STEPS * REACH, max(1, int(np.ceil((high - low) / step))))
-        edges = low + step * np.arange(number + 1, dtype=np.float64)
-        return edges, bool(edges[-1] >= high)
+        number = min(STEPS * REACH, int(np.ceil(sizes.sum() / step)))
+        edges = step * np.arange(number + 1, dtype=np.float64)
+        weights, constants = self._weights(edges, room, LIGHTEST[0])
+        fits = _covers(weights, sizes, edges[:-1]) + constants <= self.spare
+        end = _dead_end(fits, step, float(sizes.max()) + 1)
+        if end is None:
+            return edges if edges[-1] >= sizes.sum() else None
+        return edges[: end + 1]
 
-    def _weights(self, edges: Floats, more: int) -> tuple[Floats, Floats]:
-        """Return weights h [intervals, candidates] and constants [intervals]."""
+    def _weights(self, edges: Floats, more: int, lightest: float) -> tuple[Floats, Floats]:
+        """Return weights h [intervals, candidates] and constants [intervals] for `more` chips.
+
+        A weight is at least `lightest` times the size of its candidate.
+        """
         known, low, high = self.overlaps, edges[:-1], edges[1:]
+        filled = np.cumsum(np.sort(known.sizes))
+        others = np.minimum(np.searchsorted(filled, high, side="right"), more) - 1
         k = 1 + np.floor((low + high) / (2 * known.area))
         factor = 2 / (k + 1)
         chord = (low + high)[:, None] * known.sizes - known.sizes**2
-        lost = chord / (2 * known.area) + known.largest(more - 1) / 2
+        lost = chord / (2 * known.area) + known.largest(others).T / 2
         weights = factor[:, None] * (self.gains - lost / k[:, None])
-        return weights, factor * low * high / (2 * known.area * k)
+        constants = factor * low * high / (2 * known.area * k)
+        more_each = np.maximum(lightest - weights / known.sizes, 0.0).max(axis=1)
+        return weights + more_each[:, None] * known.sizes, constants - more_each * high
 
-    def _knapsacks(self, weights: Floats, constants: Floats) -> float:
+    def _knapsacks(self, values: Floats, weights: Floats, constants: Floats) -> float:
         """Bound the overcharge where the new faults are at least `weights` of A + constant.
 
         Args:
-            weights: Weights h [intervals, candidates].
+            values: Values [intervals, candidates].
+            weights: Weights h, positive [intervals, candidates].
             constants: Constants [intervals].
         """
-        free = weights <= 0  # taken at once: they lower the weight and raise the value
-        start = constants + np.where(free, weights, 0.0).sum(axis=1)
-        value = self.value + np.where(free, self.values, 0.0).sum(axis=1)
-        fits = start <= self.spare
+        fits = constants <= self.spare
         if not fits.any():
             return -np.inf
-        free, weights, start, value = free[fits], weights[fits], start[fits], value[fits]
-        weights = np.where(free, 1.0, weights)
-        values = np.where(free, 0.0, self.values)
+        values, weights, start = values[fits], weights[fits], constants[fits]
         order = np.argsort(-values / weights, axis=1)
         reached = np.cumsum(np.take_along_axis(values, order, axis=1), axis=1)
         used = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
         grid = start[:, None] + (self.spare - start)[:, None] * np.linspace(0.0, 1.0, POINTS)
-        best = value[:, None] + _interpolate(grid - start[:, None], used, reached)
+        best = self.value + _interpolate(grid - start[:, None], used, reached)
         faults = np.ceil(np.maximum(grid, 0.0) - 1e-6).astype(np.int64)
         prices = self.table[self.count + faults]
         between = float((best[:, 1:] - prices[:, :-1]).max())
@@ -230,20 +255,15 @@ def _covers(weights: Floats, sizes: Floats, least: Floats) -> Floats:
     filled = np.cumsum(sizes[order], axis=1)
     before = filled - sizes[order]
     part = np.clip((least[:, None] - before) / sizes[order], 0.0, 1.0)
-    part = np.where(used < 0, 1.0, part)  # what weighs less than nothing is always taken
     lightest: Floats = (used * part).sum(axis=1)
     return lightest - 1e-6
 
 
-def _dead_end(fits: NDArray[np.bool_], widths: Floats, window: float) -> int | None:
+def _dead_end(fits: NDArray[np.bool_], step: float, window: float) -> int | None:
     """Find the end of the first run of intervals, `window` wide, where nothing fits."""
-    run = 0.0
-    for i, (fit, width) in enumerate(_pairs(fits, widths)):
-        run = 0.0 if fit else run + width
-        if run >= window:
+    run = 0
+    for i, fit in enumerate(fits.tolist()):
+        run = 0 if fit else run + 1
+        if run * step >= window:
             return i + 1
     return None
-
-
-def _pairs(fits: NDArray[np.bool_], widths: Floats) -> Iterator[tuple[bool, float]]:
-    return zip(fits.tolist(), widths.tolist(), strict=True)

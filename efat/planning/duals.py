@@ -15,16 +15,18 @@ from efat.planning.problem import Problem
 from efat.planning.proof import Prover
 
 SLACKS = (0.64, 0.4, 0.25, 0.16, 0.11, 0.08, 0.055, 0.04, 0.028, 0.02, 0.014, 0.01, 0.005, 1e-6)
-BRANCHES, TURNS = 6000, 40
-"""Effort of the proof: branches a search, searches that found new groups."""
+BRANCHES, FIRST_BRANCHES, TURNS = 6000, 300, 40
+"""Effort of the proof: branches a search, branches of the first ones, which tell whether a proof is
+within reach at all, and searches that found new groups."""
 MOST_CHIPS = 12000
 """Chips up to which all pairs are looked at: n^2 / 2 unions, no n x n matrix."""
 SAMPLE, SAMPLE_ROUNDS = 64, 20
 """Chips whose values are carried over to a larger fleet, and rounds spent on them."""
 DEPTH = 63
 """Largest overlaps kept for each chip."""
-BISECTIONS = 8
-"""Halvings of a share of the values that is tried."""
+BISECTIONS, POWERS = 6, (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
+"""Halvings of a share of the values that is tried, and powers of a chip's faults by which they are
+lowered: of groups of many small chips the branch bound knows little."""
 
 
 def searched_bound(problem: Problem, columns: Columns) -> float:
@@ -38,7 +40,7 @@ def searched_bound(problem: Problem, columns: Columns) -> float:
     values = generate(problem, columns, ROUNDS)
     for slack in SLACKS:
         while (scaled := (1 - slack) * values).sum() > best:
-            verdict = prover.search(scaled, BRANCHES)
+            verdict = prover.search(scaled, BRANCHES if best else FIRST_BRANCHES)
             if verdict.proved:
                 best = float(scaled.sum())
                 break
@@ -58,14 +60,26 @@ def sampled_bound(problem: Problem) -> float:
     if len(problem) > MOST_CHIPS:
         return 0.0
     prover, values = _prover(problem), _carry_over(problem)
-    low, high = 0.0, 1.0
+    smaller = problem.counts / max(1, int(problem.counts.max()))
+    best = 0.0
+    for power in POWERS:
+        best = max(best, _prove_share(prover, values * smaller**power, best))
+    return best
+
+
+def _prove_share(prover: Prover, values: Floats, least: float) -> float:
+    """Find by bisection how large a share of the values the root branch proves, above `least`."""
+    total = float(values.sum())
+    low, high = least / total if total else 1.0, 1.0
+    if low >= high or not prover.search(low * values, branches=1).proved:
+        return 0.0
     for _ in range(BISECTIONS):
         share = (low + high) / 2
         if prover.search(share * values, branches=1).proved:
             low = share
         else:
             high = share
-    return low * float(values.sum())
+    return low * total
 
 
 def _prover(problem: Problem) -> Prover:

@@ -172,6 +172,8 @@ class _Search:
     def _rises(self, words: Words, chips: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         """Return by how much each group would grow dearer with a map of `chips` more members."""
         rises = self.problem.union_prices(words, self.words) - self.prices
+        if self.problem.max_members == len(self.problem):
+            return rises
         full = [len(group) + chips > self.problem.max_members for group in self.members]
         return np.where(full, np.inf, rises)
 

@@ -207,7 +207,7 @@ def test_a_branch_far_from_any_price_is_closed() -> None:
     counts, table = count_faults(words), table_cost("concave", 32).table
     seen = Overlaps.of_pairs(shared_counts(words), 1024)
     limit = int(np.searchsorted(table, np.inf)) - 1
-    for share, closed in ((0.5, True), (2.0, False)):
+    for share, closed in ((0.3, True), (2.0, False)):
         values = share * table[limit] * counts / limit
         branch = Branch(0.0, 0, values, counts, seen, table, limit)
         assert (branch.overcharge(2, 20) <= 0) == closed
