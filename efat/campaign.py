@@ -31,6 +31,14 @@ class Executor(Protocol):
     def run(self, function: Callable[[Any], Any], tasks: Any) -> Any: ...
 
 
+class Runner(Protocol):
+    """What a stage asks of a campaign: results of jobs, in their order."""
+
+    def run(
+        self, stage: str, function: Callable[..., Result], jobs: Sequence[Job]
+    ) -> list[tuple[str, dict[str, Any]]]: ...
+
+
 @dataclass(frozen=True)
 class Record:
     """What became of a unit: `computed` in this campaign, `found` in the store, or `failed`."""
@@ -106,16 +114,15 @@ class Campaign:
         store = replace(self.store, root=self.store.root.absolute())
         work = Work(function, store, self.checkpoint_every, process_name())
         while missing:
-            shift = _Claims(self.store, missing, self._look_up)
+            shift = _Claims(self.store, missing, self._look_up, self.progress)
             with shift, contextlib.closing(self.executor.run(work, shift)) as outputs:
                 for number, output in outputs:
                     unit = shift.taken[number]
                     self._finish(unit, output, work)
                     shift.release(unit, done=not isinstance(output, Failure | Lost))
-                    self.progress.running = len(shift.locks)
-                    self.progress.advance(unit.job.cost_steps, unit.job.amount_steps)
+                    self.progress.advance(unit.job.cost_steps)
             for unit in shift.found:
-                self.progress.advance(unit.job.cost_steps, 0)
+                self.progress.advance(unit.job.cost_steps)
             missing = shift.held_elsewhere
             if missing and not shift.taken:
                 self.progress.wait_for(len(missing))
@@ -134,9 +141,7 @@ class Campaign:
         if work.keeps_checkpoints(unit):
             self.store.drop_checkpoints(unit.stage, unit.key)
 
-    def _note(
-        self, unit: Unit, state: str, result: Result | None = None, reason: str = ""
-    ) -> None:
+    def _note(self, unit: Unit, state: str, result: Result | None = None, reason: str = "") -> None:
         """Keep the record of a unit; one computed here stays so when it is asked for again."""
         before = self.records.get((unit.stage, unit.key))
         if not (before and before.state == "computed" and state == "found"):
@@ -167,12 +172,18 @@ class _Claims:
         store: Where the locks are.
         units: Candidates, in the order in which they are offered.
         look_up: Reads a unit's result once it is locked: another campaign may have saved it.
+        progress: Told how many units are out.
     """
 
     def __init__(
-        self, store: Store, units: Sequence[Unit], look_up: Callable[[Unit], Result | None]
+        self,
+        store: Store,
+        units: Sequence[Unit],
+        look_up: Callable[[Unit], Result | None],
+        progress: Progress,
     ) -> None:
         self.store, self.candidates, self.look_up = store, deque(units), look_up
+        self.progress = progress
         self.taken: list[Unit] = []
         self.found: list[Unit] = []
         self.held_elsewhere: list[Unit] = []
@@ -187,6 +198,7 @@ class _Claims:
             unit = self.candidates.popleft()
             if self._claim(unit):
                 self.taken.append(unit)
+                self.progress.running = len(self.locks)
                 yield unit
 
     def _claim(self, unit: Unit) -> bool:
@@ -209,6 +221,7 @@ class _Claims:
         if done:  # whoever still waits for this file then finds the result
             self.store.lock_path(unit.stage, unit.key).unlink(missing_ok=True)
         lock.release()
+        self.progress.running = len(self.locks)
 
     def __exit__(self, *_: object) -> None:
         for lock in self.locks.values():

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
+LIGHTNING = version("pytorch_lightning")
 State = dict[str, Any]
 Start = tuple[torch.Tensor, torch.Tensor]
 """States of torch's generator: before a pass over a loader, and before its first batch."""
@@ -39,7 +41,7 @@ class Checkpoints:
 
     def latest(self) -> Path | None:
         """Return the newest undamaged checkpoint, if there is one."""
-        for path in sorted(self.folder.glob(f"{pl.__version__}-*.ckpt"), reverse=True):
+        for path in sorted(self.folder.glob(f"{LIGHTNING}-*.ckpt"), reverse=True):
             with contextlib.suppress(FileNotFoundError):
                 if hashlib.sha256(path.read_bytes()).hexdigest() == path.stem.split("-")[-1]:
                     return path
@@ -59,7 +61,7 @@ class Checkpoints:
             with draft.open("rb") as stream:
                 digest = hashlib.sha256(stream.read()).hexdigest()
                 os.fsync(stream.fileno())
-            name = f"{pl.__version__}-{trainer.global_step:09d}-{digest}.ckpt"
+            name = f"{LIGHTNING}-{trainer.global_step:09d}-{digest}.ckpt"
             draft.replace(self.folder / name)
         except BaseException:
             draft.unlink(missing_ok=True)
@@ -180,7 +182,7 @@ class ResumableLoader:
     def _replay(self, start: Start) -> Iterator[Any]:
         """Begin a pass as it began the first time."""
         torch.set_rng_state(start[0])
-        batches = iter(self.loader)
+        batches: Iterator[Any] = iter(self.loader)
         torch.set_rng_state(start[1])
         return batches
 

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-STAGES = ("fleet", "pretrain", "analyse", "plan", "retrain", "evaluate", "single")
+STAGES = ("status", "fleet", "pretrain", "analyse", "plan", "retrain", "evaluate", "single")
 
 PACKAGED = Path(__file__).parent / "conf"
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
@@ -84,6 +84,7 @@ class Config:
     stage: str = "evaluate"
     seed: int = 0
     store: str = "outputs/store"
+    checkpoint_every: int = 1000
     model: Any = MISSING
     data: Any = MISSING
     array: ArrayConfig = field(default_factory=ArrayConfig)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, get_args
 
 import pytorch_lightning as pl
@@ -24,6 +25,7 @@ from efat.planning.random import Random
 from efat.planning.single import Single
 from efat.resilience import Constraint, Interpolation, Stat
 from efat.severity import array_rate
+from efat.store import Store
 
 COMPARE: dict[str, Planner | None] = {
     "none": None,
@@ -47,6 +49,7 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         ("training", lambda: try_optimizer(cfg.training)),
         ("executor", lambda: _with(cfg.executor, "run")),
         ("tracking", lambda: _with(cfg.tracking, "log")),
+        ("store", lambda: _check_store(cfg)),
     ):
         problems.attempt(key, build)
     array = problems.attempt("array", lambda: _array(cfg))
@@ -78,6 +81,13 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         planner=planner,
         compare={name: COMPARE[name] for name in cfg.compare},
     )
+
+
+def _check_store(cfg: DictConfig) -> None:
+    store = Store(Path(cfg.store))
+    store.check_layout()
+    if cfg.stage not in ("status", "fleet"):
+        store.check_writable()
 
 
 def _with(node: DictConfig, method: str) -> Any:

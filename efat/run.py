@@ -1,13 +1,17 @@
 """`python -m efat.run`: compose the configuration, check it, run it.
 
 Exit status: 0 done; 1 the work ran and the answer is no (the constraint cannot be met, a worker
-died); 2 bad input, before any work and before any file; 130 stopped by Ctrl-C.
+died); 2 bad input, before any work and before any file; 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations
 
 import contextlib
+import shlex
+import signal
 import sys
+from collections.abc import Iterator
+from types import FrameType
 
 import hydra
 from hydra.errors import HydraException
@@ -30,16 +34,28 @@ def _job(cfg: DictConfig) -> None:
     try:
         _statuses.append(run_job(cfg))
     except (EfatError, OSError) as error:  # a full disk, say; finished units are in the store
-        print_problems(error if isinstance(error, EfatError) else EfatError(f"files: {error}"))
+        print_problems(error if isinstance(error, EfatError) else EfatError(_explain(cfg, error)))
         _statuses.append(1)
 
 
 def main() -> int:
-    """Run the command line and return its exit status."""
+    """Run the command line and return its exit status; a signal to stop ends it cleanly."""
+    with _stoppable() as stopped_by:
+        try:
+            return _run_command_line()
+        except KeyboardInterrupt:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # nothing is left to stop
+            again = shlex.join(["python", "-m", "efat.run", *sys.argv[1:]])
+            print(f"stopped; finished work is saved, to go on: {again}", file=sys.stderr)  # noqa: T201
+            return 128 + (stopped_by or [signal.SIGINT])[0]
+
+
+def _run_command_line() -> int:
     _statuses.clear()
     try:
         jobs = compose_jobs(sys.argv[1:])
-        for cfg in jobs:
+        for cfg in (cfg for cfg in jobs if cfg.stage not in ("status", "fleet")):
             with contextlib.suppress(HydraException):  # _check says what is wrong with it
                 instantiate(cfg.executor).start()  # workers import Lightning as this process does
         _check(jobs)
@@ -48,12 +64,38 @@ def main() -> int:
 
         print_problems(error)
         return 2
-    try:
-        _job()
-    except KeyboardInterrupt:
-        print("stopped; finished work is saved, so run the same command again", file=sys.stderr)  # noqa: T201
-        return 130
+    if jobs and all(cfg.stage == "status" for cfg in jobs):  # Hydra would make folders
+        from efat.pipeline import print_status
+
+        for cfg in jobs:
+            print_status(cfg)
+        return 0
+    _job()
     return max(_statuses, default=0)
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[list[int]]:
+    """Turn SIGINT and SIGTERM into a `KeyboardInterrupt`; yields the signals that came."""
+    came: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _explain(cfg: DictConfig, error: OSError) -> str:
+    return (
+        f"files: {error}; no file is half-written, and what was finished is in {cfg.store}: once "
+        "there is room, the same command goes on from there"
+    )
 
 
 def _check(jobs: list[DictConfig]) -> None:

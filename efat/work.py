@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from efat.checkpoints import Checkpoints
 from efat.errors import EfatError
-from efat.fit import Checkpoints, EvaluationJob, TrainingJob
+from efat.fit import EvaluationJob, TrainingJob
 from efat.store import Result, Store
 
 Job = TrainingJob | EvaluationJob

@@ -10,6 +10,7 @@ import efat
 ROOT = Path(efat.__file__).parent
 LAYERS = (
     ("errors", "atomic", "seeds"),
+    ("tables",),
     ("faults.fault_map",),
     ("faults.detection",),
     ("faults",),
@@ -32,18 +33,20 @@ LAYERS = (
     ("saliency", "emulation.faults"),
     ("emulation.gemm", "emulation.cycles"),
     ("emulation.model", "emulation.tested", "emulation.bench"),
-    ("planning.*", "models.*", "data.tensors", "store", "tracking", "config"),
-    ("data.*", "module", "callbacks", "progress"),
+    ("planning.*", "models.*", "data.tensors", "store", "tracking", "config", "executors.base"),
+    ("data.*", "module", "callbacks", "checkpoints", "progress", "sweep"),
     ("fit", "overrides"),
-    ("executors", "campaign", "experiment", "checks"),
+    ("executors.pool", "work"),
+    ("executors.*", "campaign", "experiment", "checks"),
+    ("executors", "units"),
     ("stages",),
-    ("report", "preflight"),
+    ("report", "preflight", "status"),
     ("plots", "terminal", "fleets.figures", "plan_figures"),
     ("artifacts",),
     ("pipeline",),
     ("run",),
 )
-CORE = 23  # layers that a user imports into a training loop of their own
+CORE = 24  # layers that a user imports into a training loop of their own
 FRAMEWORKS = {
     "hydra",
     "omegaconf",

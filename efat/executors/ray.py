@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -79,7 +80,9 @@ class Ray:
         )
         try:
             with _same_handlers():
-                ray.init(address=self.address, log_to_driver=False, logging_level="error", **local)
+                ray.init(
+                    address=self.address, log_to_driver=False, logging_level=logging.ERROR, **local
+                )
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise EfatError(f"executor.address: {self.address!r} given; {error}") from None
 
@@ -90,7 +93,7 @@ class Ray:
         import ray
 
         self.start()
-        remote = ray.remote(_call).options(
+        remote: Any = ray.remote(_call).options(
             num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=self.retries
         )
         shared = ray.put(function)

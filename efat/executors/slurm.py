@@ -32,7 +32,7 @@ class Slurm:
         jobs: Most jobs in the queue at once.
         units_per_job: Units that one job does, one after the other.
         cluster: `slurm`, or `local` for processes on this machine in its place.
-        parameters: submitit's own, e.g. `timeout_min`, `slurm_partition`, `gpus_per_node`, `mem_gb`.
+        parameters: submitit's own, e.g. `timeout_min`, `slurm_partition`, `gpus_per_node`.
         poll_s: Seconds between two looks at the jobs.
         retries: How often the units of a job that died are submitted again.
         fail_fast: Stop at the first unit that fails, rather than after the others of its stage.
