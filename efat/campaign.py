@@ -41,7 +41,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class Record:
-    """What became of a unit: `computed` in this campaign, `found` in the store, or `failed`."""
+    """What became of a unit: `computed` here, `found` in the store, `failed`, still `missing`."""
 
     unit: Unit
     state: str
@@ -91,6 +91,8 @@ class Campaign:
         units = {k: Unit(stage, k, job) for k, job in zip(keys, jobs, strict=True)}
         done = {key: self._look_up(unit) for key, unit in units.items()}
         missing = [unit for key, unit in units.items() if done[key] is None]
+        for unit in missing:
+            self._note(unit, "missing")
         missing.sort(key=lambda unit: (-unit.job.cost_steps, unit.key))  # longest first
         self.progress.begin(stage, sum(u.job.cost_steps for u in missing), len(missing))
         self._compute(missing, function)

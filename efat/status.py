@@ -67,7 +67,8 @@ class Survey:
         """
         keys = [content_key(stage, job) for job in jobs]
         count = self.counts[stage] = StageCount(stage)
-        found = {k: self._look_up(count, k, j) for k, j in zip(keys, jobs, strict=True)}
+        units = dict(zip(keys, jobs, strict=True))
+        found = {key: self._look_up(count, key, job) for key, job in units.items()}
         if count.left_steps:
             raise IncompleteError(keys)
         return [(key, result.values if (result := found[key]) else {}) for key in keys]
@@ -142,7 +143,7 @@ def describe_stock(counts: list[StageCount], steps_per_epoch: float, workers: in
             if unknown
             else f"{count.missing}{f' ({count.damaged} damaged)' if count.damaged else ''}",
             f"{'about ' if unknown else ''}{count.left_steps / steps_per_epoch:.1f}",
-            "" if left_s is None else f"about {left_s:.0f}",
+            f"about {left_s:.0f}" if left_s else "",
         )
     return table
 
@@ -151,8 +152,6 @@ def _left_s(count: StageCount, counts: list[StageCount], workers: int) -> float 
     """Extrapolate from the stage's own units, else from all; None if nothing is done."""
     measured = [count] if count.done_steps else counts
     steps = sum(c.done_steps for c in measured)
-    if not count.left_steps:
-        return 0.0
     return (
         sum(c.elapsed_s for c in measured) / steps * count.left_steps / workers if steps else None
     )
