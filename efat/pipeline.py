@@ -15,7 +15,6 @@ from efat import atomic, report, stages, status, terminal
 from efat.artifacts import RunFolder
 from efat.campaign import Campaign
 from efat.experiment import Experiment
-from efat.preflight import build_experiment
 from efat.progress import Progress
 from efat.stages import Baseline
 from efat.store import Store
@@ -23,8 +22,12 @@ from efat.store import Store
 OK, NO = 0, 1
 
 
-def run_job(cfg: DictConfig) -> int:
+def run_job(cfg: DictConfig, experiment: Experiment) -> int:
     """Run one composed and checked job.
+
+    Args:
+        cfg: Its configuration.
+        experiment: What `efat.preflight.build_experiment` makes of that.
 
     Returns:
         0, or 1 when the work ran and the answer is no.
@@ -33,7 +36,6 @@ def run_job(cfg: DictConfig) -> int:
         EfatError: The constraint is above the baseline, or a worker died; what is done is saved.
     """
     begin = time.perf_counter()
-    experiment = build_experiment(cfg)
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), experiment)
     atomic.write_bytes(folder.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
     executor, console, store = instantiate(cfg.executor), Console(), Store(Path(cfg.store))
@@ -51,9 +53,9 @@ def run_job(cfg: DictConfig) -> int:
     return answer
 
 
-def print_status(cfg: DictConfig) -> None:
+def print_status(cfg: DictConfig, experiment: Experiment) -> None:
     """Print what a checked job has done and has left; writes nothing."""
-    experiment, store = build_experiment(cfg), Store(Path(cfg.store))
+    store = Store(Path(cfg.store))
     guess = _estimate(experiment, "evaluate")
     counts = status.take_stock(experiment, store, guess)
     workers = instantiate(cfg.executor).workers

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from efat import fit
-from efat.checks import Problems, check_choice, check_values, try_optimizer
+from efat.checks import Problems, check_choice, check_values
+from efat.chips import Fleet
 from efat.errors import EfatError, raise_problems
 from efat.experiment import Amounts, Experiment, Selection
 from efat.fit import Setup, TrainingJob
+from efat.fleets.files import check_fleet_file
 from efat.mapping import SystolicArray
 from efat.masking import mapped_layers
 from efat.planning.base import Planner
@@ -36,35 +41,39 @@ COMPARE: dict[str, Planner | None] = {
 }
 
 
-def build_experiment(cfg: DictConfig) -> Experiment:
+def build_experiment(
+    cfg: DictConfig, found: Iterable[str] = (), left_out: Iterable[str] = ()
+) -> Experiment:
     """Build and check everything that a campaign needs.
+
+    Args:
+        cfg: The composed configuration.
+        found: Problems found on the way to it, to be raised with those found here.
+        left_out: Keys that have another value in `cfg` than the user gave; what relates them to
+            others cannot be judged.
 
     Raises:
         EfatError: All problems of the configuration at once, each with its key.
     """
-    problems = Problems()
+    problems = Problems(found, left_out)
     check_values(cfg, problems)
-    for key, build in (
-        ("baseline", lambda: try_optimizer(cfg.baseline)),
-        ("training", lambda: try_optimizer(cfg.training)),
-        ("executor", lambda: _with(cfg.executor, "run")),
-        ("tracking", lambda: _with(cfg.tracking, "log")),
-        ("store", lambda: _check_store(cfg)),
-    ):
-        problems.attempt(key, build)
-    array = problems.attempt("array", lambda: _array(cfg))
+    problems.attempt("executor", lambda: _with(cfg.executor, "run"))
+    problems.attempt("tracking", lambda: _with(cfg.tracking, "log"))
+    problems.attempt("store", lambda: _check_store(cfg))
+    _check_trainer(cfg, problems)
     planner = problems.attempt("planner", lambda: _with(cfg.planner, "__call__"))
-    selection = problems.attempt("selection", lambda: _selection(cfg))
-    fleet = array and problems.attempt("fleet", lambda: instantiate(cfg.fleet, array, cfg.seed))
-    network = problems.attempt("model", lambda: _network(cfg))
+    selection = problems.attempt("selection", lambda: _selection(cfg, problems))
+    array = problems.attempt("array", lambda: _array(cfg))
+    _check_array(cfg, array, problems)
+    known = array if problems.known("array") else None
+    fleet = problems.attempt("fleet", lambda: _fleet(cfg, known))
     data = problems.attempt("data", lambda: _load_data(cfg))
-    classes = network and data and problems.attempt("model", lambda: _classes(network, data))
-    raise_problems(problems.found)
+    if data and problems.known("data", "trainer.accumulate_grad_batches"):
+        problems.attempt("trainer", lambda: _check_batches(cfg, data))
+    classes = _check_network(cfg, data, problems)
+    raise_problems(dict.fromkeys(problems.found))
     # no problem was found, so all of them are there; this tells mypy
-    assert array and planner and selection and fleet and network and data and classes  # noqa: S101, PT018
-    retrain_setup = _setup(cfg, cfg.training, classes)
-    problems.attempt("trainer", lambda: fit.build_trainer(TrainingJob(retrain_setup, 0, 0), []))
-    raise_problems(problems.found)
+    assert array and planner and selection and fleet and data and classes  # noqa: S101, PT018
     return Experiment(
         name=cfg.name,
         seed=cfg.seed,
@@ -73,7 +82,7 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         severity=array_rate,  # stages.bind_severity puts another in, which needs the baseline
         severity_name=cfg.selection.severity,
         baseline_setup=_setup(cfg, cfg.baseline, classes),
-        retrain_setup=retrain_setup,
+        retrain_setup=_setup(cfg, cfg.training, classes),
         amounts=_amounts(cfg, data),
         fault_rates=tuple(cfg.fault_rates.rates),
         maps_per_rate=cfg.fault_rates.maps_per_rate,
@@ -100,40 +109,87 @@ def _with(node: DictConfig, method: str) -> Any:
     return part
 
 
+def _check_trainer(cfg: DictConfig, problems: Problems) -> None:
+    """Try Lightning's arguments one by one, since it stops at the first; then all together."""
+    arguments = {
+        str(key): value for key, value in cfg.trainer.items() if problems.known(f"trainer.{key}")
+    }
+    for key, value in arguments.items():
+        problems.attempt(f"trainer.{key}", partial(_try_trainer, {key: value}))
+    if problems.known("trainer"):
+        problems.attempt("trainer", lambda: _try_trainer(arguments))
+
+
+def _try_trainer(arguments: dict[str, Any]) -> None:
+    setup = Setup({}, {}, 0, {"accelerator": "cpu", **arguments}, {})
+    try:
+        fit.build_trainer(TrainingJob(setup, 0, 0), [])
+    except MisconfigurationException as error:
+        if list(arguments) != ["accelerator"]:
+            raise
+        raise EfatError(
+            f"trainer.accelerator: {arguments['accelerator']} given; Lightning: "
+            f"{str(error).rstrip('!.')}; use trainer=cpu, or a machine with such a device and a "
+            "torch that is built for it"
+        ) from None
+
+
 def _array(cfg: DictConfig) -> SystolicArray:
     part = cfg.array
-    array = SystolicArray(part.rows, part.cols, part.order, part.dataflow)
-    if array.dataflow != "ws" and cfg.selection.severity != "array_rate":
-        raise EfatError(
-            f"selection.severity: {cfg.selection.severity} given, but array.dataflow="
-            f"{array.dataflow} prunes no weight; use array_rate"
+    return SystolicArray(part.rows, part.cols, part.order, part.dataflow)
+
+
+def _check_array(cfg: DictConfig, array: SystolicArray | None, problems: Problems) -> None:
+    """Check what goes with the array and what does not."""
+    dataflow, severity = cfg.array.dataflow, cfg.selection.severity
+    if problems.known("array.dataflow", "selection.severity"):
+        problems.require(
+            dataflow not in ("os", "is") or severity == "array_rate",
+            f"selection.severity: {severity} given, but array.dataflow={dataflow} prunes no "
+            "weight; use array_rate",
         )
-    lost = [rate for rate in cfg.fault_rates.rates if round(rate * array.rows * array.cols) < 1]
-    if lost:
-        raise EfatError(
-            f"fault_rates.rates: {lost} given; less than one of the array's "
-            f"{array.rows * array.cols} PEs; use higher rates or a larger array"
+    if array and problems.known("array", "fault_rates"):
+        pes = array.rows * array.cols
+        lost = [rate for rate in cfg.fault_rates.rates if round(rate * pes) < 1]
+        problems.require(
+            not lost,
+            f"fault_rates.rates: {lost} given; less than one of the array's {pes} PEs; use higher "
+            "rates or a larger array",
         )
-    return array
 
 
-def _network(cfg: DictConfig) -> nn.Module:
-    network: nn.Module = instantiate(cfg.model)
-    mapped_layers(network, tuple(cfg.array.off_array))
-    return network
+def _fleet(cfg: DictConfig, array: SystolicArray | None) -> Fleet | None:
+    """Make the fleet; without an array, see what is wrong with it whatever the array is."""
+    if array is None and cfg.fleet.get("_target_") == "efat.fleets.file_fleet":
+        check_fleet_file(cfg.fleet.path)
+        return None
+    fleet: Fleet = instantiate(cfg.fleet, array or SystolicArray(16, 16), cfg.seed)
+    return fleet
 
 
-def _selection(cfg: DictConfig) -> Selection:
+def _check_network(
+    cfg: DictConfig, data: pl.LightningDataModule | None, problems: Problems
+) -> int | None:
+    """Build the network, map it, and return how many classes of the data it tells apart."""
+    model_known, both_known = problems.known("model"), problems.known("model", "data")
+    network = problems.attempt("model", lambda: instantiate(cfg.model))
+    if network and model_known:
+        problems.attempt("model", lambda: mapped_layers(network, tuple(cfg.array.off_array)))
+    if network and data and both_known:
+        return problems.attempt("model", lambda: _classes(network, data))
+    return None
+
+
+def _selection(cfg: DictConfig, problems: Problems) -> Selection | None:
     how = cfg.selection
-    problems = Problems()
-    constraint = problems.attempt("selection", lambda: Constraint(how.max_drop, how.min_accuracy))
     check_choice(problems, "selection.stat", how.stat, get_args(Stat))
     check_choice(problems, "selection.interpolation", how.interpolation, get_args(Interpolation))
     problems.require(
         0 <= how.quantile <= 1, f"selection.quantile: {how.quantile} given; [0, 1] is needed"
     )
-    raise_problems(problems.found)
-    assert constraint  # noqa: S101 - for mypy
+    if not problems.known("selection.max_drop", "selection.min_accuracy"):
+        return None
+    constraint = Constraint(how.max_drop, how.min_accuracy)
     return Selection(constraint, how.stat, how.quantile, how.interpolation)
 
 
@@ -175,14 +231,18 @@ def _setup(cfg: DictConfig, training: DictConfig, classes: int) -> Setup:
     )
 
 
+def _check_batches(cfg: DictConfig, data: pl.LightningDataModule) -> None:
+    batches, accumulate = len(data.train_dataloader()), cfg.trainer.accumulate_grad_batches
+    if batches % accumulate:
+        raise EfatError(
+            f"trainer.accumulate_grad_batches: {accumulate} given; a divisor of the {batches} "
+            "batches of an epoch is needed, since Lightning cuts the last step of an epoch short"
+        )
+
+
 def _amounts(cfg: DictConfig, data: pl.LightningDataModule) -> Amounts:
     """Turn epochs into whole optimizer steps; the budget is a whole number of evaluations."""
     loader, accumulate = data.train_dataloader(), cfg.trainer.accumulate_grad_batches
-    if len(loader) % accumulate:
-        raise EfatError(
-            f"trainer.accumulate_grad_batches: {accumulate} given; a divisor of the {len(loader)} "
-            "batches of an epoch is needed, since Lightning cuts the last step of an epoch short"
-        )
     steps_per_epoch = len(loader) // accumulate
     every = max(1, round(cfg.training.eval_every_epochs * steps_per_epoch))
     points = max(1, round(cfg.training.budget_epochs * steps_per_epoch / every))

@@ -10,8 +10,9 @@ import contextlib
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.errors import HydraException
@@ -19,20 +20,26 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from efat.config import CONF
-from efat.errors import EfatError
-from efat.overrides import compose_jobs
+from efat.errors import EfatError, raise_problems
+from efat.overrides import Draft, draft_jobs, name_jobs
+
+if TYPE_CHECKING:  # seconds to import: not for --help
+    from efat.experiment import Experiment
 
 _statuses: list[int] = []
+_checked: list[Experiment] = []
+"""What the check built, for a lone job; the jobs of a sweep may be too large to keep them all."""
 
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def _job(cfg: DictConfig) -> None:
     """Run one of Hydra's jobs; one that fails does not stop the others of a sweep."""
     from efat.pipeline import run_job
+    from efat.preflight import build_experiment
     from efat.terminal import print_problems
 
     try:
-        _statuses.append(run_job(cfg))
+        _statuses.append(run_job(cfg, _checked.pop() if _checked else build_experiment(cfg)))
     except (EfatError, OSError) as error:  # a full disk, say; finished units are in the store
         print_problems(error if isinstance(error, EfatError) else EfatError(_explain(cfg, error)))
         _statuses.append(1)
@@ -53,25 +60,29 @@ def main() -> int:
 
 def _run_command_line() -> int:
     _statuses.clear()
+    _checked.clear()
     try:
-        jobs = compose_jobs(sys.argv[1:])
-        for cfg in (cfg for cfg in jobs if cfg.stage not in ("status", "fleet")):
-            with contextlib.suppress(HydraException):  # _check says what is wrong with it
-                instantiate(cfg.executor).start()  # workers import Lightning as this process does
-        _check(jobs)
+        drafts = draft_jobs(sys.argv[1:])
+        _check(drafts)
     except EfatError as error:
         from efat.terminal import print_problems
 
         print_problems(error)
         return 2
-    if jobs and all(cfg.stage == "status" for cfg in jobs):  # Hydra would make folders
-        from efat.pipeline import print_status
-
-        for cfg in jobs:
-            print_status(cfg)
-        return 0
+    if drafts and all(draft.cfg.stage == "status" for draft in drafts):
+        return _print_status(drafts)
     _job()
     return max(_statuses, default=0)
+
+
+def _print_status(drafts: list[Draft]) -> int:
+    """Print what there is of every job; without Hydra, which would make folders."""
+    from efat.pipeline import print_status
+    from efat.preflight import build_experiment
+
+    for draft in drafts:
+        print_status(draft.cfg, _checked.pop() if _checked else build_experiment(draft.cfg))
+    return 0
 
 
 @contextlib.contextmanager
@@ -98,13 +109,31 @@ def _explain(cfg: DictConfig, error: OSError) -> str:
     )
 
 
-def _check(jobs: list[DictConfig]) -> None:
-    """Build every experiment once before Hydra makes a folder for the first."""
-    if jobs:
-        from efat.preflight import build_experiment  # seconds to import: not for --help
+def _check(drafts: list[Draft]) -> None:
+    """Build every experiment once before Hydra makes a folder for the first.
 
-        for cfg in jobs:
-            build_experiment(cfg)
+    Raises:
+        EfatError: All problems of all jobs.
+    """
+    if not drafts:
+        return
+    for draft in drafts if not any(draft.problems for draft in drafts) else ():
+        if draft.cfg.stage in ("status", "fleet"):
+            continue
+        with contextlib.suppress(HydraException):  # the check says what is wrong
+            instantiate(draft.cfg.executor).start()  # workers import Lightning meanwhile
+    from efat.preflight import build_experiment  # seconds to import: not for --help
+
+    found: list[Sequence[str]] = []
+    for draft in drafts:
+        try:
+            experiment = build_experiment(draft.cfg, draft.problems, draft.left_out)
+            found.append(())
+        except EfatError as error:  # noqa: PERF203 - one job at a time
+            found.append(error.problems)
+    raise_problems(name_jobs(drafts, found))
+    if len(drafts) == 1:
+        _checked.append(experiment)
 
 
 if __name__ == "__main__":
