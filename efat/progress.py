@@ -60,7 +60,9 @@ class Progress:
         now = time.monotonic()
         if not self.console.is_terminal and now - self.printed_s >= PLAIN_EVERY_S:
             self.printed_s = now
-            self.console.print(f"{self.describe()}; {self.clock()}", highlight=False)
+            self.console.print(
+                f"{self.describe()}; {self.clock()}", highlight=False, soft_wrap=True
+            )
 
     def fail(self) -> None:
         """Count a unit that gave no result."""

@@ -171,9 +171,9 @@ def test_ray_survives_dead_workers_and_a_dead_driver(tmp_path, undisturbed):
     wait_for(driver, tmp_path, "analyse:")
     workers = [pid for pid in descendants(driver.pid) if "ray::" in command_of(pid)]
     assert sum(map(kill, workers))
-    while not finished_units(tmp_path, "analyse"):
+    while driver.poll() is None and not finished_units(tmp_path, "analyse"):
         time.sleep(0.05)
-    kill(driver.pid)
+    assert kill(driver.pid), (tmp_path / "err").read_text()
     driver.wait()
     before = finished_units(tmp_path)
     assert finish(tmp_path, *ray) == undisturbed

@@ -105,16 +105,16 @@ class Ray:
                 flying[remote.remote(shared, task[1])] = task[0]
 
         try:
-            fill()
-            while flying:
-                (ready,), _ = ray.wait(list(flying), num_returns=1)
-                number = flying.pop(ready)
-                output = self._result(ready)
-                del ready  # Ray frees an output when nobody refers to it
+            with _one_error():
                 fill()
-                yield number, output
-                if len(flying) < most:
+            while flying:
+                with _one_error():
+                    (ready,), _ = ray.wait(list(flying), num_returns=1)
+                    number = flying.pop(ready)
+                    output = self._result(ready)
+                    del ready  # Ray frees an output when nobody refers to it
                     fill()
+                yield number, output
         finally:
             for reference in flying:
                 with contextlib.suppress(Exception):  # it may just have ended
@@ -122,15 +122,35 @@ class Ray:
 
     def _result(self, reference: Any) -> Any:
         import ray
-        from ray.exceptions import NodeDiedError, WorkerCrashedError
+        from ray.exceptions import (
+            NodeDiedError,
+            ObjectLostError,
+            OutOfMemoryError,
+            RayTaskError,
+            WorkerCrashedError,
+        )
 
         try:
             return ray.get(reference)
-        except (WorkerCrashedError, NodeDiedError, ray.exceptions.OutOfMemoryError) as error:
+        except (WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError) as error:
             reason = str(error).splitlines()[0]
             return Lost(f"its worker died {self.retries + 1} times, last by: {reason}")
-        except ray.exceptions.RayTaskError as error:
+        except RayTaskError as error:
             raise error.cause or error from None
+
+
+@contextlib.contextmanager
+def _one_error() -> Iterator[None]:
+    """Say what became of Ray itself (its daemon died, the cluster went away) in one line."""
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except RayError as error:
+        raise EfatError(
+            f"executor: Ray failed ({' '.join(str(error).split())[:200]}); finished units are "
+            "saved, and the same command goes on from there"
+        ) from None
 
 
 @contextlib.contextmanager
