@@ -8,6 +8,7 @@ from efat.chips import Fleet
 from efat.fit import Setup
 from efat.mapping import SystolicArray
 from efat.planning.base import Planner
+from efat.planning.rules import Rules
 from efat.resilience import Constraint, Interpolation, Stat
 from efat.severity import Severity
 
@@ -58,7 +59,8 @@ class Experiment:
         fault_rates: Fault rates of the resilience analysis, in (0, 1].
         maps_per_rate: Random fault maps at each of them.
         selection: How curves become amounts.
-        planner: The planner whose plan is carried out.
+        rules: Limits and prices of a plan.
+        planner: The planner whose plan is carried out; it has the rules too.
         compare: Strategies to compare with, by name; None is the one without retraining.
     """
 
@@ -74,6 +76,7 @@ class Experiment:
     fault_rates: tuple[float, ...]
     maps_per_rate: int
     selection: Selection
+    rules: Rules
     planner: Planner
     compare: dict[str, Planner | None]
 

@@ -87,11 +87,15 @@ class Evaluation:
 
 def pretrain(experiment: Experiment, campaign: Runner) -> Baseline:
     """Train the fault-free network."""
+    [(key, values)] = campaign.run("pretrain", fit.train, [baseline_job(experiment)])
+    return Baseline(("pretrain", key), values["accuracy"][-1], values["elapsed_s"])
+
+
+def baseline_job(experiment: Experiment) -> TrainingJob:
+    """Describe the training of the fault-free network."""
     steps = experiment.amounts.pretrain_steps
     seed = derive(experiment.seed, "baseline")
-    job = TrainingJob(experiment.baseline_setup, seed, steps, eval_every_steps=steps)
-    [(key, values)] = campaign.run("pretrain", fit.train, [job])
-    return Baseline(("pretrain", key), values["accuracy"][-1], values["elapsed_s"])
+    return TrainingJob(experiment.baseline_setup, seed, steps, eval_every_steps=steps)
 
 
 def check_reachable(experiment: Experiment, baseline: Baseline) -> float:
@@ -155,14 +159,14 @@ def select(experiment: Experiment, analysis: Analysis, target: float) -> Resilie
 def plan(experiment: Experiment, resilience_map: ResilienceMap) -> dict[str, Plan]:
     """Plan the fleet with the chosen planner, first, and with those it is compared with."""
     chips, seed = experiment.fleet.chips, experiment.seed
-    cost = _cost(experiment, resilience_map)
-    chosen = experiment.planner(chips, cost, seed)
+    price = cost(experiment, resilience_map)
+    chosen = experiment.planner(chips, price, seed)
     plans = {experiment.planner_name: chosen}
     for name, planner in experiment.compare.items():
         if name == "random" and chosen.groups:
             planner = Random([len(group.members) for group in chosen.groups])
         if name not in plans:
-            plans[name] = planner(chips, cost, seed) if planner else Plan((), ())
+            plans[name] = planner(chips, price, seed) if planner else Plan((), ())
     return plans
 
 
@@ -225,7 +229,7 @@ def single(
     return chip, curve, model, evaluate(alone, campaign, baseline, {"single": (model,)})
 
 
-def _cost(experiment: Experiment, resilience_map: ResilienceMap) -> Cost:
+def cost(experiment: Experiment, resilience_map: ResilienceMap) -> Cost:
     """Return what a fault map costs; as a table where its number of faults decides alone."""
     if experiment.severity is array_rate:
         array = experiment.array

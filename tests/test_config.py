@@ -19,6 +19,7 @@ NEEDS = {
     "fleet=file": ["fleet.path=chips.npz"],
     "trainer=gpu": ["trainer.accelerator=cpu"],
     "executor=slurm": ["executor.cluster=local"],
+    "planner=exact": ["fleet.chips=20"],
 }
 EXTRAS = {"executor=ray": "ray", "executor=slurm": "submitit"}
 
