@@ -69,11 +69,13 @@ class Campaign:
     checkpoint_every: int = 0
     records: dict[tuple[str, str], Record] = field(default_factory=dict)
     """Every unit asked for so far, by stage and key."""
+    stages: list[str] = field(default_factory=list)
+    """Stages that ran so far, also those without a unit."""
 
     @property
     def computed(self) -> dict[str, int]:
         """Count the units computed in this campaign, by stage; the others were found."""
-        stages = dict.fromkeys((stage for stage, _ in self.records), 0)
+        stages = dict.fromkeys(self.stages, 0)
         for (stage, _), record in self.records.items():
             stages[stage] += record.state == "computed"
         return stages
@@ -87,6 +89,7 @@ class Campaign:
             EfatError: Units failed; the others of the stage are saved.
             OSError: A result could not be saved; those before it are.
         """
+        self.stages.append(stage)
         keys = [content_key(stage, job) for job in jobs]
         units = {k: Unit(stage, k, job) for k, job in zip(keys, jobs, strict=True)}
         done = {key: self._look_up(unit) for key, unit in units.items()}
