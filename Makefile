@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 # Fleets that `make bench` plans for.
 CHIPS ?= 1000 10000
 
-.PHONY: help setup run test check lint bench bench-large clean
+.PHONY: help setup run test test-all check lint bench bench-large clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -32,6 +32,9 @@ run: setup ## The main job: +experiment=resnet_fat (pass more with ARGS="...")
 
 test: setup ## Run the tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+test-all: setup ## Run the tests, and the slow ones: campaigns killed again and again
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m ""
 
 lint: setup ## Format check, lint, types
 	$(BIN)/ruff format --check .

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 
 from efat import atomic, plots
 from efat.assignment import Arrival
+from efat.campaign import Record
 from efat.chips import Chip, Fleet
 from efat.experiment import Experiment
 from efat.fleets import FleetSummary, save_fleet, summarise
@@ -25,6 +25,8 @@ from efat.report import Outcome, Row, group_name
 from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.stages import Analysis, Model
 from efat.store import Store
+from efat.tables import write_csv
+from efat.units import unit_rows
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class RunFolder:
     def write_curves(self, curves: tuple[ResilienceCurve, ...], target: float) -> list[Row]:
         """Write `curves.csv` and `figures/curves.png`; return the rows."""
         rows = _curve_rows(self.experiment, curves)
-        _write_csv(self.path / "curves.csv", rows)
+        write_csv(self.path / "curves.csv", rows)
         steps_per_epoch = self.experiment.amounts.steps_per_epoch
         self._write_figure("curves", plots.plot_curves(curves, steps_per_epoch, target))
         return rows
@@ -65,7 +67,7 @@ class RunFolder:
         name = self.experiment.planner_name
         document = _plan_document(self.experiment, name, plan)
         atomic.write_json(self.path / "plan.json", document)
-        _write_csv(self.path / "groups.csv", groups)
+        write_csv(self.path / "groups.csv", groups)
         fused = [Chip(group_name(i), g.fused) for i, g in enumerate(plan.groups)]
         if fused:
             save_fleet(Fleet(tuple(fused)), self.path / "fused_maps.npz")
@@ -88,7 +90,7 @@ class RunFolder:
 
     def write_assignment(self, library: Path, arrival: Arrival, chips: list[Row]) -> None:
         """Write `assignment.csv` and `assignment.json`."""
-        _write_csv(self.path / "assignment.csv", chips)
+        write_csv(self.path / "assignment.csv", chips)
         document = {
             "library": str(library),
             "models": len(arrival.assignment.library),
@@ -101,10 +103,16 @@ class RunFolder:
 
     def write_outcome(self, outcome: Outcome) -> None:
         """Write `chips.csv`, `summary.json` and `figures/strategies.png`."""
-        _write_csv(self.path / "chips.csv", outcome.chips)
+        write_csv(self.path / "chips.csv", outcome.chips)
         summary = {name: value for name, value in asdict(outcome).items() if name != "chips"}
         atomic.write_json(self.path / "summary.json", summary)
         self._write_figure("strategies", plots.plot_strategies(outcome, len(outcome.chips)))
+
+    def write_units(self, records: Iterable[Record], store: Store) -> None:
+        """Write `units.csv`, also of a campaign that was stopped or failed."""
+        rows = unit_rows(records, store)
+        if rows:
+            write_csv(self.path / "units.csv", rows)
 
     def figures(self) -> list[Path]:
         """List the figures written so far."""
@@ -176,12 +184,3 @@ def _group_row(experiment: Experiment, group: Group) -> Row:
 def _finite_or_none(value: float) -> float | None:
     """Return None for infinity, which JSON and CSV cannot hold."""
     return value if math.isfinite(value) else None
-
-
-def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows with equal keys; None is an empty cell."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    atomic.write_bytes(path, stream.getvalue().encode())

@@ -28,6 +28,13 @@ class CurveRecorder(pl.Callback):
             self.amount_steps.append(trainer.global_step)
             self.accuracy.append(float(trainer.callback_metrics["val_accuracy"]))
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"amount_steps": list(self.amount_steps), "accuracy": list(self.accuracy)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.amount_steps = list(state_dict["amount_steps"])
+        self.accuracy = list(state_dict["accuracy"])
+
 
 class SameDraws(pl.Callback):
     """Let no validation on the way change what training draws (the prefix rule).

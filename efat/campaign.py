@@ -2,60 +2,233 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from efat.fit import EvaluationJob, TrainingJob
-from efat.progress import Progress
-from efat.store import Result, Store, content_key
+from filelock import FileLock, Timeout
 
-Job = TrainingJob | EvaluationJob
+from efat.errors import EfatError
+from efat.executors.base import Lost
+from efat.progress import Progress
+from efat.store import DamagedError, Result, Store, content_key
+from efat.work import Failure, Job, Unit, Work, process_name
+
+MOST_NAMED = 10
+"""Failed units that an error names; units.csv has all of them."""
 
 
 class Executor(Protocol):
     """See `efat.executors`."""
 
     workers: int
+    fail_fast: bool
 
     def start(self) -> None: ...
-    def run(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Any: ...
+    def run(self, function: Callable[[Any], Any], tasks: Any) -> Any: ...
+
+
+class Runner(Protocol):
+    """What a stage asks of a campaign: results of jobs, in their order."""
+
+    def run(
+        self, stage: str, function: Callable[..., Result], jobs: Sequence[Job]
+    ) -> list[tuple[str, dict[str, Any]]]: ...
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of a unit: `computed` here, `found` in the store, `failed`, still `missing`."""
+
+    unit: Unit
+    state: str
+    result: Result | None = None
+    reason: str = ""
 
 
 @dataclass
 class Campaign:
     """Run units of work through an executor, keep their results in a store.
 
+    A unit is locked from before it is handed out until its result is saved, so that two campaigns
+    on one store share the work.
+
     Args:
         store: Where results are looked up and kept.
         executor: Where missing units run.
         progress: What the user sees meanwhile.
+        checkpoint_every: Steps between two checkpoints of a long training; 0 writes none.
     """
 
     store: Store
     executor: Executor
     progress: Progress
-    computed: dict[str, int] = field(default_factory=dict)
-    """Units computed in this campaign, by stage; the others were found in the store."""
+    checkpoint_every: int = 0
+    records: dict[tuple[str, str], Record] = field(default_factory=dict)
+    """Every unit asked for so far, by stage and key."""
+    stages: list[str] = field(default_factory=list)
+    """Stages that ran so far, also those without a unit."""
+
+    @property
+    def computed(self) -> dict[str, int]:
+        """Count the units computed in this campaign, by stage; the others were found."""
+        stages = dict.fromkeys(self.stages, 0)
+        for (stage, _), record in self.records.items():
+            stages[stage] += record.state == "computed"
+        return stages
 
     def run(
-        self, stage: str, function: Callable[[Any, Store], Result], jobs: Sequence[Job]
+        self, stage: str, function: Callable[..., Result], jobs: Sequence[Job]
     ) -> list[tuple[str, dict[str, Any]]]:
-        """Return key and values of every job, in the order of `jobs`; computes what is missing."""
+        """Return key and values of every job, in the order of `jobs`; computes what is missing.
+
+        Raises:
+            EfatError: Units failed; the others of the stage are saved.
+            OSError: A result could not be saved; those before it are.
+        """
+        self.stages.append(stage)
         keys = [content_key(stage, job) for job in jobs]
-        found = {key: self.store.read(stage, key) for key in set(keys)}
-        missing = {k: j for k, j in zip(keys, jobs, strict=True) if found[k] is None}
-        names = sorted(missing, key=lambda key: (-missing[key].cost_steps, key))  # longest first
-        self.computed[stage] = self.computed.get(stage, 0) + len(names)
-        self.progress.begin(stage, sum(missing[key].cost_steps for key in names), len(names))
-        work = partial(_run_job, function, self.store)
-        for index, result in self.executor.run(work, [missing[key] for key in names]):
-            self.store.write(stage, names[index], result)
-            found[names[index]] = result.values
-            self.progress.advance(missing[names[index]].cost_steps)
-        return [(key, found[key] or {}) for key in keys]
+        units = {k: Unit(stage, k, job) for k, job in zip(keys, jobs, strict=True)}
+        done = {key: self._look_up(unit) for key, unit in units.items()}
+        missing = [unit for key, unit in units.items() if done[key] is None]
+        for unit in missing:
+            self._note(unit, "missing")
+        missing.sort(key=lambda unit: (-unit.job.cost_steps, unit.key))  # longest first
+        self.progress.begin(stage, sum(u.job.cost_steps for u in missing), len(missing))
+        self._compute(missing, function)
+        self._raise_failures([self.records[stage, key] for key in units])
+        values = {key: self.records[stage, key].result for key in units}
+        return [(key, result.values if (result := values[key]) else {}) for key in keys]
+
+    def _look_up(self, unit: Unit) -> Result | None:
+        """Return a finished unit; a damaged one is reported, and missing."""
+        try:
+            result = self.store.read(unit.stage, unit.key)
+        except DamagedError as error:
+            self.progress.say(f"damaged    {error}: not as it was written; computed again")
+            return None
+        if result is not None:
+            self._note(unit, "found", result)
+        return result
+
+    def _compute(self, missing: list[Unit], function: Callable[..., Result]) -> None:
+        """Compute units; those that another campaign holds are waited for, or taken over."""
+        store = replace(self.store, root=self.store.root.absolute())
+        work = Work(function, store, self.checkpoint_every, process_name())
+        while missing:
+            shift = _Claims(self.store, missing, self._look_up, self.progress)
+            with shift, contextlib.closing(self.executor.run(work, shift)) as outputs:
+                for number, output in outputs:
+                    unit = shift.taken[number]
+                    self._finish(unit, output, work)
+                    shift.release(unit, done=not isinstance(output, Failure | Lost))
+                    self.progress.advance(unit.job.cost_steps)
+            for unit in shift.found:
+                self.progress.advance(unit.job.cost_steps)
+            missing = shift.held_elsewhere
+            if missing and not shift.taken:
+                self.progress.wait_for(len(missing))
+                time.sleep(0.1)
+
+    def _finish(self, unit: Unit, output: Result | Failure | Lost, work: Work) -> None:
+        """Save a result, or note a failure."""
+        if isinstance(output, Failure | Lost):
+            self._note(unit, "failed", reason=output.reason)
+            self.progress.fail()
+            if self.executor.fail_fast:
+                self._raise_failures([self.records[unit.stage, unit.key]])
+            return
+        self.store.write(unit.stage, unit.key, output)
+        self._note(unit, "computed", replace(output, weights=None))
+        if work.keeps_checkpoints(unit):
+            self.store.drop_checkpoints(unit.stage, unit.key)
+
+    def _note(self, unit: Unit, state: str, result: Result | None = None, reason: str = "") -> None:
+        """Keep the record of a unit; one computed here stays so when it is asked for again."""
+        before = self.records.get((unit.stage, unit.key))
+        if not (before and before.state == "computed" and state == "found"):
+            self.records[unit.stage, unit.key] = Record(unit, state, result, reason)
+
+    def _raise_failures(self, records: list[Record]) -> None:
+        failed = [record for record in records if record.state == "failed"]
+        if not failed:
+            return
+        problems = [
+            f"{r.unit.stage}: unit {r.unit.key[:12]} failed: {r.reason}; "
+            f"log: {self.store.log(r.unit.stage, r.unit.key)}"
+            for r in failed[:MOST_NAMED]
+        ]
+        raise EfatError(
+            [
+                *problems,
+                f"{failed[0].unit.stage}: {len(failed)} of {len(records)} units failed (units.csv "
+                "has all of them); the others are saved, and the same command tries these again",
+            ]
+        )
 
 
-def _run_job(function: Callable[[Any, Store], Result], store: Store, job: Job) -> Result:
-    return function(job, store)
+class _Claims:
+    """Units as an executor takes them, each locked when it is handed out.
+
+    Args:
+        store: Where the locks are.
+        units: Candidates, in the order in which they are offered.
+        look_up: Reads a unit's result once it is locked: another campaign may have saved it.
+        progress: Told how many units are out.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        units: Sequence[Unit],
+        look_up: Callable[[Unit], Result | None],
+        progress: Progress,
+    ) -> None:
+        self.store, self.candidates, self.look_up = store, deque(units), look_up
+        self.progress = progress
+        self.taken: list[Unit] = []
+        self.found: list[Unit] = []
+        self.held_elsewhere: list[Unit] = []
+        self.locks: dict[str, FileLock] = {}
+
+    def __enter__(self) -> _Claims:
+        return self
+
+    def __iter__(self) -> Iterator[Unit]:
+        """Yield units that nobody else computes."""
+        while self.candidates:
+            unit = self.candidates.popleft()
+            if self._claim(unit):
+                self.taken.append(unit)
+                self.progress.running = len(self.locks)
+                yield unit
+
+    def _claim(self, unit: Unit) -> bool:
+        lock = self.store.lock(unit.stage, unit.key)
+        try:
+            lock.acquire()
+        except Timeout:
+            self.held_elsewhere.append(unit)
+            return False
+        self.locks[unit.key] = lock
+        if self.look_up(unit) is None:
+            return True
+        self.found.append(unit)
+        self.release(unit, done=True)
+        return False
+
+    def release(self, unit: Unit, done: bool) -> None:
+        """Let go of a unit; the lock file of one that is done has served."""
+        lock = self.locks.pop(unit.key)
+        if done:  # whoever still waits for this file then finds the result
+            self.store.lock_path(unit.stage, unit.key).unlink(missing_ok=True)
+        lock.release()
+        self.progress.running = len(self.locks)
+
+    def __exit__(self, *_: object) -> None:
+        for lock in self.locks.values():
+            lock.release()
+        self.locks.clear()

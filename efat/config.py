@@ -9,7 +9,17 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-STAGES = ("fleet", "pretrain", "analyse", "plan", "retrain", "evaluate", "assign", "single")
+STAGES = (
+    "status",
+    "fleet",
+    "pretrain",
+    "analyse",
+    "plan",
+    "retrain",
+    "evaluate",
+    "assign",
+    "single",
+)
 
 PACKAGED = Path(__file__).parent / "conf"
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
@@ -84,6 +94,7 @@ class Config:
     stage: str = "evaluate"
     seed: int = 0
     store: str = "outputs/store"
+    checkpoint_every: int = 1000
     library: str | None = None
     model: Any = MISSING
     data: Any = MISSING

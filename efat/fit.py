@@ -20,6 +20,7 @@ from hydra.utils import instantiate
 from torch import nn
 
 from efat.callbacks import CurveRecorder, MaskGuard, SameDraws
+from efat.checkpoints import Checkpointer, Checkpoints, make_resumable
 from efat.errors import EfatError
 from efat.faults import FaultMap
 from efat.mapping import SystolicArray
@@ -107,8 +108,8 @@ class EvaluationJob:
         return 6 * len(self.fault_maps)
 
 
-def train(job: TrainingJob, store: Store) -> Result:
-    """Run a training job.
+def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None) -> Result:
+    """Run a training job; with `checkpoints`, go on where an attempt before was cut off.
 
     Returns:
         Values `amount_steps` and `accuracy` (the curve: validation accuracy in [0, 1]) and
@@ -120,18 +121,24 @@ def train(job: TrainingJob, store: Store) -> Result:
     if job.fault_map is not None and job.array is not None:
         mask_model(module.model, job.fault_map, job.array, job.setup.off_array)
     curve = CurveRecorder()
-    trainer = build_trainer(job, [curve, SameDraws(), MaskGuard()])
-    data = instantiate(job.setup.data)
-    if job.eval_every_steps:
+    callbacks: list[pl.Callback] = [SameDraws(), MaskGuard()]
+    data, resume_from = instantiate(job.setup.data), None
+    if checkpoints:
+        make_resumable(data)
+        resume_from = checkpoints.latest()
+        callbacks.append(Checkpointer(checkpoints, job.eval_every_steps, begin))
+    trainer = build_trainer(job, [curve, *callbacks])
+    if job.eval_every_steps and not resume_from:
         trainer.validate(module, data, verbose=False)
     torch.manual_seed(job.seed)  # what training draws depends on nothing that came before
     if job.amount_steps:
-        trainer.fit(module, data)
+        trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
     _check_grid(job, curve.amount_steps)
+    earlier_s = sum(c.earlier_s for c in callbacks if isinstance(c, Checkpointer))
     values = {
         "amount_steps": curve.amount_steps,
         "accuracy": curve.accuracy,
-        "elapsed_s": time.perf_counter() - begin,
+        "elapsed_s": earlier_s + time.perf_counter() - begin,
     }
     return Result(values, _plain_weights(module.model) if job.keep_weights else None)
 

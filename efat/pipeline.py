@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from efat import assignment, assignment_terminal, atomic, report, stages, terminal
+from efat import assignment, assignment_terminal, atomic, report, stages, status, terminal
 from efat.artifacts import RunFolder
 from efat.campaign import Campaign
 from efat.experiment import Experiment
@@ -41,13 +41,31 @@ def run_job(cfg: DictConfig, experiment: Experiment) -> int:
     begin = time.perf_counter()
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), experiment)
     atomic.write_bytes(folder.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
-    executor, console = instantiate(cfg.executor), Console()
-    executor.start()
-    with Progress(console, _estimate(experiment, cfg.stage)) as progress:
-        campaign = Campaign(Store(Path(cfg.store)), executor, progress)
-        status = _travel(cfg, campaign, folder)
+    executor, console, store = instantiate(cfg.executor), Console(), Store(Path(cfg.store))
+    if cfg.stage != "fleet":
+        store.open()
+        executor.start()
+    per_epoch = experiment.amounts.steps_per_epoch
+    with Progress(console, _estimate(experiment, cfg.stage), per_epoch) as progress:
+        campaign = Campaign(store, executor, progress, cfg.checkpoint_every)
+        try:
+            answer = _travel(cfg, campaign, folder)
+        finally:
+            folder.write_units(campaign.records.values(), store)
     terminal.print_end(console, campaign.computed, folder.path, time.perf_counter() - begin)
-    return status
+    return answer
+
+
+def print_status(cfg: DictConfig, experiment: Experiment) -> None:
+    """Print what a checked job has done and has left; writes nothing."""
+    store = Store(Path(cfg.store))
+    guess = _estimate(experiment, "evaluate")
+    counts = status.take_stock(experiment, store, guess)
+    workers = instantiate(cfg.executor).workers
+    console = Console()
+    console.print(f"{cfg.name}: units in {store.root}", highlight=False, soft_wrap=True)
+    per_epoch = experiment.amounts.steps_per_epoch
+    console.print(status.describe_stock(counts, per_epoch, workers), highlight=False)
 
 
 def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
@@ -98,16 +116,16 @@ def _serve(
     folder.write_library(chosen, campaign.store)
     say(terminal.describe_plan(experiment, chosen))
     say(terminal.describe_groups(experiment, groups))
-    status = OK if chosen.groups else NO
+    answer = OK if chosen.groups else NO
     if cfg.stage == "plan":
-        return status
+        return answer
     if cfg.stage == "retrain":
         plans = {experiment.planner_name: chosen}
     models = stages.retrain(experiment, campaign, baseline, plans)
     folder.write_models(campaign.store, models[experiment.planner_name])
     folder.write_library(chosen, campaign.store, models[experiment.planner_name])
     if cfg.stage == "retrain":
-        return status
+        return answer
     evaluation = stages.evaluate(experiment, campaign, baseline, models)
     outcome = report.build_outcome(
         experiment, baseline, analysis, resilience_map, plans, models, evaluation
@@ -120,7 +138,7 @@ def _serve(
         folder.figures(),
     )
     say(terminal.describe_outcome(experiment, outcome))
-    return status
+    return answer
 
 
 def _assign(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any, get_args
 
 import pytorch_lightning as pl
@@ -33,6 +34,7 @@ from efat.planning.rules import Rules
 from efat.planning.single import Single
 from efat.resilience import Constraint, Interpolation, Stat
 from efat.severity import array_rate
+from efat.store import Store
 
 COMPARE: dict[str, Planner | None] = {
     "none": None,
@@ -61,6 +63,7 @@ def build_experiment(
     check_values(cfg, problems)
     problems.attempt("executor", lambda: _with(cfg.executor, "run"))
     problems.attempt("tracking", lambda: _with(cfg.tracking, "log"))
+    problems.attempt("store", lambda: _check_store(cfg))
     _check_trainer(cfg, problems)
     planner = problems.attempt("planner", lambda: _with(cfg.planner, "__call__"))
     rules = problems.attempt("rules", lambda: instantiate(cfg.rules))
@@ -117,6 +120,13 @@ def _compared(cfg: DictConfig, rules: Rules) -> dict[str, Planner | None]:
     """Return the strategies to compare with; greedy, a real alternative, keeps the rules."""
     strategies = {**COMPARE, "greedy": Greedy(rules=rules)}
     return {name: strategies[name] for name in cfg.compare}
+
+
+def _check_store(cfg: DictConfig) -> None:
+    store = Store(Path(cfg.store))
+    store.check_layout()
+    if cfg.stage not in ("status", "fleet"):
+        store.check_writable()
 
 
 def _with(node: DictConfig, method: str) -> Any:

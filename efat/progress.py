@@ -1,58 +1,105 @@
-"""What a user sees while a campaign runs: one bar with an ETA, or plain lines into a file."""
+"""What a user sees while a campaign runs: one live view with an ETA, or plain lines into a file."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from types import TracebackType
 
 from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
+
+PLAIN_EVERY_S = 30.0
+"""Between two lines about the same stage where the output is no terminal."""
 
 
 class Progress:
-    """One bar for the whole campaign, in training steps; stages not yet known are estimated.
+    """One bar for the whole campaign, in training steps, over one line about the stage.
 
     Args:
-        console: Where to draw; where it is not a terminal, each stage prints one line instead.
+        console: Where to draw; where it is not a terminal, lines are printed instead.
         estimate_steps: Expected work by stage; replaced when the stage begins.
+        steps_per_epoch: Optimizer steps of an epoch.
     """
 
-    def __init__(self, console: Console, estimate_steps: dict[str, int]) -> None:
+    def __init__(
+        self, console: Console, estimate_steps: dict[str, int], steps_per_epoch: float = 1
+    ) -> None:
         self.console, self.steps = console, dict(estimate_steps)
-        self.bar = Bar(
+        self.steps_per_epoch = steps_per_epoch
+        self.stage, self.units, self.done, self.running, self.failed = "start", 0, 0, 0, 0
+        self.spent_steps = self.waiting = 0
+        self.begin_s = self.stage_s = self.printed_s = time.monotonic()
+        self.bar = _TwoLines(
             TextColumn("{task.description:<9}"),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("elapsed"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[clock]}"),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self.task = self.bar.add_task("start", total=sum(self.steps.values()))
+        self.bar.view = self
+        self.task = self.bar.add_task("start", total=sum(self.steps.values()), clock="")
 
     def begin(self, stage: str, steps: int, units: int) -> None:
         """Name the stage and replace its estimate by what it really takes."""
         self.steps[stage] = steps
+        self.stage, self.units, self.done, self.running, self.waiting = stage, units, 0, 0, 0
+        self.stage_s = self.printed_s = time.monotonic()
         self.bar.update(self.task, description=stage, total=sum(self.steps.values()))
         if not self.console.is_terminal:
             self.console.print(f"{stage}: {units} units to compute")
 
     def advance(self, steps: int) -> None:
-        """Count finished work."""
+        """Count a finished unit, with its work."""
+        self.done, self.spent_steps, self.waiting = self.done + 1, self.spent_steps + steps, 0
         self.bar.advance(self.task, steps)
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self.printed_s >= PLAIN_EVERY_S:
+            self.printed_s = now
+            self.console.print(
+                f"{self.describe()}; {self.clock()}", highlight=False, soft_wrap=True
+            )
+
+    def fail(self) -> None:
+        """Count a unit that gave no result."""
+        self.failed += 1
+
+    def wait_for(self, units: int) -> None:
+        """Say, once, that another campaign on this store computes what is left."""
+        if not self.waiting and not self.console.is_terminal:
+            self.console.print(f"{self.stage}: waiting for {units} units of another run")
+        self.waiting = units
 
     def say(self, what: RenderableType) -> None:
         """Print a result above the bar."""
         self.console.print(what, highlight=False)
+
+    def describe(self) -> str:
+        """Return the line about the stage: units, rate, and the cost spent and left."""
+        parts = [f"{self.stage}: {self.done} of {self.units} units"]
+        parts += [f"{self.running} running"] if self.running else []
+        parts += [f"{self.failed} failed"] if self.failed else []
+        parts += [f"{self.waiting} in another run"] if self.waiting else []
+        elapsed_s = time.monotonic() - self.stage_s
+        parts += [f"{self.done / elapsed_s:.1f}/s"] if self.done and elapsed_s else []
+        spent, left = (steps / self.steps_per_epoch for steps in (self.spent_steps, self.left()))
+        return f"{', '.join(parts)}; epochs: {spent:.1f} spent, about {left:.1f} left"
+
+    def left(self) -> int:
+        """Count the steps that are left; a guess, for stages that have not begun."""
+        return max(0, sum(self.steps.values()) - self.spent_steps)
+
+    def clock(self) -> str:
+        """Return the time elapsed and left, at the campaign's rate so far."""
+        elapsed_s = time.monotonic() - self.begin_s
+        rest = "-:--"
+        if self.spent_steps:
+            rest = _minutes(elapsed_s * self.left() / self.spent_steps)
+        return f"elapsed {_minutes(elapsed_s)} left {rest}"
 
     def __enter__(self) -> Progress:
         """Show the bar."""
@@ -67,3 +114,23 @@ class Progress:
     ) -> None:
         """Take the bar away, also after an error."""
         self.bar.stop()
+
+
+class _TwoLines(Bar):
+    """Rich's bar, and under it the line about the stage."""
+
+    view: Progress | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Draw both, as they are now."""
+        if self.view and self.tasks:
+            self.tasks[0].fields["clock"] = self.view.clock()
+        yield self.make_tasks_table(self.tasks)
+        if self.view and self.view.units:
+            yield Text(self.view.describe(), style="dim", overflow="ellipsis", no_wrap=True)
+
+
+def _minutes(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,14 +1,17 @@
 """`python -m efat.run`: compose the configuration, check it, run it.
 
 Exit status: 0 done; 1 the work ran and the answer is no (the constraint cannot be met, a worker
-died); 2 bad input, before any work and before any file; 130 stopped by Ctrl-C.
+died); 2 bad input, before any work and before any file; 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations
 
 import contextlib
+import shlex
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import hydra
@@ -38,27 +41,72 @@ def _job(cfg: DictConfig) -> None:
     try:
         _statuses.append(run_job(cfg, _checked.pop() if _checked else build_experiment(cfg)))
     except (EfatError, OSError) as error:  # a full disk, say; finished units are in the store
-        print_problems(error if isinstance(error, EfatError) else EfatError(f"files: {error}"))
+        print_problems(error if isinstance(error, EfatError) else EfatError(_explain(cfg, error)))
         _statuses.append(1)
 
 
 def main() -> int:
-    """Run the command line and return its exit status."""
+    """Run the command line and return its exit status; a signal to stop ends it cleanly."""
+    with _stoppable() as stopped_by:
+        try:
+            return _run_command_line()
+        except KeyboardInterrupt:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # nothing is left to stop
+            again = shlex.join(["python", "-m", "efat.run", *sys.argv[1:]])
+            print(f"stopped; finished work is saved, to go on: {again}", file=sys.stderr)  # noqa: T201
+            return 128 + (stopped_by or [signal.SIGINT])[0]
+
+
+def _run_command_line() -> int:
     _statuses.clear()
     _checked.clear()
     try:
-        _check(draft_jobs(sys.argv[1:]))
+        drafts = draft_jobs(sys.argv[1:])
+        _check(drafts)
     except EfatError as error:
         from efat.terminal import print_problems
 
         print_problems(error)
         return 2
-    try:
-        _job()
-    except KeyboardInterrupt:
-        print("stopped; finished work is saved, so run the same command again", file=sys.stderr)  # noqa: T201
-        return 130
+    if drafts and all(draft.cfg.stage == "status" for draft in drafts):
+        return _print_status(drafts)
+    _job()
     return max(_statuses, default=0)
+
+
+def _print_status(drafts: list[Draft]) -> int:
+    """Print what there is of every job; without Hydra, which would make folders."""
+    from efat.pipeline import print_status
+    from efat.preflight import build_experiment
+
+    for draft in drafts:
+        print_status(draft.cfg, _checked.pop() if _checked else build_experiment(draft.cfg))
+    return 0
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[list[int]]:
+    """Turn SIGINT and SIGTERM into a `KeyboardInterrupt`; yields the signals that came."""
+    came: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _explain(cfg: DictConfig, error: OSError) -> str:
+    return (
+        f"files: {error}; no file is half-written, and what was finished is in {cfg.store}: once "
+        "there is room, the same command goes on from there"
+    )
 
 
 def _check(drafts: list[Draft]) -> None:
@@ -70,6 +118,8 @@ def _check(drafts: list[Draft]) -> None:
     if not drafts:
         return
     for draft in drafts if not any(draft.problems for draft in drafts) else ():
+        if draft.cfg.stage in ("status", "fleet"):
+            continue
         with contextlib.suppress(HydraException):  # the check says what is wrong
             instantiate(draft.cfg.executor).start()  # workers import Lightning meanwhile
     from efat.preflight import build_experiment  # seconds to import: not for --help

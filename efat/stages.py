@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from efat import fit
-from efat.campaign import Campaign
+from efat.campaign import Runner
 from efat.chips import Chip, Fleet
 from efat.errors import EfatError
 from efat.experiment import Experiment
@@ -85,7 +85,7 @@ class Evaluation:
     after: dict[str, dict[str, Accuracy]]
 
 
-def pretrain(experiment: Experiment, campaign: Campaign) -> Baseline:
+def pretrain(experiment: Experiment, campaign: Runner) -> Baseline:
     """Train the fault-free network."""
     [(key, values)] = campaign.run("pretrain", fit.train, [baseline_job(experiment)])
     return Baseline(("pretrain", key), values["accuracy"][-1], values["elapsed_s"])
@@ -130,7 +130,7 @@ def bind_severity(experiment: Experiment, store: Store, baseline: Baseline) -> E
     return replace(experiment, severity=measure)
 
 
-def analyse(experiment: Experiment, campaign: Campaign, baseline: Baseline) -> Analysis:
+def analyse(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Analysis:
     """Record a resilience curve for every fault rate and repeat (METHOD section 4)."""
     points = [
         (rate, repeat, _draw(experiment, rate, repeat))
@@ -171,7 +171,7 @@ def plan(experiment: Experiment, resilience_map: ResilienceMap) -> dict[str, Pla
 
 
 def retrain(
-    experiment: Experiment, campaign: Campaign, baseline: Baseline, plans: dict[str, Plan]
+    experiment: Experiment, campaign: Runner, baseline: Baseline, plans: dict[str, Plan]
 ) -> dict[str, tuple[Model, ...]]:
     """Retrain every group once, for its amount; equal groups of several plans share a training.
 
@@ -193,7 +193,7 @@ def retrain(
 
 def evaluate(
     experiment: Experiment,
-    campaign: Campaign,
+    campaign: Runner,
     baseline: Baseline,
     models: dict[str, tuple[Model, ...]],
 ) -> Evaluation:
@@ -214,7 +214,7 @@ def evaluate(
 
 
 def single(
-    experiment: Experiment, campaign: Campaign, baseline: Baseline
+    experiment: Experiment, campaign: Runner, baseline: Baseline
 ) -> tuple[Chip, ResilienceCurve, Model, Evaluation]:
     """Fault-aware training of one chip for the whole budget, without a campaign around it."""
     chip, amounts = experiment.fleet.chips[0], experiment.amounts

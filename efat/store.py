@@ -1,23 +1,31 @@
-"""The artifact store: results of finished units of work, found again by what determined them."""
+"""The ledger: results of finished units of work, found again by what determined them."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from efat import atomic
+from efat.errors import EfatError
 from efat.faults import FaultMap
 
 FORMAT = 1
 """Raised when a unit computes something else from the same inputs; older results are not found."""
+
+LAYOUT = 2
+"""Raised when the files of a store mean something else; a store of another layout is refused."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +35,16 @@ class Result:
     Args:
         values: Numbers and texts, as JSON holds them.
         weights: State dict of a plain model, or None.
+        origin: Where it was computed; not part of what was asked, and never of a key.
     """
 
     values: dict[str, Any]
     weights: dict[str, Tensor] | None = None
+    origin: dict[str, Any] = field(default_factory=dict)
+
+
+class DamagedError(Exception):
+    """A stored result is there, but not as it was written."""
 
 
 def content_key(stage: str, inputs: Any) -> str:
@@ -40,19 +54,20 @@ def content_key(stage: str, inputs: Any) -> str:
         stage: Kind of unit.
         inputs: Dataclasses, fault maps, mappings, sequences and JSON scalars, nested.
     """
-    value = [FORMAT, torch.__version__, stage, _plain(inputs)]
+    value = [FORMAT, torch.__version__, stage, plain(inputs)]
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return `value` as nested mappings, lists and scalars: what a key is the hash of."""
     if isinstance(value, FaultMap):
         return {"fault_map": value.key}
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 
@@ -60,9 +75,9 @@ def _plain(value: Any) -> Any:
 class Store:
     """A folder of results: `<stage>/<key>.json`, and `<stage>/<key>.safetensors` for weights.
 
-    A result counts only when its JSON file is there, is whole, and its weights match the hash in
-    it; anything else is as if absent and is computed again. Weights are written first, each file
-    atomically.
+    A result counts only when its JSON file is whole and its weights match the hash in it. Weights
+    are written first, each file atomically. Beside the results lie `locks/` (units being computed),
+    `logs/` and `checkpoints/` (trainings under way), and `layout.json`.
     """
 
     root: Path
@@ -71,6 +86,79 @@ class Store:
         """Return where a unit's file is."""
         return self.root / stage / f"{key}{suffix}"
 
+    def log(self, stage: str, key: str) -> Path:
+        """Return where a unit's log is."""
+        return self.root / "logs" / stage / f"{key}.log"
+
+    def checkpoints(self, stage: str, key: str) -> Path:
+        """Return the folder of a training under way."""
+        return self.root / "checkpoints" / stage / key
+
+    def lock(self, stage: str, key: str) -> FileLock:
+        """Return the lock of a unit; the system releases it when its owner dies."""
+        return FileLock(self.lock_path(stage, key), timeout=0)
+
+    def lock_path(self, stage: str, key: str) -> Path:
+        """Return the file of a unit's lock."""
+        return self.root / "locks" / stage / f"{key}.lock"
+
+    def drop_checkpoints(self, stage: str, key: str) -> None:
+        """Remove the checkpoints of a training that is done."""
+        shutil.rmtree(self.checkpoints(stage, key), ignore_errors=True)
+
+    def is_running(self, stage: str, key: str) -> bool:
+        """Return whether somebody computes a unit now."""
+        if not self.lock_path(stage, key).exists():
+            return False
+        try:
+            with self.lock(stage, key):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # a folder that this user may only read
+            return False
+
+    def check_layout(self) -> None:
+        """Refuse a store that another version of efat wrote.
+
+        Raises:
+            EfatError: Its layout is older or newer.
+        """
+        found = self._layout()
+        if found not in (None, LAYOUT):
+            age = "an older" if found < LAYOUT else "a newer"
+            raise EfatError(
+                f"store: {self.root} given; {age} version of efat wrote it (layout {found}, this "
+                f"one reads {LAYOUT}); name another store=..., or delete that folder: what is in "
+                "it is then computed again"
+            )
+
+    def check_writable(self) -> None:
+        """Refuse a folder that cannot be written, and leave nothing there.
+
+        Raises:
+            EfatError: It is read-only, full, or no folder.
+        """
+        there = next(p for p in (self.root, *self.root.absolute().parents) if p.exists())
+        try:
+            with tempfile.TemporaryFile(dir=there) as stream:
+                stream.write(b"x")
+        except OSError as error:
+            raise EfatError(
+                f"store: {self.root} given; it cannot be written ({error.strerror or error}); name "
+                "another store=... (stage=status only reads)"
+            ) from None
+
+    def open(self) -> None:
+        """Prepare the folder for writing; remove what a killed writer left half-written."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        if self._layout() is None:
+            atomic.write_json(self.root / "layout.json", {"layout": LAYOUT})
+        for rest in self.root.glob("*/.*"):
+            stage, key = rest.parent.name, rest.name.split(".")[1]
+            with contextlib.suppress(Timeout, FileNotFoundError), self.lock(stage, key):
+                rest.unlink()
+
     def write(self, stage: str, key: str, result: Result) -> None:
         """Save a result; a reader sees all of it or nothing."""
         weights_hash = None
@@ -78,29 +166,54 @@ class Store:
             data = safetensors.torch.save(result.weights)
             weights_hash = hashlib.sha256(data).hexdigest()
             atomic.write_bytes(self.path(stage, key, ".safetensors"), data)
-        body = {"values": result.values, "weights_sha256": weights_hash}
+        body = {
+            "values": result.values,
+            "origin": result.origin,
+            "weights_sha256": weights_hash,
+        }
         document = {**body, "sha256": _hash_json(body)}
         atomic.write_json(self.path(stage, key, ".json"), document)
 
-    def read(self, stage: str, key: str) -> dict[str, Any] | None:
-        """Return the values of a finished unit, or None if it is missing or damaged."""
+    def read(self, stage: str, key: str) -> Result | None:
+        """Return a finished unit, without its weights, or None if it is missing.
+
+        Raises:
+            DamagedError: It is there, but truncated or changed.
+        """
+        path = self.path(stage, key, ".json")
         try:
-            document = json.loads(self.path(stage, key, ".json").read_bytes())
-            body = {name: document[name] for name in ("values", "weights_sha256")}
-            whole = document["sha256"] == _hash_json(body) and (
-                body["weights_sha256"] is None
-                or body["weights_sha256"] == self._hash_weights(stage, key)
-            )
-        except (OSError, ValueError, KeyError, TypeError):
+            document = json.loads(path.read_bytes())
+            body = {name: document[name] for name in ("values", "origin", "weights_sha256")}
+            whole = document["sha256"] == _hash_json(body)
+        except FileNotFoundError:
             return None
-        return body["values"] if whole else None
+        except (ValueError, KeyError, TypeError):
+            whole = False
+        if not whole:
+            raise DamagedError(str(path))
+        if body["weights_sha256"] not in (None, self._hash_weights(stage, key)):
+            raise DamagedError(str(self.path(stage, key, ".safetensors")))
+        return Result(body["values"], origin=body["origin"])
 
     def weights(self, stage: str, key: str) -> dict[str, Tensor]:
         """Return the state dict of a finished unit, on the CPU."""
         return safetensors.torch.load_file(self.path(stage, key, ".safetensors"))
 
-    def _hash_weights(self, stage: str, key: str) -> str:
-        return hashlib.sha256(self.path(stage, key, ".safetensors").read_bytes()).hexdigest()
+    def _hash_weights(self, stage: str, key: str) -> str | None:
+        try:
+            data = self.path(stage, key, ".safetensors").read_bytes()
+        except FileNotFoundError:
+            return "missing"
+        return hashlib.sha256(data).hexdigest()
+
+    def _layout(self) -> Any:
+        """Return the layout of what is there; None if nothing is."""
+        try:
+            return json.loads((self.root / "layout.json").read_bytes())["layout"]
+        except (ValueError, KeyError, TypeError):
+            return 0
+        except OSError:
+            return 1 if any(self.root.glob("*/*.json")) else None
 
 
 def _hash_json(value: Any) -> str:

@@ -46,6 +46,7 @@ FILES = {
     "models": "one checkpoint a group (safetensors)",
     "chips.csv": "one row a chip",
     "summary.json": "costs and results of every strategy",
+    "units.csv": "one row a unit of work, with its log",
     "figures": "PNG figures",
 }
 

@@ -29,6 +29,7 @@ from efat.executors import usable_cores
 from efat.masking import MASK, masked_layers
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
+from experiments.bench_engine import bench_engine
 
 ARRAY = SystolicArray(16, 16)
 FAULTS = FaultMap(np.random.default_rng(0).random((16, 16)) < 0.2)
@@ -155,6 +156,7 @@ def bench_campaign() -> None:
                 json.loads(f.read_text())["values"]["elapsed_s"] for f in stage.glob("*.json")
             )
             for stage in Path(folder, "outputs/store").iterdir()
+            if any(stage.glob("*.json"))
         }
     campaign_s = int(seconds)
     inside_s = busy_s.pop("pretrain") + sum(busy_s.values()) / usable_cores()
@@ -170,3 +172,4 @@ if __name__ == "__main__":
     bench_masking()
     print(speed_table(measure_speed()))
     bench_campaign()
+    bench_engine()

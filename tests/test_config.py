@@ -18,8 +18,10 @@ OPTIONS = sorted(
 NEEDS = {
     "fleet=file": ["fleet.path=chips.npz"],
     "trainer=gpu": ["trainer.accelerator=cpu"],
+    "executor=slurm": ["executor.cluster=local"],
     "planner=exact": ["fleet.chips=20"],
 }
+EXTRAS = {"executor=ray": "ray", "executor=slurm": "submitit"}
 
 
 def test_options_were_found():
@@ -31,6 +33,8 @@ def test_every_option_passes_preflight(option, tmp_path, monkeypatch):
     from efat.fleets import save_fleet, uniform_fleet
     from efat.mapping import SystolicArray
 
+    if option in EXTRAS:
+        pytest.importorskip(EXTRAS[option])
     monkeypatch.chdir(tmp_path)
     save_fleet(uniform_fleet(SystolicArray(16, 16), 0, 2, 0.1), tmp_path / "chips.npz")
     (cfg,) = compose_jobs(["+experiment=resnet_fat", option, *NEEDS.get(option, [])])
@@ -82,7 +86,7 @@ def test_weight_rate_is_of_the_configured_model(tmp_path):
         (["+array.depth=3"], "array.depth: no such key"),
         (["a b=["], "command line: 'a b=[' given; key=value is needed"),
         (["fleet=file"], "fleet.path: not given"),
-        (["executor=null"], "executor: null given; allowed: processes, serial"),
+        (["executor=null"], "executor: null given; allowed: processes, ray, serial, slurm"),
         (["seed=${foo}"], "seed: ${foo} given; it refers to a value that is not there"),
         (
             ["array.rows=${array.cols}", "array.cols=${array.rows}"],

@@ -1,36 +1,150 @@
 import os
 import signal
+import time
+from pathlib import Path
 
 import pytest
 
 from efat import EfatError
-from efat.executors import Processes, Serial
+from efat.executors import Lost, Processes, Ray, Serial, Slurm
+from efat.executors.pool import shared_pool
 
 
 def double(number):
     return 2 * number
 
 
-def die_at_three(number):
-    if number == 3:
+def die(task):
+    """Kill the worker: at the number 3 always, at a path once."""
+    if task == 3 or (isinstance(task, Path) and not task.exists()):
+        if task != 3:
+            task.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return 2 * number
+    return task.name if isinstance(task, Path) else 2 * task
 
 
-def test_a_killed_worker_is_one_clear_error_and_the_next_run_has_new_workers():
+def test_a_dead_worker_costs_its_own_unit_alone_which_is_tried_again(tmp_path):
+    executor = Processes(workers=2, retries=1)
+    done = dict(executor.run(die, [1, 2, 3, tmp_path / "a", 5, 6]))
+    assert done.pop(2) == Lost("its worker died 2 times, last by SIGKILL")
+    assert done == {0: 2, 1: 4, 3: "a", 4: 10, 5: 12}
+    before = {worker.process.pid for worker in shared_pool(2).idle}
+    assert sorted(executor.run(double, [4, 5])) == [(0, 8), (1, 10)]
+    assert {worker.process.pid for worker in shared_pool(2).idle} == before  # they live on
+
+
+@pytest.mark.slow
+def test_workers_killed_while_idle_are_replaced():
     executor = Processes(workers=2)
-    done = []
-    with pytest.raises(EfatError, match=r"a worker process died .* run the same command again"):
-        done.extend(executor.run(die_at_three, [1, 2, 3, 4, 5, 6]))
+    executor.start()
+    for worker in shared_pool(2).idle:
+        worker.process.kill()
+        worker.process.join()
     assert sorted(executor.run(double, [1, 2, 3])) == [(0, 2), (1, 4), (2, 6)]
 
 
-def test_serial_runs_in_order_and_a_lone_item_stays_here():
+def test_a_task_is_taken_when_a_worker_is_free_and_not_before():
+    taken = []
+
+    def tasks():
+        for number in range(6):
+            taken.append(number)
+            yield number
+
+    for count, _ in enumerate(Processes(2).run(double, tasks()), 1):
+        assert len(taken) <= count + 2
+
+
+def leave_a_trace(path):
+    if path:
+        (path / str(os.getpid())).touch()
+        time.sleep(60)
+
+
+@pytest.mark.slow
+def test_what_is_under_way_ends_with_the_run(tmp_path):
+    run = Processes(2).run(leave_a_trace, [None, tmp_path, tmp_path])
+    next(run)
+    while not list(tmp_path.iterdir()):
+        time.sleep(0.05)
+    run.close()
+    for trace in tmp_path.iterdir():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(trace.name), 0)
+
+
+def test_serial_runs_in_order():
     assert list(Serial().run(double, [3, 1])) == [(0, 6), (1, 2)]
-    assert list(Processes(1).run(lambda _: os.getpid(), [0])) == [(0, os.getpid())]
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, 10**6])
 def test_a_number_of_workers_that_cannot_be(workers):
     with pytest.raises(EfatError, match=r"executor\.workers: .* given; an int from 1 to"):
         Processes(workers)
+
+
+def test_numbers_that_cannot_be():
+    with pytest.raises(EfatError, match=r"executor\.retries: -1 given; an int >= 0 is needed"):
+        Processes(2, retries=-1)
+    with pytest.raises(EfatError, match=r"executor\.jobs: 0 given.*\n.*units_per_job: 1\.5 given"):
+        Slurm(jobs=0, units_per_job=1.5)
+
+
+@pytest.mark.parametrize(("executor", "package"), [(Ray, "ray"), (Slurm, "submitit")])
+def test_without_its_package_an_executor_names_the_extra(monkeypatch, executor, package):
+    monkeypatch.setitem(__import__("sys").modules, package, None)
+    extra = "ray" if package == "ray" else "slurm"
+    with pytest.raises(EfatError, match=rf"not installed; pip install 'efat\[{extra}\]'"):
+        executor()
+
+
+@pytest.mark.slow
+def test_slurm_jobs_in_local_processes(tmp_path):
+    pytest.importorskip("submitit")
+    executor = Slurm(
+        str(tmp_path), jobs=2, units_per_job=2, cluster="local", poll_s=0.05, retries=1
+    )
+    done = dict(executor.run(die, [1, 2, 3, 4]))
+    assert isinstance(done.pop(2), Lost)
+    assert done == {0: 2, 1: 4, 3: 8}  # 4 was in the job that 3 killed
+    with pytest.raises(EfatError, match="executor: "):
+        Slurm(str(tmp_path), cluster="local", parameters={"gpus": 1})
+
+
+@pytest.fixture(scope="module")
+def ray_executor():
+    ray = pytest.importorskip("ray")
+    executor = Ray(num_cpus=1, retries=1)
+    handler = signal.getsignal(signal.SIGTERM)
+    executor.start()
+    assert signal.getsignal(signal.SIGTERM) is handler
+    yield executor
+    ray.shutdown()
+
+
+@pytest.mark.slow
+def test_ray_retries_a_dead_worker_and_goes_on(ray_executor, tmp_path):
+    done = dict(ray_executor.run(die, [1, 2, 3, 4]))
+    assert isinstance(done.pop(2), Lost)
+    assert done == {0: 2, 1: 4, 3: 8}
+    assert list(ray_executor.run(die, [tmp_path / "b"])) == [(0, "b")]
+
+
+def grow(path):
+    Path(path).touch()
+    time.sleep(0.2)
+    return path
+
+
+@pytest.mark.slow
+def test_ray_holds_a_bounded_number_of_units(ray_executor, tmp_path):
+    executor = Ray(in_flight=2)
+    taken = []
+
+    def tasks():
+        for number in range(6):
+            taken.append(number)
+            yield str(tmp_path / str(number))
+
+    for count, _ in enumerate(executor.run(grow, tasks()), 1):
+        assert len(taken) <= count + 2

@@ -10,6 +10,7 @@ import efat
 ROOT = Path(efat.__file__).parent
 LAYERS = (
     ("errors", "atomic", "seeds"),
+    ("tables",),
     ("faults.fault_map",),
     ("faults.detection",),
     ("faults",),
@@ -36,12 +37,14 @@ LAYERS = (
     ("saliency", "emulation.faults"),
     ("emulation.gemm", "emulation.cycles"),
     ("emulation.model", "emulation.tested", "emulation.bench"),
-    ("planning.*", "models.*", "data.tensors", "store", "tracking", "config"),
-    ("data.*", "module", "callbacks", "progress"),
+    ("planning.*", "models.*", "data.tensors", "store", "tracking", "config", "executors.base"),
+    ("data.*", "module", "callbacks", "checkpoints", "progress", "sweep"),
     ("fit", "misfits"),
-    ("executors", "campaign", "experiment", "checks", "overrides"),
+    ("executors.pool", "work"),
+    ("executors.*", "campaign", "experiment", "checks", "overrides"),
+    ("executors", "units"),
     ("stages",),
-    ("report",),
+    ("report", "status"),
     ("library",),
     ("library_files", "assignment"),
     ("plan_checks", "library_checks"),
@@ -51,7 +54,7 @@ LAYERS = (
     ("pipeline",),
     ("run",),
 )
-CORE = 27  # layers that a user imports into a training loop of their own
+CORE = 28  # layers that a user imports into a training loop of their own
 FRAMEWORKS = {
     "hydra",
     "omegaconf",

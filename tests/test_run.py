@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from omegaconf import OmegaConf
 
 from efat import FaultMap, mask_model, verify_masks
 from efat.chips import Chip, Fleet
@@ -25,6 +27,7 @@ from efat.mapping import SystolicArray
 from efat.models.resnet import ResNet
 from efat.preflight import build_experiment
 from efat.run import main
+from efat.sweep import ResultsTable
 
 TINY = (
     "+experiment=resnet_fat",
@@ -326,6 +329,77 @@ def test_a_sweep_runs_every_job(tmp_path):
     ]  # fmt: skip
     assert result.stdout.count("pretrain 1") == 1  # one baseline for all of them
     assert result.stdout.count("analyse 6") == 2  # one analysis an array
+    (table,) = tmp_path.glob("outputs/*/sweep_*/results.csv")
+    assert [row["job"] for row in rows(table)] == ["0", "1", "2", "3"]
+    assert "planner=individual array=ws_8" in rows(table)[2]["overrides"]
+    assert str(table.relative_to(tmp_path)) in result.stdout
+
+
+def test_the_table_of_a_sweep_has_the_costs_and_results_of_its_jobs(done, tmp_path):
+    job = tmp_path / "0"
+    (job / ".hydra").mkdir(parents=True)
+    (job / ".hydra/overrides.yaml").write_text("[seed=0, planner=greedy]")
+    shutil.copy(run_folder(done[0]) / "summary.json", job)
+    ResultsTable().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    table = rows(tmp_path / "results.csv")
+    summary = json.loads((job / "summary.json").read_text())
+    assert [row["strategy"] for row in table] == [s["name"] for s in summary["strategies"]]
+    steps = [str(s["retraining"]["steps"]) for s in summary["strategies"]]
+    assert [row["retraining_steps"] for row in table] == steps
+    assert {row["overrides"] for row in table} == {"seed=0 planner=greedy"}
+
+
+def counts(result):
+    """Read the table of `stage=status`: done, running and missing units by stage."""
+    lines = [line.split() for line in result.stdout.splitlines()[2:]]
+    return {words[0]: words[1:4] for words in lines}
+
+
+def test_status_says_what_would_run_and_writes_nothing(tmp_path):
+    result = efat(tmp_path, *TINY, "stage=status", "executor=serial")
+    assert result.returncode == 0, result.stderr
+    assert counts(result) == {
+        "pretrain": ["0", "0", "1"],
+        "analyse": ["0", "0", "6"],
+        "retrain": ["not", "known", "yet"],
+        "evaluate": ["not", "known", "yet"],
+    }
+    assert not list(tmp_path.iterdir())
+
+
+def test_status_sees_what_is_done_and_what_another_rate_would_add(done):
+    folder, result = done
+    found = counts(efat(folder, *TINY, "stage=status", "executor=serial"))
+    assert found["pretrain"] == ["1", "0", "0"]
+    assert found["analyse"] == ["6", "0", "0"]
+    assert found["evaluate"][1:] == ["0", "0"]
+    (units,) = re.findall(r"retrain (\d+), evaluate (\d+)", result.stdout)
+    assert (found["retrain"][0], found["evaluate"][0]) == units
+    more = (*TINY, "fault_rates.rates=[0.05,0.2,0.3,0.6]", "stage=status", "executor=serial")
+    found = efat(folder, *more).stdout
+    assert re.search(r"analyse +6 +0 +2 +2\.8 +about \d+", found)  # 2 x (32 + 5 x 3) of 33 steps
+
+
+def test_units_csv_leads_to_the_logs(done):
+    folder, result = done
+    table = rows(run_folder(folder) / "units.csv")
+    assert {row["state"] for row in table} == {"computed"}
+    stages = [row["stage"] for row in table]
+    assert f"analyse {stages.count('analyse')}, retrain {stages.count('retrain')}" in result.stdout
+    assert all("attempt 1" in (folder / row["log"]).read_text() for row in table)
+
+
+def test_a_store_of_an_older_version_is_refused(tmp_path):
+    old = tmp_path / "old/analyse/abc.json"
+    old.parent.mkdir(parents=True)
+    old.write_text("{}")
+    result = efat(tmp_path, *TINY, "store=old", "executor=serial")
+    assert result.returncode == 2
+    assert "store: old given; an older version of efat wrote it (layout 1, this" in result.stderr
+    result = efat(tmp_path, *TINY, f"store={old}/below", "executor=serial")
+    assert result.returncode == 2
+    assert "below given; it cannot be written (Not a directory)" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
 def test_chips_from_a_file(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from efat import FaultMap, atomic
-from efat.store import Result, Store, content_key
+from efat.store import DamagedError, Result, Store, content_key
 
 RESULT = Result({"accuracy": [0.5, 0.75], "elapsed_s": 1.5}, {"w": torch.arange(6.0).reshape(2, 3)})
 
@@ -17,14 +17,14 @@ def store(tmp_path):
 
 
 def test_a_result_comes_back(store):
-    assert store.read("train", "k") == RESULT.values
+    assert store.read("train", "k").values == RESULT.values
     assert torch.equal(store.weights("train", "k")["w"], RESULT.weights["w"])
     assert store.read("train", "other") is None
 
 
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
 @pytest.mark.parametrize("damage", ["truncate", "flip", "delete"])
-def test_a_damaged_result_is_as_if_absent(store, suffix, damage):
+def test_a_damaged_result_is_none(store, suffix, damage):
     path = store.path("train", "k", suffix)
     data = bytearray(path.read_bytes())
     if damage == "delete":
@@ -34,9 +34,13 @@ def test_a_damaged_result_is_as_if_absent(store, suffix, damage):
     else:
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
-    assert store.read("train", "k") is None
+    if (suffix, damage) == (".json", "delete"):
+        assert store.read("train", "k") is None
+    else:
+        with pytest.raises(DamagedError, match=str(path)):
+            store.read("train", "k")
     store.write("train", "k", RESULT)
-    assert store.read("train", "k") == RESULT.values
+    assert store.read("train", "k").values == RESULT.values
 
 
 def test_a_changed_number_does_not_pass(store):
@@ -44,7 +48,8 @@ def test_a_changed_number_does_not_pass(store):
     document = json.loads(path.read_text())
     document["values"]["accuracy"][1] = 0.99
     path.write_text(json.dumps(document))
-    assert store.read("train", "k") is None
+    with pytest.raises(DamagedError):
+        store.read("train", "k")
 
 
 def test_a_key_depends_on_content_alone():

@@ -1,0 +1,52 @@
+"""What all executors share."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from efat.errors import EfatError, raise_problems
+
+Item = TypeVar("Item")
+Output = TypeVar("Output")
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Stands for the output of a task that took its process with it, each time it was tried."""
+
+    reason: str
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use."""
+    affinity: Any = getattr(os, "sched_getaffinity", None)  # macOS has none
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def one_thread() -> None:
+    """Two threads a process collapse on a busy machine, and sums differ with their number."""
+    import torch  # not for --help
+
+    torch.set_num_threads(1)
+
+
+def check_numbers(**values: tuple[Any, float]) -> None:
+    """Refuse arguments of an executor that are not ints of at least their least value.
+
+    Raises:
+        EfatError: All of them at once.
+    """
+    raise_problems(
+        [
+            f"executor.{name}: {value!r} given; an int >= {least} is needed"
+            for name, (value, least) in values.items()
+            if type(value) is not int or value < least
+        ]
+    )
+
+
+def missing_extra(name: str) -> EfatError:
+    """Return the error for an executor whose package is not installed."""
+    return EfatError(f"executor: {name} is not installed; pip install 'efat[{name}]'")

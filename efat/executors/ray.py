@@ -1,0 +1,169 @@
+"""Ray Core: one machine, a cluster, GPUs in fractions. The only file that imports ray."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from efat.errors import EfatError
+from efat.executors.base import Item, Lost, Output, check_numbers, missing_extra, one_thread
+
+
+class Ray:
+    """Run units as Ray tasks; Ray schedules them and retries those whose worker died.
+
+    Every node must see the store under the same path.
+
+    Args:
+        address: Of a running cluster (`auto`, `ray://...`); None starts Ray on this machine.
+        num_cpus: Cores of a unit.
+        num_gpus: GPUs of a unit; 0.25 lets four units share one.
+        in_flight: Units handed to Ray at once; None takes two for each that can run.
+        retries: How often a unit is tried again whose worker died (Ray's `max_retries`).
+        fail_fast: Stop at the first unit that fails, rather than after the others of its stage.
+
+    Raises:
+        EfatError: A number that cannot be, or ray is not installed.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        num_cpus: float = 1,
+        num_gpus: float = 0,
+        in_flight: int | None = None,
+        retries: int = 2,
+        fail_fast: bool = False,
+    ) -> None:
+        try:
+            import ray  # noqa: F401 - only to see that it is there
+        except ImportError:
+            raise missing_extra("ray") from None
+        for name, value in (("num_cpus", num_cpus), ("num_gpus", num_gpus)):
+            if value < 0 or (name == "num_cpus" and value == 0):
+                raise EfatError(f"executor.{name}: {value!r} given; a share > 0 is needed")
+        check_numbers(retries=(retries, 0), in_flight=(1 if in_flight is None else in_flight, 1))
+        self.address, self.num_cpus, self.num_gpus = address, num_cpus, num_gpus
+        self.in_flight, self.retries, self.fail_fast = in_flight, retries, fail_fast
+
+    @property
+    def workers(self) -> int:
+        """Count the units that can run at once."""
+        import ray
+
+        if not ray.is_initialized():
+            return 1
+        total = ray.cluster_resources()
+        shares = [total.get("CPU", 0) / self.num_cpus]
+        if self.num_gpus:
+            shares.append(total.get("GPU", 0) / self.num_gpus)
+        return max(1, int(min(shares)))
+
+    def start(self) -> None:
+        """Start Ray, or connect to it; without dashboard, usage report or the workers' output.
+
+        Raises:
+            EfatError: There is no cluster at the address.
+        """
+        import ray
+
+        one_thread()
+        if ray.is_initialized():
+            return
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        local: dict[str, Any] = (
+            {} if self.address else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        )
+        try:
+            with _same_handlers():
+                ray.init(
+                    address=self.address, log_to_driver=False, logging_level=logging.ERROR, **local
+                )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise EfatError(f"executor.address: {self.address!r} given; {error}") from None
+
+    def run(
+        self, function: Callable[[Item], Output], tasks: Iterable[Item]
+    ) -> Iterator[tuple[int, Output | Lost]]:
+        """Yield (number, output) as they are finished; keeps `in_flight` of them with Ray."""
+        import ray
+
+        self.start()
+        remote: Any = ray.remote(_call).options(
+            num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=self.retries
+        )
+        shared = ray.put(function)
+        fresh, flying = enumerate(tasks), dict[Any, int]()
+        most = self.in_flight or 2 * self.workers
+
+        def fill() -> None:
+            while len(flying) < most and (task := next(fresh, None)) is not None:
+                flying[remote.remote(shared, task[1])] = task[0]
+
+        try:
+            with _one_error():
+                fill()
+            while flying:
+                with _one_error():
+                    (ready,), _ = ray.wait(list(flying), num_returns=1)
+                    number = flying.pop(ready)
+                    output = self._result(ready)
+                    del ready  # Ray frees an output when nobody refers to it
+                    fill()
+                yield number, output
+        finally:
+            for reference in flying:
+                with contextlib.suppress(Exception):  # it may just have ended
+                    ray.cancel(reference, force=True)
+
+    def _result(self, reference: Any) -> Any:
+        import ray
+        from ray.exceptions import (
+            NodeDiedError,
+            ObjectLostError,
+            OutOfMemoryError,
+            RayTaskError,
+            WorkerCrashedError,
+        )
+
+        try:
+            return ray.get(reference)
+        except (WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError) as error:
+            reason = str(error).splitlines()[0]
+            return Lost(f"its worker died {self.retries + 1} times, last by: {reason}")
+        except RayTaskError as error:
+            raise error.cause or error from None
+
+
+@contextlib.contextmanager
+def _one_error() -> Iterator[None]:
+    """Say what became of Ray itself (its daemon died, the cluster went away) in one line."""
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except RayError as error:
+        raise EfatError(
+            f"executor: Ray failed ({' '.join(str(error).split())[:200]}); finished units are "
+            "saved, and the same command goes on from there"
+        ) from None
+
+
+@contextlib.contextmanager
+def _same_handlers() -> Iterator[None]:
+    """Keep the signal handlers of the command line; Ray sets one of its own for SIGTERM."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _call(function: Callable[[Item], Output], task: Item) -> Output:
+    """Run in a Ray worker, which Ray keeps for the next unit: Lightning is imported once."""
+    one_thread()
+    return function(task)

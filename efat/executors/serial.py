@@ -1,0 +1,30 @@
+"""Everything in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from efat.executors.base import Item, Output, one_thread
+
+
+class Serial:
+    """Run one unit after the other in this process, on one torch thread.
+
+    Args:
+        fail_fast: Stop at the first unit that fails, rather than after the others of its stage.
+    """
+
+    workers = 1
+
+    def __init__(self, fail_fast: bool = False) -> None:
+        self.fail_fast = fail_fast
+
+    def start(self) -> None:
+        """Prepare the process."""
+        one_thread()
+
+    def run(
+        self, function: Callable[[Item], Output], tasks: Iterable[Item]
+    ) -> Iterator[tuple[int, Output]]:
+        """Yield (number, output) in order."""
+        yield from ((number, function(task)) for number, task in enumerate(tasks))

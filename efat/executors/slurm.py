@@ -1,0 +1,133 @@
+"""Slurm, through submitit: job arrays, several units a job. The only file that imports submitit."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Generic
+
+from efat.errors import EfatError
+from efat.executors.base import Item, Lost, Output, check_numbers, missing_extra, one_thread
+
+
+@dataclass
+class _Load(Generic[Item]):
+    """The units of one job of the array."""
+
+    tasks: Sequence[tuple[int, Item]]
+    deaths: int = 0
+
+
+class Slurm:
+    """Run units as Slurm job arrays, several units a job; the driver waits and alone saves results.
+
+    Every node must see the store and `folder` under the same path.
+
+    Args:
+        folder: Where submitit keeps its scripts, outputs and logs.
+        jobs: Most jobs in the queue at once.
+        units_per_job: Units that one job does, one after the other.
+        cluster: `slurm`, or `local` for processes on this machine in its place.
+        parameters: submitit's own, e.g. `timeout_min`, `slurm_partition`, `gpus_per_node`.
+        poll_s: Seconds between two looks at the jobs.
+        retries: How often the units of a job that died are submitted again.
+        fail_fast: Stop at the first unit that fails, rather than after the others of its stage.
+
+    Raises:
+        EfatError: A number that cannot be, a parameter that submitit does not know, no Slurm on
+            this machine, or submitit is not installed.
+    """
+
+    def __init__(
+        self,
+        folder: str = "outputs/slurm",
+        jobs: int = 64,
+        units_per_job: int = 8,
+        cluster: str = "slurm",
+        parameters: Mapping[str, Any] | None = None,
+        poll_s: float = 2.0,
+        retries: int = 2,
+        fail_fast: bool = False,
+    ) -> None:
+        check_numbers(jobs=(jobs, 1), units_per_job=(units_per_job, 1), retries=(retries, 0))
+        self.folder, self.jobs, self.units_per_job = Path(folder), jobs, units_per_job
+        self.cluster, self.parameters = cluster, dict(parameters or {})
+        self.poll_s, self.retries, self.fail_fast = poll_s, retries, fail_fast
+        self.workers = jobs
+        self._executor()
+
+    def start(self) -> None:
+        """Prepare this process, which only waits."""
+        one_thread()
+
+    def run(
+        self, function: Callable[[Item], Output], tasks: Iterable[Item]
+    ) -> Iterator[tuple[int, Output | Lost]]:
+        """Yield (number, output) as jobs end; keeps `jobs` of them in the queue."""
+        fresh, again = enumerate(tasks), list[_Load[Item]]()
+        queued = list[tuple[Any, _Load[Item]]]()
+        try:
+            while True:
+                loads = [again.pop() for _ in range(min(len(again), self.jobs - len(queued)))]
+                while len(queued) + len(loads) < self.jobs and (
+                    part := list(islice(fresh, self.units_per_job))
+                ):
+                    loads.append(_Load(part))
+                queued += self._submit(function, loads)
+                if not queued:
+                    return
+                ended = [(job, load) for job, load in queued if job.done()]
+                queued = [(job, load) for job, load in queued if (job, load) not in ended]
+                for job, load in ended:
+                    yield from self._outputs(job, load, again)
+                if not ended:
+                    time.sleep(self.poll_s)
+        finally:
+            for job, _ in queued:
+                with contextlib.suppress(Exception):  # it may just have ended
+                    job.cancel(check=False)
+
+    def _submit(
+        self, function: Callable[[Item], Output], loads: list[_Load[Item]]
+    ) -> list[tuple[Any, _Load[Item]]]:
+        if not loads:
+            return []
+        items = [[item for _, item in load.tasks] for load in loads]
+        jobs = self._executor().map_array(_call_all, [function] * len(loads), items)
+        return list(zip(jobs, loads, strict=True))
+
+    def _outputs(
+        self, job: Any, load: _Load[Item], again: list[_Load[Item]]
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield what a job that ended left; where it died, queue its units again."""
+        numbers = [number for number, _ in load.tasks]
+        error = job.exception()
+        if error is None:
+            yield from zip(numbers, job.result(), strict=True)
+        elif load.deaths >= self.retries:
+            reason = f"its job {job.job_id} died {load.deaths + 1} times; {job.paths.stderr}"
+            yield from ((number, Lost(reason)) for number in numbers)
+        else:  # one by one, so that a unit that kills its job takes no other with it
+            again += [_Load([task], load.deaths + 1) for task in load.tasks]
+
+    def _executor(self) -> Any:
+        try:
+            import submitit
+        except ImportError:
+            raise missing_extra("slurm") from None
+        try:
+            executor = submitit.AutoExecutor(folder=self.folder.absolute(), cluster=self.cluster)
+            executor.update_parameters(**{"name": "efat", **self.parameters})
+        except (RuntimeError, ValueError, TypeError, NameError) as error:
+            raise EfatError(f"executor: {error}") from None
+        return executor
+
+
+def _call_all(function: Callable[[Item], Output], items: Sequence[Item]) -> list[Output]:
+    """Run in a job of the array."""
+    one_thread()
+    return [function(item) for item in items]

@@ -1,0 +1,70 @@
+"""One tidy row for every unit of work that a campaign asked for (`units.csv`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from efat.campaign import Record
+from efat.fit import TrainingJob
+from efat.store import Store, plain
+
+Row = dict[str, Any]
+
+
+def unit_rows(records: Iterable[Record], store: Store) -> list[Row]:
+    """Return one row a unit, in the order in which they were asked for.
+
+    `config` is JSON: what differs between the units of the stage. `result` is the last validation
+    accuracy of a training, the mean over the fault maps of an evaluation, in [0, 1].
+    """
+    by_stage: dict[str, list[Record]] = {}
+    for record in records:
+        by_stage.setdefault(record.unit.stage, []).append(record)
+    return [
+        _row(record, differing, store)
+        for stage in by_stage.values()
+        for record, differing in zip(stage, _differences(stage), strict=True)
+    ]
+
+
+def _row(record: Record, differing: Row, store: Store) -> Row:
+    unit, result = record.unit, record.result
+    values, origin = (result.values, result.origin) if result else ({}, {})
+    measured = values.get("accuracy") or values.get("val") or []
+    if measured:
+        training = isinstance(unit.job, TrainingJob)
+        measured = [measured[-1]] if training else [sum(measured) / len(measured)]
+    return {
+        "stage": unit.stage,
+        "key": unit.key,
+        "state": record.state,
+        "config": json.dumps(differing, sort_keys=True),
+        "steps": unit.job.amount_steps if isinstance(unit.job, TrainingJob) else 0,
+        "seconds": values.get("elapsed_s"),
+        "host": origin.get("host"),
+        "retries": origin.get("retries"),
+        "result": measured[0] if measured else None,
+        "reason": record.reason,
+        "log": str(store.log(unit.stage, unit.key)),
+    }
+
+
+def _differences(records: list[Record]) -> list[Row]:
+    """Return, for each unit, the fields that are not the same in all of them."""
+    jobs = [_flat(plain(record.unit.job)) for record in records]
+    texts: dict[str, set[str]] = {}
+    for job in jobs:
+        for name, value in job.items():
+            texts.setdefault(name, set()).add(json.dumps(value, sort_keys=True))
+    common = {n for n, seen in texts.items() if len(seen) == 1 and all(n in job for job in jobs)}
+    return [{n: value for n, value in job.items() if n not in common} for job in jobs]
+
+
+def _flat(value: Any, name: str = "") -> Row:
+    """Name every leaf by its path; a list is one leaf."""
+    if not isinstance(value, dict):
+        return {name: value}
+    parts = (_flat(item, f"{name}.{key}" if name else key) for key, item in value.items())
+    return {path: leaf for part in parts for path, leaf in part.items()}
