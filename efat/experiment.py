@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from efat.checkpoints import Checkpoint
 from efat.chips import Fleet
 from efat.fit import Setup
 from efat.mapping import SystolicArray
+from efat.metric import ACCURACY, Metric
 from efat.planning.base import Planner
 from efat.resilience import Constraint, Interpolation, Stat
 from efat.severity import Severity
@@ -60,6 +62,9 @@ class Experiment:
         selection: How curves become amounts.
         planner: The planner whose plan is carried out.
         compare: Strategies to compare with, by name; None is the one without retraining.
+        metric: What the constraint is about.
+        checkpoint: The baseline's weights, if it is not to be trained.
+        skipped: Images that were left out, one line each.
     """
 
     name: str
@@ -76,6 +81,9 @@ class Experiment:
     selection: Selection
     planner: Planner
     compare: dict[str, Planner | None]
+    metric: Metric = ACCURACY
+    checkpoint: Checkpoint | None = None
+    skipped: tuple[str, ...] = ()
 
     @property
     def planner_name(self) -> str:

@@ -287,6 +287,7 @@ def keep_masked(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Remo
             partial(_mask_gradient, weight.layer._buffers, mask_name(weight.parameter))
         )
         for weight in weights
+        if weight.tensor.requires_grad  # frozen ones have no gradient
     ]
     after_step = partial(_mask_after_step, weights)
     return [*handles, optimizer.register_step_post_hook(after_step)]

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import pytorch_lightning as pl
-import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from omegaconf import DictConfig
 
 from efat import fit
 from efat.checks import Problems, check_choice, check_values, try_optimizer
 from efat.errors import EfatError, raise_problems
 from efat.experiment import Amounts, Experiment, Selection
-from efat.fit import Setup, TrainingJob
+from efat.fit import TrainingJob
 from efat.mapping import SystolicArray
-from efat.masking import mapped_layers
+from efat.metric import ACCURACY, Metric
 from efat.planning.base import Planner
 from efat.planning.fixed import Fixed
 from efat.planning.individual import Individual
@@ -24,6 +22,7 @@ from efat.planning.random import Random
 from efat.planning.single import Single
 from efat.resilience import Constraint, Interpolation, Stat
 from efat.severity import array_rate
+from efat.workload import build_workload
 
 COMPARE: dict[str, Planner | None] = {
     "none": None,
@@ -51,15 +50,14 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         problems.attempt(key, build)
     array = problems.attempt("array", lambda: _array(cfg))
     planner = problems.attempt("planner", lambda: _with(cfg.planner, "__call__"))
-    selection = problems.attempt("selection", lambda: _selection(cfg))
     fleet = array and problems.attempt("fleet", lambda: instantiate(cfg.fleet, array, cfg.seed))
-    network = problems.attempt("model", lambda: _network(cfg))
-    data = problems.attempt("data", lambda: _load_data(cfg))
-    classes = network and data and problems.attempt("model", lambda: _classes(network, data))
+    workload = build_workload(cfg, problems)
+    metric = workload.metric if workload else ACCURACY
+    selection = problems.attempt("selection", lambda: _selection(cfg, metric))
     raise_problems(problems.found)
     # no problem was found, so all of them are there; this tells mypy
-    assert array and planner and selection and fleet and network and data and classes  # noqa: S101, PT018
-    retrain_setup = _setup(cfg, cfg.training, classes)
+    assert array and planner and selection and fleet and workload  # noqa: S101, PT018
+    retrain_setup = workload.setup(cfg, cfg.training)
     problems.attempt("trainer", lambda: fit.build_trainer(TrainingJob(retrain_setup, 0, 0), []))
     raise_problems(problems.found)
     return Experiment(
@@ -69,14 +67,17 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         fleet=fleet,
         severity=array_rate,  # stages.bind_severity puts another in, which needs the baseline
         severity_name=cfg.selection.severity,
-        baseline_setup=_setup(cfg, cfg.baseline, classes),
+        baseline_setup=workload.setup(cfg, cfg.baseline),
         retrain_setup=retrain_setup,
-        amounts=_amounts(cfg, data),
+        amounts=_amounts(cfg, workload.data),
         fault_rates=tuple(cfg.fault_rates.rates),
         maps_per_rate=cfg.fault_rates.maps_per_rate,
         selection=selection,
         planner=planner,
         compare={name: COMPARE[name] for name in cfg.compare},
+        metric=workload.metric,
+        checkpoint=workload.checkpoint,
+        skipped=getattr(workload.data, "skipped", ()),
     )
 
 
@@ -107,16 +108,10 @@ def _array(cfg: DictConfig) -> SystolicArray:
     return array
 
 
-def _network(cfg: DictConfig) -> nn.Module:
-    network: nn.Module = instantiate(cfg.model)
-    mapped_layers(network, tuple(cfg.array.off_array))
-    return network
-
-
-def _selection(cfg: DictConfig) -> Selection:
+def _selection(cfg: DictConfig, metric: Metric) -> Selection:
     how = cfg.selection
     problems = Problems()
-    constraint = problems.attempt("selection", lambda: Constraint(how.max_drop, how.min_accuracy))
+    constraint = problems.attempt("selection", lambda: Constraint(how.max_drop, how.limit, metric))
     check_choice(problems, "selection.stat", how.stat, get_args(Stat))
     check_choice(problems, "selection.interpolation", how.interpolation, get_args(Interpolation))
     problems.require(
@@ -125,44 +120,6 @@ def _selection(cfg: DictConfig) -> Selection:
     raise_problems(problems.found)
     assert constraint  # noqa: S101 - for mypy
     return Selection(constraint, how.stat, how.quantile, how.interpolation)
-
-
-def _load_data(cfg: DictConfig) -> pl.LightningDataModule:
-    data: pl.LightningDataModule = instantiate(cfg.data)
-    data.prepare_data()
-    data.setup("fit")
-    if len(data.train_dataloader()) == 0:
-        raise EfatError("data.batch_size: larger than the training split; use a smaller one")
-    return data
-
-
-def _classes(model: nn.Module, data: pl.LightningDataModule) -> int:
-    """Pass one batch through the network; the width of its output is the number of classes."""
-    inputs, targets = next(iter(data.train_dataloader()))
-    with torch.no_grad():
-        logits = model.eval()(inputs)
-    classes = int(logits.shape[-1])
-    if logits.shape != (len(targets), classes) or int(targets.max()) >= classes:
-        raise EfatError(
-            f"model: gives an output of shape {tuple(logits.shape)} for {len(targets)} samples "
-            f"with labels up to {int(targets.max())}; [batch, classes] with all classes is needed"
-        )
-    return classes
-
-
-def _setup(cfg: DictConfig, training: DictConfig, classes: int) -> Setup:
-    def plain(node: Any) -> Any:
-        return OmegaConf.to_container(node, resolve=True) if node is not None else None
-
-    return Setup(
-        model=plain(cfg.model),
-        data=plain(cfg.data),
-        num_classes=classes,
-        trainer=plain(cfg.trainer),
-        optimizer=plain(training.optimizer),
-        scheduler=plain(training.scheduler),
-        off_array=tuple(cfg.array.off_array),
-    )
 
 
 def _amounts(cfg: DictConfig, data: pl.LightningDataModule) -> Amounts:

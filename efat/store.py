@@ -38,7 +38,8 @@ def content_key(stage: str, inputs: Any) -> str:
 
     Args:
         stage: Kind of unit.
-        inputs: Dataclasses, fault maps, mappings, sequences and JSON scalars, nested.
+        inputs: Dataclasses, fault maps, mappings, sequences and JSON scalars, nested. A field with
+            `metadata={"key": False}` determines nothing.
     """
     value = [FORMAT, torch.__version__, stage, _plain(inputs)]
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
@@ -48,7 +49,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, FaultMap):
         return {"fault_map": value.key}
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        keyed = (field.name for field in fields(value) if field.metadata.get("key", True))
+        return {name: _plain(getattr(value, name)) for name in keyed}
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

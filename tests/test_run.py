@@ -258,21 +258,21 @@ def test_every_bad_value_is_named_at_once_and_nothing_is_written(tmp_path):
     before = sorted(tmp_path.iterdir())
     result = efat(
         tmp_path, *TINY[:-2], "array.rows=0", "fault_rates.rates=[0.2,1.2]", "stage=everything",
-        "selection.min_accuracy=0.9", "selection.stat=median", "training.budget_epochs=-1",
+        "selection.limit=0.9", "selection.stat=median", "training.budget_epochs=-1",
         "planner.k=0", "compare=[none,best]", "optimizer_typo=1",
     )  # fmt: skip
     assert result.returncode == 2
     assert "optimizer_typo: no such key" in result.stderr
     result = efat(
         tmp_path, *TINY[:-2], "array.rows=0", "fault_rates.rates=[0.2,1.2]", "stage=everything",
-        "selection.min_accuracy=0.9", "selection.stat=median", "training.budget_epochs=-1",
+        "selection.limit=0.9", "selection.stat=median", "training.budget_epochs=-1",
         "planner.k=0", "compare=[none,best]", "training.optimizer.lr=-1", "executor.workers=0",
         "model.depth=9", "data.batch_size=5000",
     )  # fmt: skip
     assert result.returncode == 2
     for key in (
         "array.rows: 0 given", "fault_rates.rates: [0.2, 1.2] given", "stage: 'everything' given",
-        "selection: max_drop is 0.01 and min_accuracy is 0.9", "selection.stat: 'median' given",
+        "selection: max_drop is 0.01 and limit is 0.9", "selection.stat: 'median' given",
         "training.budget_epochs: -1.0 given", "planner.k: 0 given", "compare: 'best' given",
         "training: ", "executor.workers: 0 given", "model.depth: 9 given", "data.batch_size: ",
     ):  # fmt: skip
@@ -320,7 +320,7 @@ def test_bad_input_is_refused_before_any_work(tmp_path, case):
 
 def test_a_constraint_above_the_baseline_stops_as_soon_as_that_is_known(tmp_path):
     result = efat(
-        tmp_path, *TINY[:-1], "selection.max_drop=null", "selection.min_accuracy=0.9999",
+        tmp_path, *TINY[:-1], "selection.max_drop=null", "selection.limit=0.9999",
         "executor=serial",
     )  # fmt: skip
     assert result.returncode == 1
@@ -378,7 +378,7 @@ def test_help_and_cfg_run_nothing(tmp_path, flag):
 
 
 def mean_of(points, step):
-    values = [float(p["val_accuracy"]) for p in points if p["amount_steps"] == step]
+    values = [float(p["val_metric"]) for p in points if p["amount_steps"] == step]
     return sum(values) / len(values)
 
 

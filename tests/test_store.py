@@ -6,7 +6,7 @@ import torch
 from efat import FaultMap, atomic
 from efat.store import Result, Store, content_key
 
-RESULT = Result({"accuracy": [0.5, 0.75], "elapsed_s": 1.5}, {"w": torch.arange(6.0).reshape(2, 3)})
+RESULT = Result({"metric": [0.5, 0.75], "elapsed_s": 1.5}, {"w": torch.arange(6.0).reshape(2, 3)})
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_damaged_result_is_as_if_absent(store, suffix, damage):
 def test_a_changed_number_does_not_pass(store):
     path = store.path("train", "k", ".json")
     document = json.loads(path.read_text())
-    document["values"]["accuracy"][1] = 0.99
+    document["values"]["metric"][1] = 0.99
     path.write_text(json.dumps(document))
     assert store.read("train", "k") is None
 
