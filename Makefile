@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 # One thread a process: two threads each collapse on a busy machine.
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup run test check lint bench clean
+.PHONY: help setup run test slow check lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -29,6 +29,9 @@ run: setup ## The main job: +experiment=resnet_fat (pass more with ARGS="...")
 
 test: setup ## Run the tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+slow: setup ## Run the tests that take minutes (published accuracies on real data)
+	$(BIN)/python -m pytest -q -m slow tests
 
 lint: setup ## Format check, lint, types
 	$(BIN)/ruff format --check .

@@ -52,8 +52,12 @@ class Checkpoint:
             EfatError: The file is broken or holds other things; or its names or shapes are not the
                 model's, each listed.
         """
-        state = strip_prefixes(read_state(Path(self.path)), model.state_dict())
-        raise_problems(_mismatches(state, model.state_dict(), self.path))
+        wanted = model.state_dict()
+        state = strip_prefixes(read_state(Path(self.path)), wanted)
+        for name in wanted:  # torch before 0.4.1 had no such counters, and only momentum=None needs
+            if name.endswith("num_batches_tracked"):
+                state.setdefault(name, wanted[name])
+        raise_problems(_mismatches(state, wanted, self.path))
         model.load_state_dict(state)
 
 

@@ -204,6 +204,7 @@ def build_trainer(job: TrainingJob, callbacks: list[pl.Callback]) -> pl.Trainer:
         check_val_every_n_epoch=None,
         limit_val_batches=1.0 if job.eval_every_steps or not job.amount_steps else 0,
         num_sanity_val_steps=0,
+        inference_mode=False,  # its tensors would live on in metrics and in data sets kept
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

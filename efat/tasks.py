@@ -45,13 +45,13 @@ def build_metric(cfg: DictConfig, outputs: int | None) -> Metric:
     return Metric(cfg.task.name, bool(built.higher_is_better), low, high)
 
 
-def try_task(setup: Setup, network: nn.Module, data: pl.LightningDataModule) -> None:
-    """Compute loss and metric of one batch.
+def try_task(setup: Setup, network: nn.Module, data: pl.LightningDataModule, samples: int) -> None:
+    """Compute loss and metric of some samples.
 
     Raises:
         EfatError: They do not fit the outputs, or give no single finite number.
     """
-    inputs, targets = next(iter(data.val_dataloader()))
+    inputs, targets = (part[:samples] for part in next(iter(data.val_dataloader())))
     with torch.no_grad():
         output = unwrap(network.eval()(inputs))
     loss = _attempt("loss", lambda: build_loss(setup)(output, targets), output, targets)

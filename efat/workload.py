@@ -22,6 +22,9 @@ from efat.module import unwrap
 from efat.recipe import Recipe
 from efat.tasks import build_metric, metric_node, try_task
 
+TRIED = 8
+"""Samples that are passed through the network before any work."""
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -47,7 +50,7 @@ class Workload:
         """Describe training it; `training` is the node of the baseline's or of retraining."""
 
         def plain(node: Any) -> Any:
-            return OmegaConf.to_container(node, resolve=True) if node is not None else None
+            return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
         trainer = plain(cfg.trainer)
         return Setup(
@@ -82,7 +85,7 @@ def build_workload(cfg: DictConfig, problems: Problems) -> Workload | None:
         return None
     workload = Workload(network, data, outputs, metric, checkpoint, recipe)
     setup = workload.setup(cfg, cfg.training)
-    problems.attempt("task", lambda: try_task(setup, network, data))
+    problems.attempt("task", lambda: try_task(setup, network, data, TRIED))
     return workload
 
 
@@ -107,17 +110,17 @@ def _outputs(model: nn.Module, data: pl.LightningDataModule) -> int:
     shape = tuple(inputs.shape[1:])
     try:
         with torch.no_grad():
-            output = unwrap(model.eval()(inputs))
+            output = unwrap(model.eval()(inputs[:TRIED]))
     except RuntimeError as error:
         raise EfatError(
             f"model: does not take the data's inputs of shape {shape} "
             f"({str(error).splitlines()[0]}); set model.in_channels or model.sizes, or use other "
             "data"
         ) from None
-    if output.ndim < 2 or len(output) != len(targets):
+    if output.ndim < 2 or len(output) != len(targets[:TRIED]):
         raise EfatError(
-            f"model: gives an output of shape {tuple(output.shape)} for {len(targets)} samples; "
-            "[batch, outputs, ...] is needed"
+            f"model: gives an output of shape {tuple(output.shape)} for "
+            f"{len(targets[:TRIED])} samples; [batch, outputs, ...] is needed"
         )
     width, classes = int(output.shape[1]), _classes(targets, data)
     if classes is not None and classes > width:

@@ -200,7 +200,8 @@ class DataModule(pl.LightningDataModule):
     def _bordered(self, images: Tensor) -> Tensor:
         bordered = self._ready.bordered
         if self.how.crop not in bordered:
-            bordered[self.how.crop] = add_border(images, self.how.crop)
+            with torch.inference_mode(False):  # a Trainer may be validating in it
+                bordered[self.how.crop] = add_border(images, self.how.crop)
         return bordered[self.how.crop]
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
@@ -213,7 +214,8 @@ class DataModule(pl.LightningDataModule):
         if not isinstance(train, Tensor):
             raise EfatError("data.mean, data.std: null given; needed where data.in_memory is false")
         if loaded.statistics is None:
-            loaded.statistics = channel_statistics(train)
+            with torch.inference_mode(False):
+                loaded.statistics = channel_statistics(train)
         return loaded.statistics
 
     def _device(self) -> torch.device:

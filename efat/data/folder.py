@@ -26,14 +26,20 @@ class FolderData(DataModule):
     Args:
         path: The folder.
         image_mode: Pillow's mode to convert to (`RGB`, `L`); None keeps each image's own.
+        val_is_test: Take `val/` as the test split, as is usual for ImageNet, whose test labels are
+            secret; validation is then cut off `train/`.
         options: See `efat.data.base.Options`.
     """
 
     def __init__(
-        self, path: str, image_mode: str | None = "RGB", **options: Unpack[Options]
+        self,
+        path: str,
+        image_mode: str | None = "RGB",
+        val_is_test: bool = False,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(**options)
-        self.path, self.image_mode = Path(path), image_mode
+        self.path, self.image_mode, self.val_is_test = Path(path), image_mode, val_is_test
 
     def stamp(self) -> str:
         classes = [
@@ -42,11 +48,15 @@ class FolderData(DataModule):
             for place in part
             for folder in sorted(place.iterdir())
         ]
-        return f"{classes} {self.image_mode}"
+        return f"{classes} {self.image_mode} {self.val_is_test}"
 
     def read(self) -> dict[str, Samples]:
         """List the files; raises EfatError where a part has other classes than `train`."""
         folders = {part: found[0] for part, found in find_parts(self.path, "").items()}
+        if self.val_is_test:
+            if "val" not in folders:
+                raise EfatError(f"data.val_is_test: true given, but {self.path} has no folder val")
+            folders["test"] = folders.pop("val")
         classes = _classes(folders["train"])
         return {part: self._read_part(folder, classes) for part, folder in folders.items()}
 

@@ -18,23 +18,29 @@ class TableData(DataModule):
     """What a function such as `sklearn.datasets.load_diabetes(return_X_y=True)` returns.
 
     Features are normalised one by one on the training split. Targets of classes (integers) stay;
-    others become [samples, 1], standardised on all samples: their unit is one deviation.
+    others become [samples, 1].
 
     Args:
         load: Returns (features [samples, features], targets [samples]).
+        target_scale: Targets that are not classes are divided by it: their unit.
         options: See `efat.data.base.Options`.
     """
 
-    def __init__(self, load: Callable[[], tuple[Array, Array]], **options: Unpack[Options]) -> None:
+    def __init__(
+        self,
+        load: Callable[[], tuple[Array, Array]],
+        target_scale: float = 1.0,
+        **options: Unpack[Options],
+    ) -> None:
         super().__init__(**options)
-        self.load = load
+        self.load, self.target_scale = load, target_scale
 
     def stamp(self) -> str:
-        return repr(self.load)
+        return f"{self.load!r} {self.target_scale}"
 
     def read(self) -> dict[str, Samples]:
         """Read the table."""
         features, targets = (np.asarray(array) for array in self.load())
         if not np.issubdtype(targets.dtype, np.integer):
-            targets = ((targets - targets.mean()) / targets.std()).astype(np.float32)[:, None]
+            targets = (targets / self.target_scale).astype(np.float32)[:, None]
         return {"train": ArraySamples(features.astype(np.float32), targets)}
