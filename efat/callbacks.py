@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytorch_lightning as pl
@@ -54,7 +55,7 @@ class MaskGuard(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
     ) -> None:
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        if loss is not None and not bool(torch.isfinite(loss)):
+        if loss is not None and not math.isfinite(float(loss)):
             raise DivergedError(
                 f"training: diverged, the loss is {float(loss)} at step {trainer.global_step}; "
                 "use a lower learning rate"

@@ -185,8 +185,10 @@ class DataModule(pl.LightningDataModule):
     def _batches(self, split: str, batch_size: int) -> TensorBatches | StreamBatches:
         loaded, shuffle = self._ready, split == "train"
         samples, targets = loaded.samples[split], loaded.targets[split]
-        prepare = Preparation(*self._statistics(), self.how if shuffle else Augmentation())
         device, shard = self._device(), self._shard()
+        axes = samples.ndim if isinstance(samples, Tensor) else 4
+        how = self.how if shuffle else Augmentation()
+        prepare = Preparation.of(*self._statistics(), axes, how, device)
         if not isinstance(samples, Tensor):
             return StreamBatches(
                 samples, loaded.indices[split], targets, batch_size, shuffle, prepare, self.sizing,

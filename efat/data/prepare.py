@@ -18,14 +18,22 @@ class Preparation:
     """Normalise a batch, and augment it first; callable as `efat.data.tensors.Take`.
 
     Args:
-        mean: One value a channel (axis 1), in the unit of the stored inputs.
-        std: As `mean`.
+        mean: Of each channel, in the unit of the stored inputs, [1, channels, 1...] as they are.
+        factor: One over the deviation, of the same shape.
         how: Augmentation; the inputs have its border.
     """
 
     mean: Tensor
-    std: Tensor
+    factor: Tensor
     how: Augmentation = PLAIN
+
+    @classmethod
+    def of(
+        cls, mean: Tensor, std: Tensor, axes: int, how: Augmentation, device: torch.device
+    ) -> Preparation:
+        """Bring `mean` and `std` [channels] to the shape of inputs with `axes` axes."""
+        shape = (1, -1, *[1] * (axes - 2))
+        return cls(mean.reshape(shape).to(device), (1 / std).reshape(shape).to(device), how)
 
     def __call__(self, inputs: Tensor, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Take `inputs[batch]`; returns float32 [b, channels, ...] on the device of `inputs`."""
@@ -33,9 +41,7 @@ class Preparation:
             picked = take(inputs, batch, self.how, generator)
         else:
             picked = inputs[batch.to(inputs.device)]
-        shape = (1, -1, *[1] * (picked.ndim - 2))
-        mean, std = (t.to(picked.device).reshape(shape) for t in (self.mean, self.std))
-        prepared = torch.sub(picked, mean).mul_(1 / std)
+        prepared = torch.sub(picked, self.mean).mul_(self.factor)
         return cut_out(prepared, self.how.cutout, generator) if self.how.cutout else prepared
 
 
