@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,11 +14,13 @@ from typing import Any, TypeVar
 import torch
 from hydra.errors import HydraException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError
 from torch import nn
 
 from efat.config import STAGES
 from efat.errors import EfatError
+from efat.misfits import not_given
 
 Value = TypeVar("Value")
 
@@ -27,10 +30,16 @@ BUDGET_DEPENDENT = ("CosineAnnealingLR", "OneCycleLR", "PolynomialLR")
 
 
 class Problems:
-    """Collects what is wrong, so that a user sees all of it at once."""
+    """Collects what is wrong, so that a user sees all of it at once.
 
-    def __init__(self) -> None:
-        self.found: list[str] = []
+    Args:
+        found: What is known already.
+        left_out: Keys whose value is not the one that the user gave.
+    """
+
+    def __init__(self, found: Iterable[str] = (), left_out: Iterable[str] = ()) -> None:
+        self.found = list(found)
+        self.left_out = set(left_out)
 
     def attempt(self, key: str, build: Callable[[], Value]) -> Value | None:
         """Return what `build` makes, or None after noting why it failed under `key`."""
@@ -38,88 +47,156 @@ class Problems:
             return build()
         except Exception as error:  # a user's class may raise anything from its constructor
             cause = error.__cause__ if isinstance(error, HydraException) else error
-            self.found += (
-                cause.problems if isinstance(cause, EfatError) else [f"{key}: {_reason(error)}"]
-            )
+            self.left_out.add(key)
+            if isinstance(cause, MissingMandatoryValue):
+                self.found.append(not_given(str(cause.full_key)))
+            elif isinstance(cause, EfatError):
+                self.found += cause.problems
+            elif not isinstance(cause, InterpolationToMissingValueError):  # that one is named
+                self.found.append(f"{key}: {_reason(error)}")
         return None
 
-    def require(self, holds: bool, problem: str) -> None:
-        """Note `problem` unless `holds`."""
+    def require(self, holds: bool, problem: str, *keys: str) -> bool:
+        """Note `problem`, which is about `keys`, unless `holds`; return `holds`."""
         if not holds:
             self.found.append(problem)
+            self.left_out.update(keys)
+        return holds
+
+    def known(self, *keys: str) -> bool:
+        """Tell whether all of `keys`, and all keys in them, are as the user wants them.
+
+        What relates several keys cannot be judged otherwise.
+
+        >>> problems = Problems(left_out=["array.rows", "planner"])
+        >>> problems.known("array"), problems.known("array.cols"), problems.known("planner.k")
+        (False, True, False)
+        """
+        return not any(
+            f"{key}.".startswith(f"{out}.") or f"{out}.".startswith(f"{key}.")
+            for key in keys
+            for out in self.left_out
+        )
 
 
 def check_values(cfg: DictConfig, problems: Problems) -> None:
     """Check what a type alone does not say."""
+    for key, check in (
+        ("fault_rates", _check_rates),
+        ("training", _check_amounts),
+        ("trainer", _check_trainer),
+        ("name", _check_name),
+        ("compare", _check_compare),
+        ("store", _check_store),
+        ("training.optimizer", _check_optimizers),
+    ):
+        problems.attempt(key, partial(check, cfg, problems))
+    check_choice(problems, "stage", cfg.stage, STAGES)
+    check_choice(problems, "selection.severity", cfg.selection.severity, SEVERITIES)
+    _require_int(cfg, problems, "seed", 0)
+
+
+def _check_rates(cfg: DictConfig, problems: Problems) -> None:
+    _require_int(cfg, problems, "fault_rates.maps_per_rate", 1)
     rates = list(cfg.fault_rates.rates)
     problems.require(
         bool(rates) and all(0 <= low < high <= 1 for low, high in pairwise([0, *rates])),
         f"fault_rates.rates: {rates} given; increasing numbers in (0, 1] are needed",
+        "fault_rates.rates",
     )
-    for key, low in (
-        ("fault_rates.maps_per_rate", 1),
-        ("trainer.accumulate_grad_batches", 1),
-        ("seed", 0),
-    ):
-        value = OmegaConf.select(cfg, key)
-        problems.require(value >= low, f"{key}: {value} given; an int >= {low} is needed")
+
+
+def _check_amounts(cfg: DictConfig, problems: Problems) -> None:
     for key in ("baseline.epochs", "training.budget_epochs", "training.eval_every_epochs"):
         value = OmegaConf.select(cfg, key)
-        problems.require(
-            0 < value < math.inf, f"{key}: {value} given; a finite number > 0 is needed"
-        )
+        if value is not None:  # else it is missing, and named already
+            problems.require(
+                0 < value < math.inf, f"{key}: {value} given; a finite number > 0 is needed", key
+            )
     every, budget = cfg.training.eval_every_epochs, cfg.training.budget_epochs
-    problems.require(
-        every <= budget,
-        f"training.eval_every_epochs: {every} given; at most training.budget_epochs ({budget})",
-    )
+    if problems.known("training.eval_every_epochs", "training.budget_epochs"):
+        problems.require(
+            every <= budget,
+            f"training.eval_every_epochs: {every} given; at most training.budget_epochs ({budget})",
+            "training.eval_every_epochs",
+        )
+
+
+def _check_trainer(cfg: DictConfig, problems: Problems) -> None:
+    _require_int(cfg, problems, "trainer.accumulate_grad_batches", 1)
     clip = cfg.trainer.gradient_clip_val
     problems.require(
         clip is None or 0 < clip < math.inf,
         f"trainer.gradient_clip_val: {clip} given; a finite number > 0 or null is needed",
+        "trainer.gradient_clip_val",
     )
+
+
+def _check_name(cfg: DictConfig, problems: Problems) -> None:
     problems.require(
         re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", cfg.name) is not None,
         f"name: {cfg.name!r} given; it names a folder: letters, digits, '_', '-' and '.' only",
     )
+
+
+def _check_compare(cfg: DictConfig, problems: Problems) -> None:
     problems.require(
         len(set(cfg.compare)) == len(cfg.compare), f"compare: {list(cfg.compare)} names one twice"
     )
-    _check_store(cfg, problems)
-    check_choice(problems, "stage", cfg.stage, STAGES)
-    check_choice(problems, "selection.severity", cfg.selection.severity, SEVERITIES)
     for name in cfg.compare:
         check_choice(problems, "compare", name, STRATEGIES)
-    _check_scheduler(cfg, problems)
+
+
+def _require_int(cfg: DictConfig, problems: Problems, key: str, least: int) -> None:
+    value = OmegaConf.select(cfg, key)
+    if value is not None:  # else it is missing, and named already
+        problems.require(value >= least, f"{key}: {value} given; an int >= {least} is needed", key)
 
 
 def check_choice(problems: Problems, key: str, value: str, allowed: tuple[str, ...]) -> None:
     """Note a problem unless `value` is one of `allowed`."""
-    problems.require(value in allowed, f"{key}: {value!r} given; allowed: {', '.join(allowed)}")
+    problems.require(
+        value in allowed, f"{key}: {value!r} given; allowed: {', '.join(allowed)}", key
+    )
 
 
-def _check_scheduler(cfg: DictConfig, problems: Problems) -> None:
-    """Hold the prefix rule (METHOD section 4): a schedule must not know the budget."""
-    node = cfg.training.scheduler
-    if node is None:
+def _check_optimizers(cfg: DictConfig, problems: Problems) -> None:
+    """Build the optimizers and schedules; the one for retraining must not know the budget."""
+    try_training(cfg.baseline, "baseline", problems)
+    built = try_training(cfg.training, "training", problems)
+    if not isinstance(cfg.training.scheduler, DictConfig):
         return
-    if not isinstance(node, DictConfig):
-        problems.require(False, f"training.scheduler: {node!r} given; null or a _target_ is needed")
-        return
-    raw = OmegaConf.to_yaml(node)  # with interpolations as they were written
-    built = problems.attempt("training", lambda: try_optimizer(cfg.training))
+    raw = OmegaConf.to_yaml(cfg.training.scheduler)  # with interpolations as they were written
     names = [type(scheduler).__name__ for scheduler in _nested(built)]
     name = next((n for n in names if n in BUDGET_DEPENDENT), "it")
     problems.require(
         name == "it" and "budget" not in raw,
         f"training.scheduler: {name} depends on the budget, so that a resilience curve could not "
-        "be read at a smaller amount (the prefix rule); use null (constant) or a warm-up such as "
-        "torch.optim.lr_scheduler.LinearLR with a total_iters of its own",
+        "be read at a smaller amount (the prefix rule, METHOD section 4); use null (constant) or a "
+        "warm-up such as torch.optim.lr_scheduler.LinearLR with a total_iters of its own",
     )
     problems.require(
         "ReduceLROnPlateau" not in names,
         "training.scheduler: ReduceLROnPlateau given; a function of the step alone is needed",
     )
+
+
+def try_training(node: DictConfig, key: str, problems: Problems) -> Any:
+    """Build optimizer and schedule on one parameter, a wrong argument shows here; return the last.
+
+    Without a valid optimizer the schedule is built on one of torch's.
+    """
+    weights = [nn.Parameter(torch.zeros(1))]
+    optimizer = problems.attempt(f"{key}.optimizer", lambda: instantiate(node.optimizer)(weights))
+    optimizer = optimizer or torch.optim.SGD(weights, 0.1, momentum=0.9)
+    schedule = node.scheduler
+    if schedule is not None and not isinstance(schedule, DictConfig):
+        problems.require(
+            False, f"{key}.scheduler: {schedule!r} given; null or a _target_ is needed"
+        )
+    elif schedule is not None:
+        return problems.attempt(f"{key}.scheduler", lambda: instantiate(schedule)(optimizer))
+    return None
 
 
 def _nested(scheduler: Any) -> list[Any]:
@@ -137,12 +214,6 @@ def _check_store(cfg: DictConfig, problems: Problems) -> None:
         folder.is_dir() and os.access(folder, os.W_OK),
         f"store: {cfg.store!r} given, but {folder} is not a folder that can be written to",
     )
-
-
-def try_optimizer(node: DictConfig) -> Any:
-    """Build optimizer and schedule on one parameter; a wrong argument shows here."""
-    optimizer = instantiate(node.optimizer)([nn.Parameter(torch.zeros(1))])
-    return None if node.scheduler is None else instantiate(node.scheduler)(optimizer)
 
 
 def _reason(error: Exception) -> str:

@@ -1,16 +1,18 @@
 """The command line, composed before Hydra runs it: every bad key at once, and nothing written.
 
-Hydra stops at the first bad override, after which its exit status is 1. Here each override is tried
-by itself, so that a user sees all of them, and a run folder is made only for a good configuration.
+Hydra stops at the first bad override, after which its exit status is 1. Here the jobs are composed
+from what fits, so that a run folder is made only for a good configuration.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 
 # Hydra offers no public way to read its own command line; the version is pinned below 1.4.
 from hydra._internal.utils import get_args_parser
@@ -19,10 +21,32 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from efat.config import CONF, Config
-from efat.errors import EfatError
+from efat.config import CONF
+from efat.errors import EfatError, raise_problems
+from efat.misfits import find_misfits, first_line, fitting, key_of, not_given
 
 FLAGS_WITHOUT_WORK = ("help", "hydra_help", "cfg", "info", "shell_completion", "version")
+ONE_OF = ("run", "multirun", "cfg", "info", "shell_completion")
+
+JOBS_SHOWN = 5
+"""Jobs of a sweep that a problem names one by one."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One job as far as the command line makes sense.
+
+    Args:
+        cfg: Composed from the overrides that fit; values that are not given are missing in it.
+        choices: The overrides that tell this job from the others of a sweep.
+        problems: What is wrong with the other overrides.
+        left_out: Their keys, for which `cfg` has the value that it has without them.
+    """
+
+    cfg: DictConfig
+    choices: tuple[str, ...]
+    problems: tuple[str, ...]
+    left_out: tuple[str, ...]
 
 
 def compose_jobs(arguments: Sequence[str]) -> list[DictConfig]:
@@ -37,33 +61,107 @@ def compose_jobs(arguments: Sequence[str]) -> list[DictConfig]:
     Raises:
         EfatError: Every override that does not fit the schema.
     """
-    flags = get_args_parser().parse_args(list(arguments))
+    drafts = draft_jobs(arguments)
+    raise_problems(dict.fromkeys(problem for draft in drafts for problem in draft.problems))
+    return [draft.cfg for draft in drafts]
+
+
+def draft_jobs(arguments: Sequence[str]) -> list[Draft]:
+    """Compose as `compose_jobs`, and keep what is wrong with each job beside it.
+
+    Raises:
+        EfatError: No primary config to start from.
+    """
+    flags, problems = _read_flags(list(arguments))
     if any(getattr(flags, name, None) for name in FLAGS_WITHOUT_WORK):
+        raise_problems(problems)
         return []
-    if flags.config_dir and not Path(flags.config_dir).is_dir():
-        raise EfatError(f"command line: --config-dir {flags.config_dir} given; no such folder")
     name = flags.config_name or "config"
     extra = (
         [f"hydra.searchpath=[file://{Path(flags.config_dir).absolute()}]"]
         if flags.config_dir
         else []
     )
-    folder = str(Path(flags.config_path or CONF).absolute())
-    with initialize_config_dir(folder, version_base="1.3"):
+    folder = Path(flags.config_path or CONF).absolute()
+    if not folder.is_dir():
+        raise EfatError([*problems, f"command line: --config-path {folder} given; no such folder"])
+    with initialize_config_dir(str(folder), version_base="1.3"):
         try:
-            compose(name, extra)
-        except Exception as error:
-            raise EfatError(f"command line: {_first_line(error)}") from None
-        return [_compose(name, [*extra, *job]) for job in _expand(flags.overrides, flags.multirun)]
+            fitting(name, extra)
+        except Exception as error:  # of many types; see fitting
+            there = folder.joinpath(name).with_suffix(".yaml").is_file()
+            why = first_line(error) if there else f"no {name}.yaml in {folder}"
+            reason = f"command line: --config-name {name} given; {why}"
+            raise EfatError([*problems, reason]) from None
+        overrides = [o for text in flags.overrides for o in _parse(text, problems)]
+        return _draft_all(name, extra, overrides, flags.multirun, problems)
 
 
-def _expand(overrides: list[str], multirun: bool) -> Iterator[list[str]]:
-    """Yield the overrides of every job."""
+def _read_flags(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Read the options (`-m`, `--cfg`, ...), and say what is wrong with them."""
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    problems = []
     try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-    except HydraException as error:
-        raise EfatError(f"command line: {_first_line(error)}") from None
-    yield from map(list, product(*(_choices(override, multirun) for override in parsed)))
+        flags, unknown = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        problems.append(f"command line: {error.argument_name} given; {error.message}")
+        flags, unknown = parser.parse_known_args([a for a in arguments if not a.startswith("-")])
+    for text in unknown:
+        if text.startswith("-"):
+            problems.append(
+                f"command line: {text} given; no such option; `python -m efat.run --hydra-help` "
+                "lists all"
+            )
+        else:
+            flags.overrides.append(text)
+            problems.append(f"command line: {text} given after an option; put options first")
+    if sum(bool(getattr(flags, name)) for name in ONE_OF) > 1:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in ONE_OF)
+        problems.append(f"command line: more than one of {options} given; use one")
+    if flags.experimental_rerun:
+        problems.append(
+            "command line: --experimental-rerun given; it would unpickle a file; give the "
+            "overrides again instead: finished work is in the store"
+        )
+    if flags.config_dir and not Path(flags.config_dir).is_dir():
+        problems.append(f"command line: --config-dir {flags.config_dir} given; no such folder")
+        flags.config_dir = None
+    return flags, problems
+
+
+def _parse(text: str, problems: list[str]) -> Iterator[Override]:
+    """Parse one override; one that is none is a problem."""
+    try:
+        yield from OverridesParser.create().parse_overrides([text])
+    except HydraException:
+        problems.append(f"command line: {text!r} given; key=value is needed")
+
+
+def _draft_all(
+    name: str, extra: list[str], overrides: list[Override], multirun: bool, problems: list[str]
+) -> list[Draft]:
+    """Draft the jobs one after the other; what was wrong in one is suspect in the next."""
+    choices = [_choices(override, multirun) for override in overrides]
+    drafts = []
+    suspects: dict[str, None] = {}
+    for job in product(*choices):
+        cfg, misfits = find_misfits(name, [*extra, *job], tuple(suspects))
+        suspects |= dict.fromkeys(misfits)
+        missing = {
+            key: not_given(key)
+            for key in sorted(OmegaConf.missing_keys(cfg))
+            if key not in map(key_of, misfits)
+        }
+        drafts.append(
+            Draft(
+                cfg,
+                tuple(o for o, among in zip(job, choices, strict=True) if len(among) > 1),
+                (*problems, *misfits.values(), *missing.values()),
+                (*map(key_of, misfits), *missing),
+            )
+        )
+    return drafts
 
 
 def _choices(override: Override, multirun: bool) -> list[str]:
@@ -73,62 +171,28 @@ def _choices(override: Override, multirun: bool) -> list[str]:
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
-def _compose(name: str, overrides: list[str]) -> DictConfig:
-    try:
-        return _composed(name, overrides)
-    except EfatError:
-        raise
-    except Exception as error:  # Hydra raises ValueError, AssertionError and more for bad overrides
-        found = _diagnose(name, overrides) or [f"command line: {_first_line(error)}"]
-        raise EfatError(found) from None
+def name_jobs(drafts: Sequence[Draft], found: Sequence[Sequence[str]]) -> list[str]:
+    """Return the problems of all jobs, each once, with the jobs that have it unless all do.
+
+    Args:
+        drafts: The jobs.
+        found: The problems of each.
+    """
+    jobs: dict[str, list[int]] = {}
+    for number, problems in enumerate(found):
+        for problem in dict.fromkeys(problems):
+            jobs.setdefault(problem, []).append(number)
+    choices = [draft.choices for draft in drafts]
+    return [problem + _where(numbers, choices) for problem, numbers in jobs.items()]
 
 
-def _fitting(name: str, overrides: list[str]) -> DictConfig:
-    """Compose, and hold the schema against keys forced in with `+` as well."""
-    cfg = compose(name, overrides)
-    OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(cfg))
-    return cfg
-
-
-def _composed(name: str, overrides: list[str]) -> DictConfig:
-    cfg = _fitting(name, overrides)
-    missing = OmegaConf.missing_keys(cfg)
-    if missing:
-        raise EfatError(f"{key}: not given; set it with {key}=..." for key in sorted(missing))
-    OmegaConf.resolve(cfg.copy())  # fails here rather than in the job; the job gets it unresolved
-    return cfg
-
-
-def _diagnose(name: str, overrides: list[str]) -> list[str]:
-    """Add one override after the other, groups first; those that fail are the problems."""
-    good: list[str] = []
-    problems = []
-    for override in sorted(overrides, key=lambda text: "." in text.split("=", 1)[0]):
-        try:
-            _fitting(name, [*good, override])
-            good.append(override)
-        except Exception as error:  # noqa: PERF203 - one at a time; see _compose
-            problems.append(_explain(override, error, compose(name, good)))
-    return problems
-
-
-def _explain(override: str, error: Exception, cfg: DictConfig) -> str:
-    """Say what was given and what is allowed."""
-    key, _, value = override.lstrip("+~").partition("=")
-    parent, _, last = key.rpartition(".")
-    node = OmegaConf.select(cfg, parent) if parent else cfg
-    if isinstance(node, DictConfig) and last not in node and "Could not find" not in str(error):
-        allowed = ", ".join(sorted(str(name) for name in node))
-        hint = f"; write +experiment={value}" if key == "experiment" else ""
-        return f"{key}: no such key ({value or 'nothing'} given); allowed here: {allowed}{hint}"
-    return f"{key}: {value or 'nothing'} given; {_first_line(error)}"
-
-
-def _first_line(error: Exception) -> str:
-    """Fold Hydra's message, whose second part lists what is available, into one line."""
-    text = str(error.__cause__ or error)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    useful = [
-        line for line in lines if not line.startswith(("full_key", "object_type", "Config search"))
-    ]
-    return "; ".join(useful[:2]) if "Could not find" not in text else " ".join(useful[:20])
+def _where(numbers: Sequence[int], choices: Sequence[tuple[str, ...]]) -> str:
+    """Say which jobs are meant: by the choices that only they share, or one by one."""
+    if len(numbers) == len(choices):
+        return ""
+    shared = set.intersection(*(set(choices[number]) for number in numbers))
+    if [n for n, chosen in enumerate(choices) if shared <= set(chosen)] == list(numbers):
+        return f" [jobs with {' '.join(sorted(shared))}]"
+    named = "; ".join(" ".join(choices[number]) for number in numbers[:JOBS_SHOWN])
+    more = f"; and {len(numbers) - JOBS_SHOWN} more" if len(numbers) > JOBS_SHOWN else ""
+    return f" [jobs {named}{more}]"

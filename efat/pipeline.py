@@ -16,7 +16,6 @@ from efat import atomic, report, stages, terminal
 from efat.artifacts import RunFolder
 from efat.campaign import Campaign
 from efat.experiment import Experiment
-from efat.preflight import build_experiment
 from efat.progress import Progress
 from efat.stages import Baseline
 from efat.store import Store
@@ -24,8 +23,12 @@ from efat.store import Store
 OK, NO = 0, 1
 
 
-def run_job(cfg: DictConfig) -> int:
+def run_job(cfg: DictConfig, experiment: Experiment) -> int:
     """Run one composed and checked job.
+
+    Args:
+        cfg: Its configuration.
+        experiment: What `efat.preflight.build_experiment` makes of that.
 
     Returns:
         0, or 1 when the work ran and the answer is no.
@@ -34,7 +37,6 @@ def run_job(cfg: DictConfig) -> int:
         EfatError: The constraint is above the baseline, or a worker died; what is done is saved.
     """
     begin = time.perf_counter()
-    experiment = build_experiment(cfg)
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), experiment)
     atomic.write_bytes(folder.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
     executor, console = instantiate(cfg.executor), Console()

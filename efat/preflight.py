@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from typing import Any, get_args
 
 import pytorch_lightning as pl
 from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from efat import fit
-from efat.checks import Problems, check_choice, check_values, try_optimizer
+from efat.checks import Problems, check_choice, check_values
+from efat.chips import Fleet
 from efat.errors import EfatError, raise_problems
 from efat.experiment import Amounts, Experiment, Selection
-from efat.fit import TrainingJob
+from efat.fit import Setup, TrainingJob
+from efat.fleets.files import check_fleet_file
 from efat.mapping import SystolicArray
 from efat.metric import ACCURACY, Metric
 from efat.planning.base import Planner
@@ -33,33 +38,38 @@ COMPARE: dict[str, Planner | None] = {
 }
 
 
-def build_experiment(cfg: DictConfig) -> Experiment:
+def build_experiment(
+    cfg: DictConfig, found: Iterable[str] = (), left_out: Iterable[str] = ()
+) -> Experiment:
     """Build and check everything that a campaign needs.
+
+    Args:
+        cfg: The composed configuration.
+        found: Problems found on the way to it, to be raised with those found here.
+        left_out: Keys that have another value in `cfg` than the user gave; what relates them to
+            others cannot be judged.
 
     Raises:
         EfatError: All problems of the configuration at once, each with its key.
     """
-    problems = Problems()
+    problems = Problems(found, left_out)
     check_values(cfg, problems)
-    for key, build in (
-        ("baseline", lambda: try_optimizer(cfg.baseline)),
-        ("training", lambda: try_optimizer(cfg.training)),
-        ("executor", lambda: _with(cfg.executor, "run")),
-        ("tracking", lambda: _with(cfg.tracking, "log")),
-    ):
-        problems.attempt(key, build)
-    array = problems.attempt("array", lambda: _array(cfg))
+    problems.attempt("executor", lambda: _with(cfg.executor, "run"))
+    problems.attempt("tracking", lambda: _with(cfg.tracking, "log"))
+    _check_trainer(cfg, problems)
     planner = problems.attempt("planner", lambda: _with(cfg.planner, "__call__"))
-    fleet = array and problems.attempt("fleet", lambda: instantiate(cfg.fleet, array, cfg.seed))
+    array = problems.attempt("array", lambda: _array(cfg))
+    _check_array(cfg, array, problems)
+    known = array if problems.known("array") else None
+    fleet = problems.attempt("fleet", lambda: _fleet(cfg, known))
     workload = build_workload(cfg, problems)
-    metric = workload.metric if workload else ACCURACY
-    selection = problems.attempt("selection", lambda: _selection(cfg, metric))
-    raise_problems(problems.found)
+    data, metric = workload.data, workload.metric or ACCURACY
+    selection = problems.attempt("selection", lambda: _selection(cfg, metric, problems))
+    if data and problems.known("data", "trainer.accumulate_grad_batches"):
+        problems.attempt("trainer", lambda: _check_batches(cfg, data))
+    raise_problems(dict.fromkeys(problems.found))
     # no problem was found, so all of them are there; this tells mypy
-    assert array and planner and selection and fleet and workload  # noqa: S101, PT018
-    retrain_setup = workload.setup(cfg, cfg.training)
-    problems.attempt("trainer", lambda: fit.build_trainer(TrainingJob(retrain_setup, 0, 0), []))
-    raise_problems(problems.found)
+    assert array and planner and selection and fleet and data  # noqa: S101, PT018
     return Experiment(
         name=cfg.name,
         seed=cfg.seed,
@@ -68,16 +78,16 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         severity=array_rate,  # stages.bind_severity puts another in, which needs the baseline
         severity_name=cfg.selection.severity,
         baseline_setup=workload.setup(cfg, cfg.baseline),
-        retrain_setup=retrain_setup,
-        amounts=_amounts(cfg, workload.data),
+        retrain_setup=workload.setup(cfg, cfg.training),
+        amounts=_amounts(cfg, data),
         fault_rates=tuple(cfg.fault_rates.rates),
         maps_per_rate=cfg.fault_rates.maps_per_rate,
         selection=selection,
         planner=planner,
         compare={name: COMPARE[name] for name in cfg.compare},
-        metric=workload.metric,
+        metric=metric,
         checkpoint=workload.checkpoint,
-        skipped=getattr(workload.data, "skipped", ()),
+        skipped=getattr(data, "skipped", ()),
     )
 
 
@@ -91,46 +101,100 @@ def _with(node: DictConfig, method: str) -> Any:
     return part
 
 
+def _check_trainer(cfg: DictConfig, problems: Problems) -> None:
+    """Try Lightning's arguments one by one, since it stops at the first; then all together."""
+    arguments = {
+        str(key): value
+        for key, value in cfg.trainer.items()
+        if key != "channels_last" and problems.known(f"trainer.{key}")
+    }
+    for key, value in arguments.items():
+        problems.attempt(f"trainer.{key}", partial(_try_trainer, {key: value}))
+    processes = cfg.trainer.devices * cfg.trainer.num_nodes
+    serial = str(cfg.executor.get("_target_")).endswith(".Serial")
+    problems.require(
+        processes == 1 or serial,
+        f"trainer.devices, trainer.num_nodes: {processes} processes a training; with more than one "
+        "use executor=serial",
+    )
+    if problems.known("trainer"):
+        problems.attempt("trainer", lambda: _try_trainer(arguments))
+
+
+def _try_trainer(arguments: dict[str, Any]) -> None:
+    setup = Setup({}, {}, 0, {"accelerator": "cpu", **arguments}, {})
+    try:
+        fit.build_trainer(TrainingJob(setup, 0, 0), [])
+    except MisconfigurationException as error:
+        if list(arguments) != ["accelerator"]:
+            raise
+        raise EfatError(
+            f"trainer.accelerator: {arguments['accelerator']} given; Lightning: "
+            f"{str(error).rstrip('!.')}; use trainer=cpu, or a machine with such a device and a "
+            "torch that is built for it"
+        ) from None
+
+
 def _array(cfg: DictConfig) -> SystolicArray:
     part = cfg.array
-    array = SystolicArray(part.rows, part.cols, part.order, part.dataflow)
-    if array.dataflow != "ws" and cfg.selection.severity != "array_rate":
-        raise EfatError(
-            f"selection.severity: {cfg.selection.severity} given, but array.dataflow="
-            f"{array.dataflow} prunes no weight; use array_rate"
-        )
-    lost = [rate for rate in cfg.fault_rates.rates if round(rate * array.rows * array.cols) < 1]
-    if lost:
-        raise EfatError(
-            f"fault_rates.rates: {lost} given; less than one of the array's "
-            f"{array.rows * array.cols} PEs; use higher rates or a larger array"
-        )
-    return array
+    return SystolicArray(part.rows, part.cols, part.order, part.dataflow)
 
 
-def _selection(cfg: DictConfig, metric: Metric) -> Selection:
+def _check_array(cfg: DictConfig, array: SystolicArray | None, problems: Problems) -> None:
+    """Check what goes with the array and what does not."""
+    dataflow, severity = cfg.array.dataflow, cfg.selection.severity
+    if problems.known("array.dataflow", "selection.severity"):
+        problems.require(
+            dataflow not in ("os", "is") or severity == "array_rate",
+            f"selection.severity: {severity} given, but array.dataflow={dataflow} prunes no "
+            "weight; use array_rate",
+        )
+    if array and problems.known("array", "fault_rates"):
+        pes = array.rows * array.cols
+        lost = [rate for rate in cfg.fault_rates.rates if round(rate * pes) < 1]
+        problems.require(
+            not lost,
+            f"fault_rates.rates: {lost} given; less than one of the array's {pes} PEs; use higher "
+            "rates or a larger array",
+        )
+
+
+def _fleet(cfg: DictConfig, array: SystolicArray | None) -> Fleet | None:
+    """Make the fleet; without an array, see what is wrong with it whatever the array is."""
+    if array is None and cfg.fleet.get("_target_") == "efat.fleets.file_fleet":
+        check_fleet_file(cfg.fleet.path)
+        return None
+    fleet: Fleet = instantiate(cfg.fleet, array or SystolicArray(16, 16), cfg.seed)
+    return fleet
+
+
+def _selection(cfg: DictConfig, metric: Metric, problems: Problems) -> Selection | None:
     how = cfg.selection
-    problems = Problems()
-    constraint = problems.attempt("selection", lambda: Constraint(how.max_drop, how.limit, metric))
     check_choice(problems, "selection.stat", how.stat, get_args(Stat))
     check_choice(problems, "selection.interpolation", how.interpolation, get_args(Interpolation))
     problems.require(
         0 <= how.quantile <= 1, f"selection.quantile: {how.quantile} given; [0, 1] is needed"
     )
-    raise_problems(problems.found)
-    assert constraint  # noqa: S101 - for mypy
+    if not problems.known("selection.max_drop", "selection.limit"):
+        return None
+    constraint = Constraint(how.max_drop, how.limit, metric)
     return Selection(constraint, how.stat, how.quantile, how.interpolation)
+
+
+def _check_batches(cfg: DictConfig, data: pl.LightningDataModule) -> None:
+    batches, accumulate = len(data.train_dataloader()), cfg.trainer.accumulate_grad_batches
+    if batches % accumulate:
+        raise EfatError(
+            f"trainer.accumulate_grad_batches: {accumulate} given; a divisor of the {batches} "
+            "batches of an epoch is needed, since Lightning cuts the last step of an epoch short"
+        )
 
 
 def _amounts(cfg: DictConfig, data: pl.LightningDataModule) -> Amounts:
     """Turn epochs into whole optimizer steps; the budget is a whole number of evaluations."""
     loader, accumulate = data.train_dataloader(), cfg.trainer.accumulate_grad_batches
-    if len(loader) % accumulate:
-        raise EfatError(
-            f"trainer.accumulate_grad_batches: {accumulate} given; a divisor of the {len(loader)} "
-            "batches of an epoch is needed, since Lightning cuts the last step of an epoch short"
-        )
-    steps_per_epoch = len(loader) // accumulate
+    processes = cfg.trainer.devices * cfg.trainer.num_nodes
+    steps_per_epoch = max(1, len(loader) // (accumulate * processes))
     every = max(1, round(cfg.training.eval_every_epochs * steps_per_epoch))
     points = max(1, round(cfg.training.budget_epochs * steps_per_epoch / every))
     batch = len(next(iter(loader))[0])
@@ -139,5 +203,5 @@ def _amounts(cfg: DictConfig, data: pl.LightningDataModule) -> Amounts:
         budget_steps=points * every,
         eval_every_steps=every,
         steps_per_epoch=steps_per_epoch,
-        samples_per_step=batch * accumulate,
+        samples_per_step=batch * accumulate * processes,
     )

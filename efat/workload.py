@@ -28,7 +28,7 @@ TRIED = 8
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained, on what.
+    """What is trained, on what; a part is None where it could not be built.
 
     Args:
         network: With random weights.
@@ -39,10 +39,10 @@ class Workload:
         recipe: How retraining differs from plain training.
     """
 
-    network: nn.Module
-    data: pl.LightningDataModule
-    outputs: int
-    metric: Metric
+    network: nn.Module | None
+    data: pl.LightningDataModule | None
+    outputs: int | None
+    metric: Metric | None
     checkpoint: Checkpoint | None
     recipe: Recipe
 
@@ -69,30 +69,26 @@ class Workload:
         )
 
 
-def build_workload(cfg: DictConfig, problems: Problems) -> Workload | None:
-    """Build all parts and pass one batch through them; None where `problems` were found."""
-    network = problems.attempt("model", lambda: _network(cfg))
+def build_workload(cfg: DictConfig, problems: Problems) -> Workload:
+    """Build all parts and pass some samples through them; what could not be built is None."""
+    model_known, both_known = problems.known("model"), problems.known("model", "data")
+    network = problems.attempt("model", lambda: instantiate(cfg.model))
+    if network and model_known:
+        problems.attempt("model", lambda: mapped_layers(network, tuple(cfg.array.off_array)))
     data = problems.attempt("data", lambda: _load_data(cfg))
-    if network is None:
-        return None
-    checkpoint = problems.attempt("baseline.checkpoint", lambda: _checkpoint(cfg, network))
-    recipe = problems.attempt("training", lambda: _recipe(cfg, network))
-    if data is None:
-        return None
-    outputs = problems.attempt("model", lambda: _outputs(network, data))
+    checkpoint = problems.attempt(
+        "baseline.checkpoint", lambda: _checkpoint(cfg, network if model_known else None)
+    )
+    recipe = problems.attempt("training", lambda: _recipe(cfg, network if model_known else None))
+    outputs = None
+    if network and data and both_known:
+        outputs = problems.attempt("model", lambda: _outputs(network, data))
     metric = problems.attempt("task", lambda: build_metric(cfg, outputs))
-    if outputs is None or metric is None or recipe is None:
-        return None
-    workload = Workload(network, data, outputs, metric, checkpoint, recipe)
-    setup = workload.setup(cfg, cfg.training)
-    problems.attempt("task", lambda: try_task(setup, network, data, TRIED))
+    workload = Workload(network, data, outputs, metric, checkpoint, recipe or Recipe())
+    if network and data and metric and problems.known("task", "training", "model", "data"):
+        setup = workload.setup(cfg, cfg.training)
+        problems.attempt("task", lambda: try_task(setup, network, data, TRIED))
     return workload
-
-
-def _network(cfg: DictConfig) -> nn.Module:
-    network: nn.Module = instantiate(cfg.model)
-    mapped_layers(network, tuple(cfg.array.off_array))
-    return network
 
 
 def _load_data(cfg: DictConfig) -> pl.LightningDataModule:
@@ -139,17 +135,19 @@ def _classes(targets: torch.Tensor, data: pl.LightningDataModule) -> int | None:
     return int(known) if known is not None else int(targets.max()) + 1
 
 
-def _checkpoint(cfg: DictConfig, network: nn.Module) -> Checkpoint | None:
+def _checkpoint(cfg: DictConfig, network: nn.Module | None) -> Checkpoint | None:
     """Look at the baseline's file, and load it into a copy of the network once."""
     if cfg.baseline.checkpoint is None:
         return None
     checkpoint = Checkpoint.of(cfg.baseline.checkpoint)
-    checkpoint.load_into(copy.deepcopy(network))
+    if network is not None:
+        checkpoint.load_into(copy.deepcopy(network))
     return checkpoint
 
 
-def _recipe(cfg: DictConfig, network: nn.Module) -> Recipe:
+def _recipe(cfg: DictConfig, network: nn.Module | None) -> Recipe:
     part = cfg.training
     recipe = Recipe(tuple(part.frozen), dict(part.lr_factors), part.batch_norm)
-    recipe.check(network)
+    if network is not None:
+        recipe.check(network)
     return recipe

@@ -84,7 +84,13 @@ def parametrized(net: nn.Module) -> torch.optim.Optimizer:
     return plain(net)
 
 
-VARIANTS = {"unmasked": plain, "efat": ours, "prune": pruned, "parametrize": parametrized}
+VARIANTS = {
+    "unmasked": plain,
+    "unmasked again": plain,
+    "efat": ours,
+    "prune": pruned,
+    "parametrize": parametrized,
+}
 
 
 def stepper(
@@ -103,22 +109,42 @@ def stepper(
     return step
 
 
-def bench_masking(rounds: int = 600, steps: int = 4) -> None:
-    """Print step times as ratios of the fastest rounds: other load only ever adds time."""
-    print(f"Step time over unmasked training, fastest of {rounds} rounds of {steps} steps each")
+def bench_masking(repeats: int = 15, rounds: int = 60, steps: int = 4) -> None:
+    """Print step times over those of unmasked training.
+
+    A round times a few steps of every variant, in random order, and gives one ratio of each; a
+    repeat is the median of its rounds' ratios, on networks of its own, since where their memory
+    lies shows. How far "unmasked again" is from 1 is what cannot be told apart.
+    """
+    print(
+        f"Step time over unmasked training: median, lowest and highest of {repeats} repeats, each "
+        f"the median of {rounds} paired rounds of {steps} steps"
+    )
     for title, (build, shape) in NETS.items():
-        run = {variant: stepper(build, shape, variant) for variant in VARIANTS}
-        fastest = dict.fromkeys(VARIANTS, math.inf)
-        for index in range(rounds):
-            for variant in random.sample(list(run), len(run)):
-                begin = time.perf_counter()
-                for _ in range(steps):
-                    run[variant]()
-                elapsed_s = (time.perf_counter() - begin) / steps
-                fastest[variant] = min(fastest[variant], elapsed_s if index > 2 else math.inf)
-        base = fastest["unmasked"]
-        text = ", ".join(f"{variant} {t / base:.3f}" for variant, t in fastest.items())
-        print(f"  {title}: {text} (unmasked: {1000 * base:.2f} ms)")
+        step_s, ratios = [], {variant: [] for variant in VARIANTS}
+        for _ in range(repeats):
+            times = time_rounds({v: stepper(build, shape, v) for v in VARIANTS}, rounds, steps)
+            step_s.append(np.median(times["unmasked"]))
+            for variant, values in times.items():
+                ratios[variant].append(np.median(values / times["unmasked"]))
+        print(f"  {title} (unmasked: {1000 * np.median(step_s):.2f} ms)")
+        for variant in list(VARIANTS)[1:]:
+            low, middle, high = np.quantile(ratios[variant], (0, 0.5, 1))
+            print(f"    {variant:15} {middle:.3f}  ({low:.3f}-{high:.3f})")
+
+
+def time_rounds(
+    run: dict[str, Callable[[], None]], rounds: int, steps: int
+) -> dict[str, np.ndarray]:
+    """Return seconds a step, [rounds], of every variant; the first rounds warm up."""
+    times: dict[str, list[float]] = {variant: [] for variant in run}
+    for _ in range(rounds + 3):
+        for variant in random.sample(list(run), len(run)):
+            begin = time.perf_counter()
+            for _ in range(steps):
+                run[variant]()
+            times[variant].append((time.perf_counter() - begin) / steps)
+    return {variant: np.array(values[3:]) for variant, values in times.items()}
 
 
 LOADING = {

@@ -142,16 +142,29 @@ def test_weight_rate_is_of_the_configured_model(tmp_path):
             ["array.rowz=1"],
             "array.rowz: no such key (1 given); allowed here: cols, dataflow",
         ),
-        (["planner=x"], "planner: x given; "),
-        (["array.rows=two"], "array.rows: two given; "),
+        (["planner=x"], "planner: x given; allowed: best, exact, fixed, greedy, "),
+        (["array.rows=two"], "array.rows: two given; an int is needed"),
+        (["array.off_array=3"], "array.off_array: 3 given; a list, [a,b], is needed"),
+        (["seed=0,1"], "seed: 0,1 given; a sweep over it needs -m"),
         (["+array.depth=3"], "array.depth: no such key"),
-        (["a b=["], "command line: "),
+        (["a b=["], "command line: 'a b=[' given; key=value is needed"),
         (["fleet=file"], "fleet.path: not given"),
-        (["executor=null"], "executor: null given; "),
-        (["seed=${foo}"], "foo"),
-        (["array.rows=${array.cols}", "array.cols=${array.rows}"], "command line: "),
-        (["--config-name", "nowhere"], "command line: "),
-        (["--config-dir", "nowhere"], "command line: "),
+        (["executor=null"], "executor: null given; allowed: processes, serial"),
+        (["seed=${foo}"], "seed: ${foo} given; it refers to a value that is not there"),
+        (
+            ["array.rows=${array.cols}", "array.cols=${array.rows}"],
+            "array.cols: ${array.rows} given; ",
+        ),
+        (
+            ["--config-name", "nowhere"],
+            "--config-name nowhere given; no nowhere.yaml in",
+        ),
+        (["--config-dir", "nowhere"], "command line: --config-dir nowhere given; no such folder"),
+        (["--config-path", "nowhere"], "nowhere given; no such folder"),
+        (["--nosuch"], "command line: --nosuch given; no such option; "),
+        (["--cfg", "jobs"], "command line: --cfg/-c given; invalid choice: 'jobs'"),
+        (["--run", "-m"], "command line: more than one of --run, --multirun, "),
+        (["--experimental-rerun", "config.pickle"], "it would unpickle a file"),
         (["experiment=resnet_fat"], "write +experiment=resnet_fat"),
     ],
 )
@@ -159,6 +172,20 @@ def test_overrides_that_do_not_fit(overrides, message):
     with pytest.raises(EfatError) as caught:
         compose_jobs(overrides)
     assert message in str(caught.value)
+    for noise in ("provider=", "object_type", "reference_type", "full_key", "Exception"):
+        assert noise not in str(caught.value)
+
+
+def test_keys_of_an_option_that_does_not_exist_are_not_judged():
+    with pytest.raises(EfatError) as caught:
+        compose_jobs(["planner=randm", "planner.sizes=[3]", "fleet.chps=1"])
+    keys = [problem.split(":")[0] for problem in caught.value.problems]
+    assert keys == ["planner", "fleet.chps"]
+
+
+def test_a_key_added_inside_an_added_one_fits():
+    (cfg,) = compose_jobs(["+fleet.extra={}", "+fleet.extra.k=1"])
+    assert cfg.fleet.extra.k == 1
 
 
 def test_sweeps_are_expanded_as_hydra_does():

@@ -11,6 +11,7 @@ import pytest
 from efat import EfatError, SystolicArray
 from efat.chips import Chip, Fleet
 from efat.fleets import file_fleet, load_fleet, save_fleet, uniform_fleet
+from efat.fleets.files import check_fleet_file
 
 ARRAY = SystolicArray(5, 13)
 
@@ -231,8 +232,24 @@ def test_other_broken_csvs_are_refused(tmp_path):
         refused(path, match)
 
 
+def test_a_file_is_checked_whatever_the_array(fleet, tmp_path):
+    save_fleet(fleet, tmp_path / "good.npz")
+    (tmp_path / "bad.npz").write_bytes(b"PK truncated")
+    (tmp_path / "list.csv").write_text("chip_id,row,col\na,99,99\n")  # on which array?
+    for name in ("good.npz", "list.csv"):
+        check_fleet_file(tmp_path / name)
+    for name, match in [
+        ("bad.npz", "not a readable"),
+        ("none.npz", "fleet.path: .*no such file"),
+        ("none.csv", "fleet.path: .*no such file"),
+        ("a.txt", "a .npz, .npy or"),
+    ]:
+        with pytest.raises(EfatError, match=match):
+            check_fleet_file(str(tmp_path / name))
+
+
 def test_files_that_are_not_there_or_of_no_known_kind(tmp_path):
-    refused(tmp_path / "none.npz", "not a readable fleet file")
+    refused(tmp_path / "none.npz", "fleet.path: .*none.npz given; no such file")
     refused(tmp_path / "chips.xlsx", "a .npz, .npy or .csv file is needed")
     (tmp_path / "folder.csv").mkdir()
     refused(tmp_path / "folder.csv", "not a readable fleet file")

@@ -12,6 +12,7 @@ from torch.nn.utils import prune
 
 from efat import EfatError, FaultMap, SystolicArray, keep_masked, mask_model, verify_masks
 from efat.masking import MASK, mapped_layers, masked_layers, unmask_model
+from efat.masking.training import mask_period
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
 from tests.reference import walk_conv2d, walk_linear
@@ -187,6 +188,37 @@ def test_healthy_weights_train_as_under_torch_prune(optimizer, how):
         other(torch.zeros(1, *_input_shape(other)))  # prune recomputes its weight in forward
         torch.testing.assert_close(layer.weight, other.weight, rtol=0, atol=0)
         torch.testing.assert_close(layer.bias, other.bias, rtol=0, atol=0)
+
+
+def large_net():
+    """Weights so large that only the part of their masks that repeats is read, and one beside."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(64, 128, 3).to(memory_format=torch.channels_last)
+    return nn.Sequential(conv, nn.Flatten(), nn.Linear(128, 516), nn.Linear(516, 129))
+
+
+def test_large_weights_train_as_under_torch_prune_and_follow_a_new_mask():
+    ours, theirs = mask_model(large_net(), random_map(0.5), ARRAY), large_net()
+    masks = {name: getattr(layer, MASK) for name, layer in masked_layers(ours).items()}
+    assert [mask_period(mask) for mask in masks.values()] == [4, 12, 129]
+    for name, mask in masks.items():
+        prune.custom_from_mask(theirs.get_submodule(name), "weight", mask)
+    x = torch.randn(8, 64, 3, 3, generator=torch.Generator().manual_seed(1))
+    built = {m: OPTIMIZERS["sgd"](m.parameters()) for m in (ours, theirs)}
+    keep_masked(ours, built[ours])
+    for _ in range(3):
+        for model in (ours, theirs):
+            built[model].zero_grad()
+            model(x).square().mean().backward()
+            built[model].step()
+    verify_masks(ours)
+    theirs(x)
+    for name, layer in masked_layers(ours).items():
+        torch.testing.assert_close(layer.weight, theirs.get_submodule(name).weight, rtol=0, atol=0)
+    mask_model(ours, random_map(0.5, seed=2), ARRAY)
+    ours(x).square().mean().backward()
+    built[ours].step()
+    verify_masks(ours)
 
 
 def _input_shape(layer):

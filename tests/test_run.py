@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from efat.data.digits import Digits
 from efat.fleets import load_fleet, save_fleet, uniform_fleet
 from efat.mapping import SystolicArray
 from efat.models.resnet import ResNet
+from efat.preflight import build_experiment
 from efat.run import main
 
 TINY = (
@@ -238,46 +240,130 @@ def test_chips_from_a_file(tmp_path):
 # ---- what cannot be -----------------------------------------------------------------------------
 
 
+def errors(result):
+    """Return the problems printed, by key; nothing else may be on standard error."""
+    lines = result.stderr.splitlines()
+    assert all(line.startswith("error: ") for line in lines), result.stderr
+    assert len(set(lines)) == len(lines)
+    return [line.removeprefix("error: ") for line in lines]
+
+
 def test_every_problem_is_named_at_once_and_nothing_is_written(tmp_path):
-    result = efat(tmp_path, *TINY, "array.rowz=8", "fleet.chps=3", "planner=gredy", "seed=x")
+    """Keys, types and values, of every part, in one round."""
+    wanted = {
+        "optimizer_typo=1": "optimizer_typo: no such key (1 given); allowed here: array, baseline",
+        "array.rowz=8": "array.rowz: no such key (8 given); allowed here: cols, dataflow, off_array"
+        ", order, rows",
+        "fleet.chps=3": "fleet.chps: no such key (3 given)",
+        "training.batch_size=abc": "training.batch_size: no such key (abc given)",
+        "selection=nosuch": "selection: nosuch given; allowed: drop_1",
+        "seed=x": "seed: x given; an int is needed",
+        "trainer.accumulate_grad_batches=x": "trainer.accumulate_grad_batches: x given; an int",
+        "array.rows=0": "array.rows: 0 given; an int >= 1 is needed",
+        "array.dataflow=xx": "array.dataflow: 'xx' given; one of ws, os, is is needed",
+        "fault_rates.rates=[0.2,1.2]": "fault_rates.rates: [0.2, 1.2] given",
+        "fault_rates.maps_per_rate=0": "fault_rates.maps_per_rate: 0 given",
+        "fleet.fault_rate=3": "fleet.fault_rate: 3 given",
+        "fleet.chips=0": "fleet.chips: 0 given",
+        "stage=everything": "stage: 'everything' given",
+        "training.budget_epochs=-1": "training.budget_epochs: -1.0 given",
+        "planner.k=0": "planner.k: 0 given",
+        "compare=[none,best]": "compare: 'best' given",
+        "training.optimizer.lr=-1": "training.optimizer: ValueError: Invalid learning rate: -1",
+        "+baseline.scheduler.gama=1": "baseline.scheduler: ",
+        "executor.workers=0": "executor.workers: 0 given",
+        "model.depth=9": "model.depth: 9 given",
+        "data.batch_size=5000": "data.batch_size: larger than the training split",
+        "trainer.accelerator=abacus": "trainer.accelerator: ",
+        "trainer.precision=7": "trainer.precision: ValueError: Precision '7' is invalid",
+        "trainer.gradient_clip_val=-1": "trainer.gradient_clip_val: -1.0 given",
+        "name=a/b": "name: 'a/b' given",
+    }
+    result = efat(tmp_path, *wanted)
     assert result.returncode == 2
-    assert (
-        "array.rowz: no such key (8 given); allowed here: cols, dataflow, off_array, order, rows"
-        in result.stderr
-    )
-    assert "fleet.chps: no such key (3 given)" in result.stderr
-    assert "planner: gredy given; " in result.stderr
-    assert "greedy" in result.stderr
-    assert "seed: x given; " in result.stderr
-    assert result.stderr.count("error: ") == 4
+    found = errors(result)
+    for start in wanted.values():
+        assert sum(problem.startswith(start) for problem in found) == 1, (start, found)
+    assert len(found) == len(wanted), found
     assert not list(tmp_path.iterdir())
 
 
-def test_every_bad_value_is_named_at_once_and_nothing_is_written(tmp_path):
-    (tmp_path / "chips.npz").write_bytes(b"PK\x03\x04 truncated")
-    before = sorted(tmp_path.iterdir())
+def test_values_that_depend_on_one_left_out_are_not_judged(tmp_path):
+    """Defaults stand in for what cannot be; nobody asked for them."""
+    bad = {
+        "training.budget_epochs=x": "training.eval_every_epochs=9",
+        "array.rows=two": "fault_rates.rates=[0.001]",
+        "selection.max_drop=x": "selection.limit=0.9",
+        "array.dataflow=xx": "selection.severity=weight_rate",
+        "model.num_clases=3": "model.num_classes=3",
+        "data.batch_size=0": "trainer.accumulate_grad_batches=7",
+    }
+    found = errors(efat(tmp_path, *bad, *bad.values()))
+    keys = {override.split("=")[0] for override in bad}
+    assert {problem.split(":")[0] for problem in found} == keys
+    assert len(found) == len(keys)
+
+
+def test_a_fleet_file_is_checked_while_the_array_is_wrong(tmp_path):
+    (tmp_path / "bad.npz").write_bytes(b"PK truncated")
+    found = errors(efat(tmp_path, "array.rows=0", "fleet=file", "fleet.path=bad.npz"))
+    assert found[0] == "array.rows: 0 given; an int >= 1 is needed"
+    assert found[1].startswith("bad.npz: not a readable fleet file")
+    assert len(found) == 2
+
+
+def test_a_sweep_names_all_problems_of_all_jobs_and_starts_nothing(tmp_path):
     result = efat(
-        tmp_path, *TINY[:-2], "array.rows=0", "fault_rates.rates=[0.2,1.2]", "stage=everything",
-        "selection.limit=0.9", "selection.stat=median", "training.budget_epochs=-1",
-        "planner.k=0", "compare=[none,best]", "optimizer_typo=1",
-    )  # fmt: skip
+        tmp_path, "-m", "array.rows=0,-1", "planner=greedy,nosuch", "seed=-3", "fleet.chps=1"
+    )
     assert result.returncode == 2
-    assert "optimizer_typo: no such key" in result.stderr
+    found = errors(result)
+    wanted = {
+        "array.rows: 0 given; an int >= 1 is needed [jobs with array.rows=0]",
+        "array.rows: -1 given; an int >= 1 is needed [jobs with array.rows=-1]",
+        "seed: -3 given; an int >= 0 is needed",
+        "fleet.chps: no such key (1 given); allowed here: _target_, chips, fault_rate",
+    }
+    assert wanted <= set(found)
+    (planner,) = set(found) - wanted
+    assert planner.startswith("planner: nosuch given; allowed: best, ")
+    assert planner.endswith("[jobs with planner=nosuch]")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_problem_of_a_combination_names_the_jobs_one_by_one(tmp_path):
     result = efat(
-        tmp_path, *TINY[:-2], "array.rows=0", "fault_rates.rates=[0.2,1.2]", "stage=everything",
-        "selection.limit=0.9", "selection.stat=median", "training.budget_epochs=-1",
-        "planner.k=0", "compare=[none,best]", "training.optimizer.lr=-1", "executor.workers=0",
-        "model.depth=9", "data.batch_size=5000",
-    )  # fmt: skip
-    assert result.returncode == 2
-    for key in (
-        "array.rows: 0 given", "fault_rates.rates: [0.2, 1.2] given", "stage: 'everything' given",
-        "selection: max_drop is 0.01 and limit is 0.9", "selection.stat: 'median' given",
-        "training.budget_epochs: -1.0 given", "planner.k: 0 given", "compare: 'best' given",
-        "training: ", "executor.workers: 0 given", "model.depth: 9 given", "data.batch_size: ",
-    ):  # fmt: skip
-        assert f"error: {key}" in result.stderr, key
-    assert sorted(tmp_path.iterdir()) == before
+        tmp_path, "-m", "array.dataflow=ws,os", "selection.severity=array_rate,weight_rate,x"
+    )
+    assert errors(result) == [
+        "selection.severity: 'x' given; allowed: array_rate, weight_rate, magnitude_rate, "
+        "taylor_rate [jobs with selection.severity=x]",
+        "selection.severity: weight_rate given, but array.dataflow=os prunes no weight; use "
+        "array_rate [jobs with array.dataflow=os selection.severity=weight_rate]",
+    ]
+
+
+def test_an_accelerator_that_is_not_there_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    (problem,) = errors(efat(tmp_path, "trainer=gpu"))
+    assert problem.startswith("trainer.accelerator: gpu given; Lightning: No supported gpu")
+    assert "; use trainer=cpu, or a machine with such a device" in problem
+
+
+def test_an_experiment_is_built_once(tmp_path, monkeypatch):
+    built = []
+    monkeypatch.setattr(
+        "efat.preflight.build_experiment", partial(_counted, built, build_experiment)
+    )
+    arguments = ("+experiment=resnet_fat", "stage=fleet", "executor=serial")
+    assert efat(tmp_path, *arguments).returncode == 0
+    assert len(built) == 1
+
+
+def _counted(built, build, *arguments):
+    built.append(arguments)
+    return build(*arguments)
 
 
 BAD = {

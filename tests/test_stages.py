@@ -87,7 +87,12 @@ class FakeCampaign:
         return [(f"key{i}", answer(job)) for i, job in enumerate(jobs)]
 
     def trained(self, job):
-        return {"amount_steps": [0, 20, 40], "metric": [0.1, 0.5, 0.7], "elapsed_s": 2.0}
+        return {
+            "amount_steps": [0, 20, 40],
+            "metric": [0.1, 0.5, 0.7],
+            "elapsed_s": 2.0,
+            "diverged_steps": None,
+        }
 
     def evaluated(self, job):
         val = [measured(job.start, fault_map) for fault_map in job.fault_maps]

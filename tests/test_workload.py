@@ -153,6 +153,7 @@ def test_data_that_does_not_fit_the_network(tmp_path, monkeypatch):
             ["training.frozen=[conv1,bn1,layer1,layer2,layer3,linear]"],
             "training.frozen: covers every layer",
         ),
+        (["trainer.devices=2"], "2 processes a training; with more than one use executor=serial"),
         (["baseline.checkpoint=nowhere.pt"], "baseline.checkpoint: 'nowhere.pt' given; no such"),
     ],
 )

@@ -185,7 +185,7 @@ class DataModule(pl.LightningDataModule):
     def _batches(self, split: str, batch_size: int) -> TensorBatches | StreamBatches:
         loaded, shuffle = self._ready, split == "train"
         samples, targets = loaded.samples[split], loaded.targets[split]
-        device, shard = self._device(), self._shard()
+        device, shard = self._device(), self._shard() if shuffle else (0, 1)
         axes = samples.ndim if isinstance(samples, Tensor) else 4
         how = self.how if shuffle else Augmentation()
         prepare = Preparation.of(*self._statistics(), axes, how, device)
@@ -225,6 +225,7 @@ class DataModule(pl.LightningDataModule):
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
     def _shard(self) -> tuple[int, int]:
+        """Return this process's share of training; each evaluates everything, for equal sums."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 

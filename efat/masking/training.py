@@ -1,0 +1,124 @@
+"""Keeping what is pruned at exactly 0 while the rest trains (METHOD section 3).
+
+Both passes over the weights, gradients and weights, are one multiplication each. On a CPU their
+time is that of the memory they touch, so that of a mask only the part that repeats is read: output
+channels that are a whole array apart lie on the same PEs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from efat.errors import EfatError
+from efat.masking.masks import masked_layers, masked_weights
+from efat.masking.weights import MappedWeight, mask_name
+
+SMALLEST_TILED = 1 << 16
+"""Elements; a smaller mask is in the cache anyway."""
+
+SHORTEST_TILE = 1 << 10
+"""Elements; repeating a shorter part of a mask takes longer than reading the whole."""
+
+
+def keep_masked(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[RemovableHandle]:
+    """Keep pruned weights, their gradients and their optimizer state at 0 from now on.
+
+    Gradients are masked as they are accumulated, hence before any clipping; weights after every
+    `optimizer.step()`. A deep copy of the model keeps its masks but, like any copy, has no
+    optimizer: call this again for the copy and its own optimizer. Masks on outputs or inputs need
+    nothing: they are part of the forward pass, and gradients follow.
+
+    Args:
+        model: A model that went through `mask_model`.
+        optimizer: The optimizer of its parameters, of any type.
+
+    Returns:
+        Handles; `handle.remove()` on each detaches everything; none for `os` and `is`.
+
+    Raises:
+        EfatError: The model is not masked.
+    """
+    if not masked_layers(model):
+        raise EfatError("keep_masked: the model has no masks; call mask_model first")
+    weights = list(masked_weights(model).values())
+    if not weights:
+        return []
+    masks = [_CurrentMask(weight) for weight in weights]
+    handles: list[RemovableHandle] = [
+        weight.tensor.register_post_accumulate_grad_hook(mask.apply_to_gradient)
+        for weight, mask in zip(weights, masks, strict=True)
+        if weight.tensor.requires_grad  # frozen ones have no gradient
+    ]
+    return [*handles, optimizer.register_step_post_hook(partial(_mask_after_step, masks))]
+
+
+class _CurrentMask:
+    """The mask that a weight has now, for two multiplications a training step.
+
+    Looked up each time, since `.to()` and `mask_model` replace buffers; in dictionaries, since an
+    attribute of a module takes as long to find as a small mask to apply.
+    """
+
+    def __init__(self, weight: MappedWeight) -> None:
+        self.parameters = weight.layer._parameters
+        self.buffers = weight.layer._buffers
+        self.parameter, self.name = weight.parameter, mask_name(weight.parameter)
+        self.mask: Tensor | None = None
+        self.tile: Tensor | None = None
+        self.shape: tuple[int, ...] | None = None
+
+    def apply(self, values: Tensor) -> None:
+        """Multiply `values`, of the weight's shape, by the mask in place, if there still is one."""
+        mask = self.buffers.get(self.name)
+        if mask is not self.mask:
+            self._look_at(mask)
+        if self.shape is not None:
+            values = values.view(self.shape)
+        if self.tile is not None:
+            values.mul_(self.tile)
+
+    def _look_at(self, mask: Tensor | None) -> None:
+        """Find the part of a new mask that repeats; None follows `unmask_model`."""
+        period = 0 if mask is None else mask_period(mask)
+        tiled = mask is not None and period < len(mask)
+        self.mask, self.tile = mask, mask[:period] if mask is not None and tiled else mask
+        self.shape = (-1, period, *mask.shape[1:]) if mask is not None and tiled else None
+
+    def apply_to_gradient(self, weight: Tensor) -> None:
+        if weight.grad is not None:
+            self.apply(weight.grad)
+
+    def apply_to_weight(self) -> None:
+        weight = self.parameters[self.parameter]
+        if weight is not None:
+            self.apply(weight)
+
+
+@torch.no_grad()
+def _mask_after_step(masks: Sequence[_CurrentMask], *_: object) -> None:
+    for mask in reversed(masks):  # the last weights that were stepped are still in the cache
+        mask.apply_to_weight()
+
+
+def mask_period(mask: Tensor) -> int:
+    """Return after how many output channels (the first axis) a mask repeats; all if it does not.
+
+    A period is worth it on a CPU alone: a GPU hides what memory costs.
+
+    >>> mask_period(torch.eye(4).repeat(100, 200)), mask_period(torch.eye(4).repeat(2, 1))
+    (4, 8)
+    """
+    channels = len(mask)
+    if mask.device.type != "cpu":
+        return channels
+    per_channel = max(1, mask[0].numel())
+    periods = (
+        p for p in range(1, channels) if channels % p == 0 and p * per_channel >= SHORTEST_TILE
+    )
+    whole = mask.reshape(channels, -1)
+    return next((p for p in periods if torch.equal(whole[p:], whole[:-p])), channels)

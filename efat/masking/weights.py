@@ -1,0 +1,138 @@
+"""Which layers and weights of a model run on the array (METHOD section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from efat.errors import raise_problems
+from efat.lowering import ON_ARRAY, MappedLayer, layer_weights
+from efat.mapping import WeightLayout
+
+OFF_ARRAY = (
+    nn.modules.batchnorm._NormBase,  # batch and instance normalisation
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+    nn.LocalResponseNorm,
+    nn.PReLU,
+    nn.Embedding,
+)
+"""Layers that are computed beside the array: never masked, always trainable."""
+
+
+def mask_name(parameter: str) -> str:
+    """Return the buffer of a parameter's mask: no name that torch's pruning or a user would take.
+
+    >>> mask_name("in_proj_weight")
+    '_efat_in_proj_weight_mask'
+    """
+    return f"_efat_{parameter}_mask"
+
+
+@dataclass(frozen=True)
+class MappedWeight:
+    """A weight that the array multiplies with: where it is in the model, and how it maps."""
+
+    layer: MappedLayer
+    parameter: str
+    layout: WeightLayout
+
+    @property
+    def tensor(self) -> Tensor:
+        """The weight itself."""
+        weight: Tensor = getattr(self.layer, self.parameter)
+        return weight
+
+    @property
+    def mask(self) -> Tensor:
+        """Its mask, looked up afresh, since `.to()` replaces buffers."""
+        mask: Tensor = getattr(self.layer, mask_name(self.parameter))
+        return mask
+
+
+def mapped_layers(model: nn.Module, off_array: Collection[str] = ()) -> dict[str, MappedLayer]:
+    """Return the layers that run on the array, by name.
+
+    Args:
+        model: The model.
+        off_array: Names of layers to leave off the array; a name covers what is inside it.
+
+    Raises:
+        EfatError: A layer with parameters that efat can neither map nor knows to be off the
+            array, one with a forward of its own, one whose weight is recomputed from other
+            tensors, a name in `off_array` that no layer has, or no layer that maps; all at once.
+    """
+    names = {name for name, _ in model.named_modules()}
+    problems = [
+        f"off_array: {name!r} given; the model has no such layer; use a name of named_modules()"
+        for name in off_array
+        if name not in names or not name
+    ]
+    layers: dict[str, MappedLayer] = {}
+    for name, module in model.named_modules():
+        if any(f"{name}.".startswith(f"{off}.") for off in off_array):
+            continue
+        found = _problems(name, module)
+        problems += found
+        if isinstance(module, ON_ARRAY) and not found:
+            layers[name] = module
+    if not layers:
+        problems.append("model: no layer maps onto the array; a convolution or Linear is needed")
+    raise_problems(problems)
+    return layers
+
+
+def _problems(name: str, module: nn.Module) -> list[str]:
+    """Return why a layer is neither known to be off the array nor maps onto it."""
+    named = f"model: layer {name or '(the model itself)'!r}"
+    if isinstance(module, nn.modules.lazy.LazyModuleMixin):
+        return [f"{named} has no shape yet; run the model once first"]
+    if isinstance(module, ON_ARRAY):
+        if not _computes_as_torch(module):
+            return [
+                f"{named} is a {type(module).__name__} with a forward of its own, which cannot be "
+                "mapped; name it in off_array or use torch's own layer"
+            ]
+        return [
+            f"{named}: its {parameter} is computed from other tensors (prune, parametrize, "
+            "weight_norm), which a mask would not reach; make it a plain parameter first "
+            "(prune.remove, remove_parametrizations, remove_weight_norm) or name the layer in "
+            "off_array"
+            for parameter in layer_weights(module)
+            if not isinstance(module._parameters.get(parameter), nn.Parameter)
+        ]
+    if not any(True for _ in module.parameters(recurse=False)) or isinstance(module, OFF_ARRAY):
+        return []
+    allowed = ", ".join(kind.__name__ for kind in ON_ARRAY)
+    return [
+        f"{named} is a {type(module).__name__}, which cannot be mapped; name it in off_array or "
+        f"use one of: {allowed}"
+    ]
+
+
+def _computes_as_torch(layer: MappedLayer) -> bool:
+    """Tell whether a layer, or its subclass, leaves torch's computation as it is."""
+    torchs = next(kind for kind in type(layer).__mro__ if kind in ON_ARRAY)
+    methods = ("forward", "_conv_forward", "__call__")
+    return all(getattr(type(layer), m, None) is getattr(torchs, m, None) for m in methods)
+
+
+def mapped_weights(model: nn.Module, off_array: Collection[str] = ()) -> dict[str, MappedWeight]:
+    """Return the weights that the array multiplies with, by parameter name.
+
+    Raises:
+        EfatError: As `mapped_layers`.
+    """
+    return {
+        f"{name}.{parameter}".lstrip("."): MappedWeight(layer, parameter, layout)
+        for name, layer in mapped_layers(model, off_array).items()
+        for parameter, layout in layer_weights(layer).items()
+    }
+
+
+def weight_layouts(model: nn.Module, off_array: Collection[str] = ()) -> list[WeightLayout]:
+    """Describe a model's weights to the severity measures."""
+    return [weight.layout for weight in mapped_weights(model, off_array).values()]

@@ -1,0 +1,142 @@
+"""Which overrides do not fit the configuration, and why: all of them, in words of efat's own.
+
+Hydra stops at the first. Here each override is tried on top of those that fit, so that a user sees
+all of them, and the rest still makes a configuration whose values can be checked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import GrammarParseError, InterpolationResolutionError
+
+from efat.config import Config
+
+Misfits = dict[str, str]
+"""What is wrong, by override."""
+
+KINDS = {"Integer": "an int", "Float": "a number", "Boolean": "true or false", "String": "text"}
+
+
+def fitting(name: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose; hold the schema against keys forced in with `+`, and resolve what refers to others.
+
+    Raises:
+        Exception: Hydra's and OmegaConf's, of many types, and `RecursionError`.
+    """
+    cfg = compose(name, list(overrides))
+    OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(cfg))
+    OmegaConf.resolve(cfg.copy())  # fails here rather than in the job; the job gets it unresolved
+    return cfg
+
+
+def find_misfits(
+    name: str, overrides: Sequence[str], suspects: Sequence[str] = ()
+) -> tuple[DictConfig, Misfits]:
+    """Compose from the overrides that fit, and say what is wrong with the others.
+
+    Args:
+        name: The primary config, which fits by itself.
+        overrides: One job's.
+        suspects: Overrides that did not fit in other jobs of the sweep; they are tried last, so
+            that the others need not be tried one by one again.
+    """
+    good = [o for o in sorted(overrides, key=_is_value) if o not in suspects]
+    misfits: Misfits = {}
+    try:
+        cfg = fitting(name, good)
+    except Exception:  # Hydra raises ValueError, AssertionError and more for bad overrides
+        good, cfg = _one_by_one(name, [], good, misfits)
+    good, cfg = _one_by_one(name, good, [o for o in suspects if o in overrides], misfits, cfg)
+    lost = {key_of(o) for o in misfits if not _is_value(o)}
+    return cfg, {  # without keys of an option that does not exist: nobody knows whether they fit
+        override: problem
+        for override, problem in misfits.items()
+        if not _is_value(override) or key_of(override).split(".")[0] not in lost
+    }
+
+
+def _one_by_one(
+    name: str,
+    good: list[str],
+    overrides: Sequence[str],
+    misfits: Misfits,
+    cfg: DictConfig | None = None,
+) -> tuple[list[str], DictConfig]:
+    """Add one override after the other to `good`; those that fail go to `misfits`."""
+    good, cfg = list(good), compose(name, good) if cfg is None else cfg
+    for override in overrides:
+        try:
+            cfg = fitting(name, [*good, override])
+            good.append(override)
+        except Exception as error:  # noqa: PERF203 - one at a time; see fitting
+            misfits[override] = explain(override, error, cfg)
+    return good, cfg
+
+
+def key_of(override: str) -> str:
+    """Return the key that an override is about.
+
+    >>> key_of("+array.rows=8"), key_of("~tracking")
+    ('array.rows', 'tracking')
+    """
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _is_value(override: str) -> bool:
+    """Tell values from choices of an option, on which it depends what keys there are."""
+    return "." in key_of(override)
+
+
+def explain(override: str, error: Exception, cfg: DictConfig) -> str:
+    """Say what was given and what is allowed.
+
+    Args:
+        override: The override that does not fit.
+        error: What Hydra raised for it.
+        cfg: The configuration without it.
+    """
+    key, value = key_of(override), override.partition("=")[2] or "nothing"
+    text = str(error.__cause__ or error)
+    options = GlobalHydra.instance().config_loader().get_group_options(key)
+    parent, _, last = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    if options and key not in cfg and not override.startswith("+"):
+        return f"{key}: {value} given, but nothing to replace; write +{key}={value}"
+    if options and value not in options:
+        return f"{key}: {value} given; allowed: {', '.join(options)}"
+    if isinstance(node, DictConfig) and last not in node:
+        allowed = ", ".join(sorted(str(name) for name in node))
+        return f"{key}: no such key ({value} given); allowed here: {allowed}"
+    return f"{key}: {value} given; {_allowed(text, error)}"
+
+
+def _allowed(text: str, error: Exception) -> str:
+    """Say what a value must be, from the message of OmegaConf or Hydra about it."""
+    kind = re.search(r"could not be converted to (\w+)", text)
+    if kind:
+        return f"{KINDS.get(kind[1], kind[1])} is needed"
+    if "is not a ListConfig" in text:
+        return "a list, [a,b], is needed"
+    if "Ambiguous value" in text:
+        return "a sweep over it needs -m, a list is written [a,b]"
+    if isinstance(error, RecursionError):
+        return "it refers to itself"
+    if isinstance(error, GrammarParseError | InterpolationResolutionError):
+        return f"it refers to a value that is not there ({first_line(error)})"
+    return first_line(error)
+
+
+def not_given(key: str) -> str:
+    """Return the problem that a key without a value is."""
+    return f"{key}: not given; set it with {key}=..."
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of a message, without Hydra's bookkeeping."""
+    lines = [line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__
