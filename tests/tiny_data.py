@@ -33,12 +33,12 @@ def png(image):
 
 
 def write_parquet(folder, count=300, classes=10, side=32, channels=3, image="image", labels=None):
-    """Write `train.parquet`, and a third of it as `test.parquet`; columns `label` and so on."""
+    """Write `train.parquet`, and half as much as `test.parquet`; columns `label` and so on."""
     pa = pytest.importorskip("pyarrow")
     import pyarrow.parquet as pq
 
     folder.mkdir(exist_ok=True)
-    for part, size, seed in (("train", count, 0), ("test", count // 3, 1)):
+    for part, size, seed in (("train", count, 0), ("test", count // 2, 1)):
         cells = [{"bytes": png(one), "path": None} for one in images(size, side, channels, seed)]
         numbers = np.arange(size) % classes
         columns = dict.fromkeys(labels or ["label"], numbers)
