@@ -7,7 +7,10 @@ STAMP := $(VENV)/.ready
 # One thread a process: two threads each collapse on a busy machine.
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup run test slow check lint bench clean
+# Fleets that `make bench` plans for.
+CHIPS ?= 1000 10000
+
+.PHONY: help setup run test slow check lint bench bench-large clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -40,8 +43,12 @@ lint: setup ## Format check, lint, types
 
 check: lint test ## What must pass before a commit: lint, types, tests
 
-bench: setup ## Measure speed: masked training, emulation, overhead of a campaign
+bench: setup ## Measure speed: training, emulation, a campaign, planning (CHIPS="1000 10000")
 	$(BIN)/python -m experiments.bench
+	$(BIN)/python -m experiments.bench_planning $(CHIPS)
+
+bench-large: setup ## Plan for 100,000 chips: many minutes, up to 8 GB
+	$(BIN)/python -m experiments.bench_planning 10000 100000
 
 clean: ## Remove the environment and caches; results under outputs/ stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -12,11 +12,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from efat import atomic, plots
+from efat.assignment import Arrival
 from efat.chips import Chip, Fleet
 from efat.experiment import Experiment
 from efat.fleets import FleetSummary, save_fleet, summarise
 from efat.fleets.figures import draw_summary
-from efat.plan_figures import draw_groups
+from efat.library import found_library
+from efat.library_files import write_library
+from efat.plan_figures import draw_groups, draw_history, draw_overlaps, draw_rewards
 from efat.planning.base import Group, Plan
 from efat.report import Outcome, Row, group_name
 from efat.resilience import ResilienceCurve, ResilienceMap
@@ -59,16 +62,24 @@ class RunFolder:
         self._write_figure("fleet", draw_summary(fleet, summary))
         return summary
 
-    def write_plan(self, plan: Plan) -> None:
-        """Write `plan.json`, the groups' maps (`fused_maps.npz`) and `fault_maps.png`."""
+    def write_plan(self, plan: Plan, groups: list[Row]) -> None:
+        """Write `plan.json`, `groups.csv`, the groups' maps (`fused_maps.npz`) and figures."""
         name = self.experiment.planner_name
         document = _plan_document(self.experiment, name, plan)
         atomic.write_json(self.path / "plan.json", document)
+        _write_csv(self.path / "groups.csv", groups)
         fused = [Chip(group_name(i), g.fused) for i, g in enumerate(plan.groups)]
         if fused:
             save_fleet(Fleet(tuple(fused)), self.path / "fused_maps.npz")
             self._write_figure("fault_maps", plots.plot_fault_maps(self.experiment.fleet, plan))
             self._write_figure("groups", draw_groups(plan, self.experiment.fleet.chips))
+            self._write_figure("merges", draw_history(plan))
+            self._write_figure("rewards", draw_rewards(plan))
+            self._write_figure("overlaps", draw_overlaps(plan, self.experiment.fleet.chips))
+
+    def write_library(self, plan: Plan, store: Store, models: tuple[Model, ...] = ()) -> None:
+        """Write `library.json`, to which `stage=assign` adds; its models still to be trained."""
+        write_library(self.path, found_library(self.experiment, plan, models), None, store)
 
     def write_models(self, store: Store, models: tuple[Model, ...]) -> None:
         """Write one checkpoint a group, `models/<group>.safetensors`, unless it diverged."""
@@ -78,6 +89,19 @@ class RunFolder:
             weights = store.path(*model.weights, ".safetensors").read_bytes()
             target = self.path / "models" / f"{group_name(index)}.safetensors"
             atomic.write_bytes(target, weights)
+
+    def write_assignment(self, library: Path, arrival: Arrival, chips: list[Row]) -> None:
+        """Write `assignment.csv` and `assignment.json`."""
+        _write_csv(self.path / "assignment.csv", chips)
+        document = {
+            "library": str(library),
+            "models": len(arrival.assignment.library),
+            "price": arrival.assignment.price,
+            "trained_steps": _finite_or_none(arrival.plan.total_steps),
+            "unsalvageable": list(arrival.assignment.unsalvageable),
+            "chips": chips,
+        }
+        atomic.write_json(self.path / "assignment.json", document)
 
     def write_outcome(self, outcome: Outcome) -> None:
         """Write `chips.csv`, `summary.json` and `figures/strategies.png`."""

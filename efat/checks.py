@@ -25,7 +25,7 @@ from efat.misfits import not_given
 Value = TypeVar("Value")
 
 SEVERITIES = ("array_rate", "weight_rate", "magnitude_rate", "taylor_rate")
-STRATEGIES = ("none", "fixed", "individual", "single", "random")
+STRATEGIES = ("none", "greedy", "fixed", "individual", "single", "random")
 BUDGET_DEPENDENT = ("CosineAnnealingLR", "OneCycleLR", "PolynomialLR")
 
 

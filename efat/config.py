@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-STAGES = ("fleet", "pretrain", "analyse", "plan", "retrain", "evaluate", "single")
+STAGES = ("fleet", "pretrain", "analyse", "plan", "retrain", "evaluate", "assign", "single")
 
 PACKAGED = Path(__file__).parent / "conf"
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
@@ -101,6 +101,7 @@ class Config:
     stage: str = "evaluate"
     seed: int = 0
     store: str = "outputs/store"
+    library: str | None = None
     model: Any = MISSING
     data: Any = MISSING
     task: TaskConfig = field(default_factory=TaskConfig)

@@ -10,6 +10,7 @@ from efat.fit import Setup
 from efat.mapping import SystolicArray
 from efat.metric import ACCURACY, Metric
 from efat.planning.base import Planner
+from efat.planning.rules import Rules
 from efat.resilience import Constraint, Interpolation, Stat
 from efat.severity import Severity
 
@@ -60,7 +61,8 @@ class Experiment:
         fault_rates: Fault rates of the resilience analysis, in (0, 1].
         maps_per_rate: Random fault maps at each of them.
         selection: How curves become amounts.
-        planner: The planner whose plan is carried out.
+        rules: Limits and prices of a plan.
+        planner: The planner whose plan is carried out; it has the rules too.
         compare: Strategies to compare with, by name; None is the one without retraining.
         metric: What the constraint is about.
         checkpoint: The baseline's weights, if it is not to be trained.
@@ -79,6 +81,7 @@ class Experiment:
     fault_rates: tuple[float, ...]
     maps_per_rate: int
     selection: Selection
+    rules: Rules
     planner: Planner
     compare: dict[str, Planner | None]
     metric: Metric = ACCURACY

@@ -12,12 +12,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from efat import atomic, report, stages, terminal
+from efat import assignment, assignment_terminal, atomic, report, stages, terminal
 from efat.artifacts import RunFolder
 from efat.campaign import Campaign
 from efat.experiment import Experiment
+from efat.library_files import read_library, write_library
 from efat.progress import Progress
-from efat.stages import Baseline
+from efat.report import Row
+from efat.resilience import ResilienceMap
+from efat.stages import Analysis, Baseline
 from efat.store import Store
 
 OK, NO = 0, 1
@@ -69,14 +72,35 @@ def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
     rows = folder.write_curves(analysis.curves, target)
     resilience_map = stages.select(experiment, analysis, target)
     say(terminal.describe_map(experiment, resilience_map))
+    if cfg.stage in ("analyse", "assign"):
+        folder.write_map(analysis, resilience_map, None)
+        if cfg.stage == "analyse":
+            return OK
+        return _assign(cfg, campaign, folder, baseline, resilience_map)
+    return _serve(cfg, campaign, folder, baseline, analysis, resilience_map, rows)
+
+
+def _serve(
+    cfg: DictConfig,
+    campaign: Campaign,
+    folder: RunFolder,
+    baseline: Baseline,
+    analysis: Analysis,
+    resilience_map: ResilienceMap,
+    rows: list[Row],
+) -> int:
+    """Plan for the whole fleet, retrain and evaluate, as far as `cfg.stage`."""
+    experiment, say = folder.experiment, campaign.progress.say
     plans = stages.plan(experiment, resilience_map)
     chosen = plans[experiment.planner_name]
-    folder.write_map(analysis, resilience_map, None if cfg.stage == "analyse" else chosen)
-    if cfg.stage == "analyse":
-        return OK
+    folder.write_map(analysis, resilience_map, chosen)
     folder.write_fleet(chosen)
-    folder.write_plan(chosen)
+    cost = stages.cost(experiment, resilience_map)
+    groups = report.group_rows(chosen, experiment.fleet.chips, cost)
+    folder.write_plan(chosen, groups)
+    folder.write_library(chosen, campaign.store)
     say(terminal.describe_plan(experiment, chosen))
+    say(terminal.describe_groups(experiment, groups))
     status = OK if chosen.groups else NO
     if cfg.stage == "plan":
         return status
@@ -84,6 +108,7 @@ def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
         plans = {experiment.planner_name: chosen}
     models = stages.retrain(experiment, campaign, baseline, plans)
     folder.write_models(campaign.store, models[experiment.planner_name])
+    folder.write_library(chosen, campaign.store, models[experiment.planner_name])
     if cfg.stage == "retrain":
         return status
     evaluation = stages.evaluate(experiment, campaign, baseline, models)
@@ -99,6 +124,32 @@ def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
     )
     say(terminal.describe_outcome(experiment, outcome))
     return status
+
+
+def _assign(
+    cfg: DictConfig,
+    campaign: Campaign,
+    folder: RunFolder,
+    baseline: Baseline,
+    resilience_map: ResilienceMap,
+) -> int:
+    """Assign the fleet to the models of a library, train what is missing, and keep it there."""
+    experiment, say = folder.experiment, campaign.progress.say
+    home = Path(cfg.library)
+    before = read_library(home)
+    arrival = assignment.place(experiment, resilience_map, before)
+    folder.write_fleet(arrival.plan)
+    say(assignment_terminal.describe_arrival(experiment, arrival, before))
+    library = assignment.train(experiment, campaign, baseline, before, arrival)
+    if library != before:
+        write_library(home, library, before, campaign.store)
+    evaluation = assignment.evaluate(experiment, campaign, baseline, library, arrival)
+    targets = assignment.targets_of(experiment, resilience_map, evaluation)
+    rows = assignment.arrival_rows(experiment, arrival, evaluation, targets)
+    folder.write_assignment(home, arrival, rows)
+    say(assignment_terminal.describe_assignment(experiment, rows))
+    say(assignment_terminal.describe_growth(home, before, library))
+    return OK if arrival.assignment.placements else NO
 
 
 def _say_if(say: Callable[[str], None], line: str | None) -> None:
@@ -124,6 +175,8 @@ def _estimate(experiment: Experiment, stage: str) -> dict[str, int]:
         return {"fleet": 0}
     if stage == "single":
         return {"pretrain": amounts.pretrain_steps, "single": amounts.budget_steps}
+    if stage == "assign":  # none of the strategies that a plan is compared with
+        strategies, stage = 1, "evaluate"
     curves = len(experiment.fault_rates) * experiment.maps_per_rate
     guess = {
         "pretrain": amounts.pretrain_steps,

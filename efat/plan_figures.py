@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from scipy.cluster.hierarchy import dendrogram
 
 from efat.chips import Chip
 from efat.planning.base import Plan
 from efat.planning.cost import union_counts
 
-Row = Mapping[str, str | int | float]
-
 MOST_BARS = 60
 """Groups that are drawn; further ones are counted in the title."""
-MOST_LEAVES = 60
+MOST_LEAVES = 120
 """Leaves of the dendrogram; more are folded into their subtrees."""
+NAMED_CHIPS = 50
+"""Chips up to which the overlap matrix names its rows."""
 MOST_CHIPS = 300
 """Rows of the overlap matrix; a larger fleet is sub-sampled evenly."""
-
-
-def group_rows(plan: Plan) -> list[Row]:
-    """Return one row a group, dearest first: plain data for a table."""
-    return [
-        {
-            "group": number,
-            "chips": len(group.members),
-            "fused_rate": group.fused.fault_rate,
-            "amount_steps": group.amount_steps,
-            "price": plan.rules.price(group.amount_steps),
-            "members": " ".join(group.members),
-        }
-        for number, group in enumerate(plan.groups)
-    ]
 
 
 def draw_groups(plan: Plan, chips: Sequence[Chip]) -> Figure:
@@ -60,9 +48,14 @@ def draw_groups(plan: Plan, chips: Sequence[Chip]) -> Figure:
     top.set_ylabel("fault rate of the fused map, %")
     left_out = len(plan.groups) - len(shown)
     top.set_title(_title(plan) + (f"; {left_out} cheaper groups not shown" if left_out else ""))
-    bottom.bar(range(len(shown)), [g.amount_steps for g in shown], color="#5d5d5d", width=0.8)
+    amounts = [g.amount_steps if g.amount_steps < math.inf else 0.0 for g in shown]
+    bottom.bar(range(len(shown)), amounts, color="#5d5d5d", width=0.8)
+    for x, group in enumerate(shown):
+        if math.isinf(group.amount_steps):
+            bottom.text(x, 0, "beyond the resilience map", rotation=90, ha="center", fontsize=7)
     bottom.set_ylabel("amount, steps")
     bottom.set_xlabel("group, dearest first")
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
@@ -71,7 +64,8 @@ def draw_history(plan: Plan) -> Figure:
 
     Groups of the plan are the trees that the upper edge of the picture cuts off.
     """
-    figure = Figure(figsize=(10, 5), layout="constrained")
+    leaves = min(len(plan.chip_names), MOST_LEAVES)
+    figure = Figure(figsize=(max(8.0, 0.15 * leaves), 5), layout="constrained")
     axes = figure.subplots()
     if not plan.merges:
         axes.text(0.5, 0.5, "no chips were merged", ha="center", va="center")
@@ -86,6 +80,7 @@ def draw_history(plan: Plan) -> Figure:
     dendrogram(linkage, labels=names, ax=axes, color_threshold=roots + 0.5, **fold)
     axes.tick_params(axis="x", labelrotation=90, labelsize=7)
     axes.set_ylabel("merges made when joined")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(0, roots + 1)
     axes.set_xlabel("chips (in brackets: how many are folded into one leaf)" if fold else "chips")
     axes.set_title(f"How {len(names)} chips became {len(plan.groups)} groups")
@@ -116,20 +111,19 @@ def draw_rewards(plan: Plan) -> Figure:
     """Draw the reward of each merge and how the price came down with it."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    rewards = [merge.reward for merge in plan.merges]
+    rewards = [merge.reward if merge.reward > -math.inf else 0.0 for merge in plan.merges]
     steps = np.arange(1, len(rewards) + 1)
     axes.bar(steps, rewards, color="#3b6ea5", width=0.8 if len(rewards) < 100 else 1.0)
     axes.set_xlabel("merge")
     axes.set_ylabel("reward, price units", color="#3b6ea5")
-    price = axes.twinx()
-    price.plot(
-        np.arange(len(rewards) + 1),
-        plan.price + sum(rewards) - np.concatenate([[0.0], np.cumsum(rewards)]),
-        color="#b5452c",
-    )
-    price.set_ylim(bottom=0)
-    price.set_ylabel("price of the plan so far", color="#b5452c")
-    axes.set_title(_title(plan))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_title(_title(plan), fontsize=10)
+    if plan.price < math.inf:
+        price = axes.twinx()
+        prices = plan.price + sum(rewards) - np.concatenate([[0.0], np.cumsum(rewards)])
+        price.plot(np.arange(len(rewards) + 1), prices, color="#b5452c")
+        price.set_ylim(bottom=0)
+        price.set_ylabel("price of the plan so far", color="#b5452c")
     return figure
 
 
@@ -153,19 +147,27 @@ def draw_overlaps(plan: Plan, chips: Sequence[Chip]) -> Figure:
     shares = shared / np.maximum(np.minimum(counts[:, None], counts), 1)
     off_diagonal = shares[~np.eye(len(shares), dtype=bool)]
     image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=max(off_diagonal.max(initial=0), 1e-9))
-    for place in np.flatnonzero(np.diff([group for group, _ in named])):
-        axes.axhline(place + 0.5, color="white", linewidth=0.4)
-        axes.axvline(place + 0.5, color="white", linewidth=0.4)
+    for group in sorted({group for group, _ in named}):
+        rows = [row for row, (other, _) in enumerate(named) if other == group]
+        corner, size = (rows[0] - 0.5, rows[0] - 0.5), len(rows)
+        axes.add_patch(Rectangle(corner, size, size, fill=False, edgecolor="white", linewidth=1.2))
     figure.colorbar(image, label="shared faults / faults of the smaller map")
     sampled = f", every {step}th chip" if step > 1 else ""
-    axes.set_title(f"Overlaps, chips ordered by group{sampled}")
-    axes.set_xlabel("chip")
-    axes.set_ylabel("chip")
+    axes.set_title(f"Overlaps, chips ordered by group (white frames){sampled}")
+    if len(named) <= NAMED_CHIPS:
+        axes.set_yticks(range(len(named)), [name for _, name in named], fontsize=6)
+        axes.set_xticks(range(len(named)), [name for _, name in named], fontsize=6, rotation=90)
+    else:
+        axes.set_xlabel("chip, by place in the order of groups")
+        axes.set_ylabel("chip, by place in the order of groups")
     return figure
 
 
 def _title(plan: Plan) -> str:
+    if math.isinf(plan.price):
+        return f"{len(plan.chip_names)} chips in {len(plan.groups)} groups, some beyond the map"
+    lost = f", {len(plan.unsalvageable)} more unsalvageable" if plan.unsalvageable else ""
     return (
-        f"{len(plan.chip_names)} chips in {len(plan.groups)} groups, "
+        f"{len(plan.chip_names)} chips in {len(plan.groups)} groups{lost}; "
         f"price {plan.price:.0f}; no plan saves more than a further {plan.gap:.1%}"
     )

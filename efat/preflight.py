@@ -18,12 +18,16 @@ from efat.errors import EfatError, raise_problems
 from efat.experiment import Amounts, Experiment, Selection
 from efat.fit import Setup, TrainingJob
 from efat.fleets.files import check_fleet_file
+from efat.library_checks import check_library
 from efat.mapping import SystolicArray
 from efat.metric import ACCURACY, Metric
+from efat.plan_checks import plan_problems
 from efat.planning.base import Planner
 from efat.planning.fixed import Fixed
+from efat.planning.greedy import Greedy
 from efat.planning.individual import Individual
 from efat.planning.random import Random
+from efat.planning.rules import Rules
 from efat.planning.single import Single
 from efat.resilience import Constraint, Interpolation, Stat
 from efat.severity import array_rate
@@ -58,6 +62,7 @@ def build_experiment(
     problems.attempt("tracking", lambda: _with(cfg.tracking, "log"))
     _check_trainer(cfg, problems)
     planner = problems.attempt("planner", lambda: _with(cfg.planner, "__call__"))
+    rules = problems.attempt("rules", lambda: instantiate(cfg.rules))
     array = problems.attempt("array", lambda: _array(cfg))
     _check_array(cfg, array, problems)
     known = array if problems.known("array") else None
@@ -69,8 +74,8 @@ def build_experiment(
         problems.attempt("trainer", lambda: _check_batches(cfg, data))
     raise_problems(dict.fromkeys(problems.found))
     # no problem was found, so all of them are there; this tells mypy
-    assert array and planner and selection and fleet and data  # noqa: S101, PT018
-    return Experiment(
+    assert array and planner and rules and selection and fleet and data  # noqa: S101, PT018
+    experiment = Experiment(
         name=cfg.name,
         seed=cfg.seed,
         array=array,
@@ -83,12 +88,37 @@ def build_experiment(
         fault_rates=tuple(cfg.fault_rates.rates),
         maps_per_rate=cfg.fault_rates.maps_per_rate,
         selection=selection,
+        rules=rules,
         planner=planner,
-        compare={name: COMPARE[name] for name in cfg.compare},
+        compare=_compared(cfg, rules),
         metric=metric,
         checkpoint=workload.checkpoint,
         skipped=getattr(data, "skipped", ()),
     )
+    _check_work(cfg, experiment)
+    return experiment
+
+
+def _check_work(cfg: DictConfig, experiment: Experiment) -> None:
+    """Refuse what the stage asked for cannot do with this fleet."""
+    if cfg.stage == "assign":
+        check_library(cfg, experiment)
+    elif cfg.library is not None:
+        raise EfatError(f"library: {cfg.library} given; only stage=assign uses one; leave it out")
+    if cfg.stage in ("plan", "retrain", "evaluate"):
+        counted = experiment.severity_name == "array_rate"
+        highest_rate = max(experiment.fault_rates) if counted else 1.0
+        raise_problems(
+            plan_problems(
+                experiment.fleet, experiment.planner, experiment.rules, highest_rate, counted
+            )
+        )
+
+
+def _compared(cfg: DictConfig, rules: Rules) -> dict[str, Planner | None]:
+    """Return the strategies to compare with; greedy, a real alternative, keeps the rules."""
+    strategies = {**COMPARE, "greedy": Greedy(rules=rules)}
+    return {name: strategies[name] for name in cfg.compare}
 
 
 def _with(node: DictConfig, method: str) -> Any:

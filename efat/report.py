@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from efat.chips import Chip
 from efat.experiment import Experiment
 from efat.planning.base import Plan
+from efat.planning.cost import Cost as PlanCost
 from efat.resilience import ResilienceMap
 from efat.stages import Analysis, Baseline, Evaluation, Measured, Model
 
 Row = dict[str, Any]
+
+GROUP_COLUMNS = (
+    "group",
+    "chips",
+    "fused_rate",
+    "amount_steps",
+    "price",
+    "price_alone",
+    "share_saved",
+    "members",
+)
+"""Of the table of groups."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +203,37 @@ def chip_rows(
                 "salvageable": chip.chip_id not in plan.unsalvageable,
             }
         )
+    return rows
+
+
+def group_rows(plan: Plan, chips: Sequence[Chip], cost: PlanCost) -> list[Row]:
+    """Return one row a group, dearest first, and one for the unsalvageable chips if there are any.
+
+    `share_saved` is what the group saves of the price of its chips each on its own; None where
+    those cost nothing or the group is beyond the resilience map.
+    """
+    maps = {chip.chip_id: chip.fault_map for chip in chips}
+    rows: list[Row] = []
+    for index, group in enumerate(plan.groups):
+        alone = sum(plan.rules.price(cost(maps[name])) for name in group.members)
+        price = plan.rules.price(group.amount_steps)
+        finite = price < math.inf
+        rows.append(
+            {
+                "group": group_name(index),
+                "chips": len(group.members),
+                "fused_rate": group.fused.fault_rate,
+                "amount_steps": group.amount_steps if finite else None,
+                "price": price if finite else None,
+                "price_alone": alone,
+                "share_saved": 1 - price / alone if finite and alone else None,
+                "members": ";".join(group.members),
+            }
+        )
+    if plan.unsalvageable:
+        lost = dict.fromkeys(GROUP_COLUMNS)
+        count, members = len(plan.unsalvageable), ";".join(plan.unsalvageable)
+        rows.append({**lost, "group": "unsalvageable", "chips": count, "members": members})
     return rows
 
 

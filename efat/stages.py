@@ -94,21 +94,25 @@ def pretrain(experiment: Experiment, campaign: Campaign) -> Baseline:
     Raises:
         EfatError: Training diverged.
     """
-    steps = experiment.amounts.pretrain_steps if experiment.checkpoint is None else 0
-    job = TrainingJob(
-        experiment.baseline_setup,
-        derive(experiment.seed, "baseline"),
-        steps,
-        eval_every_steps=max(1, steps),
-        checkpoint=experiment.checkpoint,
-    )
-    [(key, values)] = campaign.run("pretrain", fit.train, [job])
+    [(key, values)] = campaign.run("pretrain", fit.train, [baseline_job(experiment)])
     if values["diverged_steps"] is not None:
         raise EfatError(
             f"baseline: training diverged at step {values['diverged_steps']}; use a lower learning "
             "rate (baseline.optimizer.lr)"
         )
     return Baseline(("pretrain", key), values["metric"][-1], values["elapsed_s"])
+
+
+def baseline_job(experiment: Experiment) -> TrainingJob:
+    """Describe the training of the fault-free network, or the loading of its weights."""
+    steps = experiment.amounts.pretrain_steps if experiment.checkpoint is None else 0
+    return TrainingJob(
+        experiment.baseline_setup,
+        derive(experiment.seed, "baseline"),
+        steps,
+        eval_every_steps=max(1, steps),
+        checkpoint=experiment.checkpoint,
+    )
 
 
 def check_reachable(experiment: Experiment, baseline: Baseline) -> float:
@@ -172,14 +176,14 @@ def select(experiment: Experiment, analysis: Analysis, target: float) -> Resilie
 def plan(experiment: Experiment, resilience_map: ResilienceMap) -> dict[str, Plan]:
     """Plan the fleet with the chosen planner, first, and with those it is compared with."""
     chips, seed = experiment.fleet.chips, experiment.seed
-    cost = _cost(experiment, resilience_map)
-    chosen = experiment.planner(chips, cost, seed)
+    price = cost(experiment, resilience_map)
+    chosen = experiment.planner(chips, price, seed)
     plans = {experiment.planner_name: chosen}
     for name, planner in experiment.compare.items():
         if name == "random" and chosen.groups:
             planner = Random([len(group.members) for group in chosen.groups])
         if name not in plans:
-            plans[name] = planner(chips, cost, seed) if planner else Plan((), ())
+            plans[name] = planner(chips, price, seed) if planner else Plan((), ())
     return plans
 
 
@@ -251,7 +255,7 @@ def _model(group: Group, steps: int, weights: Weights, values: dict[str, Any]) -
     return Model(group, trained, weights, values["elapsed_s"], diverged is not None)
 
 
-def _cost(experiment: Experiment, resilience_map: ResilienceMap) -> Cost:
+def cost(experiment: Experiment, resilience_map: ResilienceMap) -> Cost:
     """Return what a fault map costs; as a table where its number of faults decides alone."""
     if experiment.severity is array_rate:
         array = experiment.array

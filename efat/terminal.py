@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -15,7 +15,7 @@ from efat.experiment import Experiment
 from efat.fleets import FleetSummary
 from efat.metric import ACCURACY, Metric
 from efat.planning.base import Plan
-from efat.report import Outcome, StrategyResult
+from efat.report import Outcome, Row, StrategyResult
 from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.stages import Analysis, Baseline, Evaluation
 
@@ -31,11 +31,17 @@ COLUMNS = (
     "mean\n%",
     "worst\n%",
 )
+GROUPS_SHOWN = 8
+"""Rows on the terminal; the files hold all."""
+
 FILES = {
     "config.yaml": "the composed configuration",
     "curves.csv": "accuracy against amount, one row a point",
     "resilience_map.json": "amount against severity for the constraint",
     "plan.json": "groups, amounts, unsalvageable chips",
+    "groups.csv": "one row a group: chips, amount, what it saves",
+    "assignment.csv": "one row a chip: its model, what was done (also .json)",
+    "library.json": "the models, for stage=assign to add to",
     "fleet.npz": "fault maps of the chips (fused_maps.npz: of groups)",
     "fleet.json": "counts, rates and overlap of the fleet",
     "models": "one checkpoint a group (safetensors)",
@@ -111,11 +117,48 @@ def describe_plan(experiment: Experiment, plan: Plan) -> str:
     )
     if plan.bound:
         line += f" (no plan saves more than {plan.gap:.0%} of it)"
-    if experiment.array.dataflow != "ws" and any(len(g.members) > 1 for g in plan.groups):
-        line += "; only on ws arrays does a group's model give the same outputs on every member"
-    if plan.unsalvageable:
-        line += f"; unsalvageable within the budget: {', '.join(plan.unsalvageable)}"
-    return line
+    shared = any(len(group.members) > 1 for group in plan.groups)
+    return line + off_ws_note(experiment, shared) + lost_note(plan)
+
+
+def describe_groups(experiment: Experiment, rows: Sequence[Row]) -> RenderableType:
+    """Lay out the dearest groups, and the unsalvageable chips by name."""
+    groups = [row for row in rows if row["group"] != "unsalvageable"]
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for name in ("group", "chips", "fused rate", "epochs", "saved", "members"):
+        table.add_column(name, justify="left" if name in ("group", "members") else "right")
+    for row in groups[:GROUPS_SHOWN]:
+        steps, saved = row["amount_steps"], row["share_saved"]
+        table.add_row(
+            row["group"],
+            str(row["chips"]),
+            f"{row['fused_rate']:.1%}",
+            "budget" if steps is None else f"{steps / experiment.amounts.steps_per_epoch:.2f}",
+            "-" if saved is None else f"{saved:.0%}",
+            _few(row["members"].split(";")),
+        )
+    left_out = len(groups) - GROUPS_SHOWN
+    more = f"and {left_out} cheaper ones in groups.csv\n" if left_out > 0 else ""
+    return Group("", table, more) if groups else ""
+
+
+def _few(names: Sequence[str]) -> str:
+    """Name the first chips and count the rest."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def off_ws_note(experiment: Experiment, shared: bool) -> str:
+    """Say where a model that chips share is not exact on them."""
+    if experiment.array.dataflow == "ws" or not shared:
+        return ""
+    return "; only on ws arrays does a group's model give the same outputs on every member"
+
+
+def lost_note(plan: Plan) -> str:
+    """Name the unsalvageable chips."""
+    if not plan.unsalvageable:
+        return ""
+    return f"; unsalvageable within the budget: {', '.join(plan.unsalvageable)}"
 
 
 def describe_fleet(summary: FleetSummary) -> Table:
@@ -196,6 +239,8 @@ def _footnotes(outcome: Outcome, metric: Metric) -> str:
         "Seconds are of the training jobs, over all processes. met: chips that meet the "
         f"constraint; mean, worst: test {metric.name} over all chips."
     )
+    if outcome.unsalvageable:
+        notes += f"\nUnsalvageable within the budget: {', '.join(outcome.unsalvageable)}"
     if beyond:
         notes += f"\n* beyond the resilience map, so retrained for the budget: {', '.join(beyond)}"
     if any(r.diverged for r in outcome.strategies):

@@ -1,7 +1,8 @@
 """Time, memory and gap of the planner on large fleets: `python -m experiments.bench_planning`.
 
 Each size runs in a process of its own, so that the peak memory is its own. Options: sizes (chips),
-e.g. `1000 10000 100000`; the last takes about a quarter of an hour.
+e.g. `1000 10000 100000` (`make bench-large` runs the last, which takes many minutes). Growth is of
+CPU time and memory over the size before: linear planning of ten times the chips shows x10.
 """
 
 from __future__ import annotations
@@ -64,7 +65,10 @@ def main(sizes: list[int]) -> None:
     for chips in sizes:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             row = pool.apply(measure, (chips,))
-        growth = f" x{row['cpu_seconds'] / before['cpu_seconds']:.1f} CPU time" if before else ""
+        growth = ""
+        if before:
+            ratios = (row[key] / before[key] for key in ("chips", "cpu_seconds", "memory_gb"))
+            growth = "; x{:.0f} chips, x{:.1f} CPU time, x{:.1f} memory".format(*ratios)
         print(
             f"{chips:>7} chips  {row['seconds']:8.1f} s ({row['cpu_seconds']:.1f} s CPU)  "
             f"{row['memory_gb']:5.2f} GB  "
@@ -77,4 +81,4 @@ def main(sizes: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main([int(size) for size in sys.argv[1:]] or [100, 1000, 10000])
+    main([int(size) for size in sys.argv[1:]] or [1000, 10000])

@@ -2,7 +2,8 @@
 
 `python -m experiments.planning_study quality 100 FOLDER` compares planners on one fleet size;
 `... bounds 100 FOLDER` proves how far from the best possible they are;
-`... stream FOLDER` lets 1,000 chips arrive; `... figures FOLDER` draws what the rows say.
+`... stream FOLDER` lets 1,000 chips arrive, also with models trained for more than is needed;
+`... figures FOLDER` draws what the rows say.
 """
 
 from __future__ import annotations
@@ -10,13 +11,19 @@ from __future__ import annotations
 import csv
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
+from efat.chips import Chip
+from efat.faults import FaultMap
 from efat.plan_figures import draw_groups, draw_history, draw_overlaps, draw_rewards
-from efat.planning.assign import assign, library_of
+from efat.planning.assign import Model, assign, library_of
 from efat.planning.best import Best
+from efat.planning.cost import CountCost
 from efat.planning.greedy import Greedy
 from efat.planning.hierarchical import Hierarchical
 from efat.planning.local_search import LocalSearch
@@ -24,6 +31,9 @@ from efat.planning.packing import Packing
 from tests.planning.fleets import CURVES, KINDS, fleet, table_cost
 
 SIDE = 256
+STREAMED = (*KINDS, "few")
+WIDENED = (1.0, 2.0, 4.0)
+"""Most that a model trained for more than its chips may cost, over what they need."""
 PLANNERS = {
     "greedy": Greedy(),
     "hierarchical": Hierarchical(),
@@ -95,31 +105,93 @@ def quality(chips: int, folder: Path) -> None:
 def stream(folder: Path) -> None:
     """Plan the first chips, keep those models; 1,000 more arrive in batches of 20."""
     rows: list[dict[str, object]] = []
-    for side, known, kind in [(s, k, kind) for s in (32, 256) for k in (20, 200) for kind in KINDS]:
-        cost = table_cost("floored", side)
-        chips = fleet(kind, known + 1000, side, seed=5)
-        first = Hierarchical()(chips[:known], cost, 0)
-        library, covered = library_of(first, finished=True), 0
-        for start in range(known, known + 1000, 20):
-            found = assign(chips[start : start + 20], library, cost)
-            covered += sum(placed.how == "covered" for placed in found.placements)
-            library = tuple(
-                type(model)(model.name, model.fused, model.members, True) for model in found.library
-            )
-            rows.append(
-                {
-                    "side": side,
-                    "kind": kind,
-                    "known": known,
-                    "arrived": start + 20 - known,
-                    "models": len(library),
-                    "covered": covered,
-                    "price": found.price,
-                    "unsalvageable": len(found.unsalvageable),
-                }
-            )
-        print(rows[-1], "models at the start", len(first.groups), flush=True)
-    write(folder / "stream.csv", rows)
+    for side, known, kind, widened in [
+        *((s, k, kind, 0.0) for s in (32, 256) for k in (20, 200) for kind in STREAMED),
+        *((s, 20, kind, w) for s in (32, 256) for w in WIDENED for kind in STREAMED),
+    ]:
+        rows += arrivals(side, known, kind, widened)
+        print(rows[-1], flush=True)
+        write(folder / "stream.csv", rows)
+
+
+def arrivals(
+    side: int, known: int, kind: str, widened: float, total: int = 1000
+) -> list[dict[str, object]]:
+    """Let chips arrive; return one row a batch, price and covered chips counted from the start.
+
+    With `widened` above 0 each model is trained for a larger map than its chips need: see `widen`.
+    """
+    cost = table_cost("floored", side)
+    chips = arriving(kind, known + total, side)
+    seen = sum(chip.fault_map.faulty.astype(np.int64) for chip in chips[:known])
+    library = library_of(Hierarchical()(chips[:known], cost, 0), finished=False)
+    library = finish(library, seen, cost, widened)
+    rows: list[dict[str, object]] = []
+    covered = lost = 0
+    price = sum(cost(model.fused) for model in library)
+    for start in range(known, known + total, 20):
+        batch = chips[start : start + 20]
+        found = assign(batch, library, cost)
+        seen = seen + sum(chip.fault_map.faulty.astype(np.int64) for chip in batch)
+        library = finish(found.library, seen, cost, widened)
+        covered += sum(placed.how == "covered" for placed in found.placements)
+        lost += len(found.unsalvageable)
+        old = {model.name for model in found.library if model.finished}
+        price += sum(cost(model.fused) for model in library if model.name not in old)
+        rows.append(
+            {
+                "side": side,
+                "kind": kind,
+                "known": known,
+                "widened": widened,
+                "arrived": start + 20 - known,
+                "models": len(library),
+                "covered": covered,
+                "price": price,
+                "unsalvageable": lost,
+            }
+        )
+    return rows
+
+
+def arriving(kind: str, chips: int, side: int) -> list[Chip]:
+    """Return the chips of a stream, known ones first; `few`: three faulty PEs a chip on average."""
+    if kind != "few":
+        return fleet(kind, chips, side, seed=5)
+    rng = np.random.default_rng([5, side])
+    maps = np.zeros((chips, side * side), dtype=bool)
+    for grid in maps:
+        grid[rng.choice(side * side, rng.poisson(3), replace=False)] = True
+    return [Chip(f"c{i:05d}", FaultMap(m.reshape(side, side))) for i, m in enumerate(maps)]
+
+
+def finish(
+    library: Sequence[Model], seen: np.ndarray, cost: CountCost, widened: float
+) -> tuple[Model, ...]:
+    """Train the models that are not: from here on their map is fixed."""
+    return tuple(
+        model
+        if model.finished
+        else replace(model, fused=widen(model.fused, seen, cost, widened), finished=True)
+        for model in library
+    )
+
+
+def widen(fused: FaultMap, seen: np.ndarray, cost: CountCost, widened: float) -> FaultMap:
+    """Add PEs while the amount is at most `widened` times what it was: those that were faulty most
+    often so far, then random ones.
+
+    With 1 that costs nothing: the room under a step or the floor of the cost is used up.
+    """
+    if not widened:
+        return fused
+    most = int(np.searchsorted(cost.table, widened * cost(fused), side="right")) - 1
+    jitter = np.random.default_rng(fused.fault_count).random(seen.size)
+    order = np.lexsort((jitter, -seen.ravel()))
+    fresh = order[~fused.faulty.ravel()[order]]
+    faulty = fused.faulty.ravel().copy()
+    faulty[fresh[: max(0, most - fused.fault_count)]] = True
+    return FaultMap(faulty.reshape(seen.shape))
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -155,6 +227,7 @@ def figures(folder: Path) -> None:
         axes.set_ylim(0, 125)
     figure.savefig(folder / "quality.png", dpi=110)
     _stream_figure(folder)
+    _bounds_figure(folder)
     chips, cost = fleet("clustered", 100, 64), table_cost("floored", 64)
     plan = Hierarchical()(chips, cost, 0)
     draw_groups(plan, chips).savefig(folder / "plan_groups.png", dpi=90)
@@ -163,26 +236,51 @@ def figures(folder: Path) -> None:
     draw_overlaps(plan, chips).savefig(folder / "plan_overlaps.png", dpi=90)
 
 
+def _bounds_figure(folder: Path) -> None:
+    """Draw price and proved bound of each fleet kind, as shares of the price."""
+    rows = [row for path in sorted(folder.glob("bounds*.csv")) for row in read(path)]
+    cases = list(dict.fromkeys((row["kind"], row["curve"], int(row["chips"])) for row in rows))
+    figure = Figure(figsize=(max(6.0, 0.9 * len(cases)), 4), layout="constrained")
+    axes = figure.subplots()
+    for x, case in enumerate(cases):
+        row = [r for r in rows if (r["kind"], r["curve"], int(r["chips"])) == case][-1]
+        axes.bar(x - 0.2, 1, 0.4, color="#3b6ea5", label="" if x else "price of best")
+        share = float(row["bound"]) / float(row["price"])
+        axes.bar(x + 0.2, share, 0.4, color="#b5452c", label="" if x else "proved bound")
+        axes.text(x + 0.2, share, f"{share:.0%}", ha="center", va="bottom", fontsize=7)
+    axes.set_xticks(range(len(cases)), [f"{k}\n{c}\n{n} chips" for k, c, n in cases], fontsize=7)
+    axes.set_ylabel("share of the price")
+    axes.set_ylim(0, 1.25)
+    axes.legend(ncols=2, loc="upper left")
+    figure.savefig(folder / "bounds.png", dpi=110)
+
+
 def _stream_figure(folder: Path) -> None:
     rows = read(folder / "stream.csv")
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    for axes, side in zip(figure.subplots(1, 2, sharey=True), ("32", "256"), strict=True):
-        for i, kind in enumerate(KINDS):
-            for known, style in (("20", "-"), ("200", "--")):
-                picked = [
-                    r for r in rows if (r["side"], r["kind"], r["known"]) == (side, kind, known)
-                ]
-                axes.plot(
-                    [int(r["models"]) for r in picked],
-                    [100 * int(r["covered"]) / int(r["arrived"]) for r in picked],
-                    style,
-                    color=f"C{i}",
-                    label=f"{kind}, {known} chips known",
-                )
-        axes.set_title(f"{side}x{side} array")
-        axes.set_xlabel("models kept")
-        axes.set_ylabel("served without retraining, % of arrived")
-    axes.legend(fontsize=7)
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    styles = {"0.0": "-", "1.0": "--", "2.0": "-.", "4.0": ":"}
+    for line, known in zip(figure.subplots(2, 2), ("20", "200"), strict=True):
+        for axes, side in zip(line, ("32", "256"), strict=True):
+            for i, kind in enumerate(STREAMED):
+                for widened, style in styles.items():
+                    picked = [
+                        r
+                        for r in rows
+                        if (r["side"], r["kind"], r["known"], r["widened"])
+                        == (side, kind, known, widened)
+                    ]
+                    if picked:
+                        axes.plot(
+                            [int(r["models"]) for r in picked],
+                            [100 * int(r["covered"]) / int(r["arrived"]) for r in picked],
+                            style,
+                            color=f"C{i}",
+                            label=kind if widened == "0.0" else f"{kind}, widened x{widened}",
+                        )
+            axes.set_title(f"{side}x{side} array, {known} chips known at the start")
+            axes.set_xlabel("models kept")
+            axes.set_ylabel("served without retraining, % of arrived")
+            axes.legend(fontsize=6, ncols=2)
     figure.savefig(folder / "stream.png", dpi=110)
 
 

@@ -20,6 +20,7 @@ OPTIONS = sorted(
 NEEDS = {
     "fleet=file": ["fleet.path=chips.npz"],
     "trainer=gpu": ["trainer.accelerator=cpu"],
+    "planner=exact": ["fleet.chips=20"],
     "trainer=ddp": ["trainer.accelerator=cpu", "trainer.devices=1", "executor=serial"],
     "task=mse": ["data=diabetes", "model=mlp", "model.sizes=[10,8,1]"],
     "data=diabetes": ["task=mse", "model=mlp", "model.sizes=[10,8,1]"],

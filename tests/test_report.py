@@ -7,11 +7,11 @@ import pytest
 from rich.console import Console
 
 from efat.planning.base import Plan
-from efat.report import Cost, build_outcome
+from efat.report import Cost, build_outcome, group_rows
 from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.stages import Analysis, Evaluation, Measured, Model
-from efat.terminal import describe_outcome
-from tests.test_stages import BASELINE, experiment, group
+from efat.terminal import describe_groups, describe_outcome
+from tests.test_stages import BASELINE, CHIPS, experiment, group
 
 BEFORE = {
     "a": Measured(0.25, 0.25),
@@ -86,3 +86,34 @@ def test_the_table_adds_the_analysis_to_strategies_that_need_it(outcome):
         "greedy": ["2*", "5.5", "17.5", "1,760", "11", "71", "3/4", "2/4", "48.44", "43.75"],
         "none": ["0", "0.0", "0.0", "0", "0", "0", "1/4", "1/4", "31.25", "25.00"],
     }
+
+
+def test_the_table_of_groups_says_what_each_saves():
+    def cost(fault_map):
+        return {5: 20, 4: 10, 3: 12}.get(fault_map.fault_count, math.inf)
+
+    plan = Plan((group("a", "b", amount=24), group("c", amount=math.inf)), ("d", "e"))
+    first, beyond, lost = group_rows(plan, CHIPS, cost)
+    assert (first["group"], first["chips"], first["members"]) == ("group000", 2, "a;b")
+    assert (first["price"], first["price_alone"]) == (24, 30)
+    assert first["share_saved"] == pytest.approx(0.2)
+    assert first["fused_rate"] == 5 / 16
+    assert (beyond["amount_steps"], beyond["share_saved"]) == (None, None)
+    assert (lost["group"], lost["chips"], lost["members"]) == ("unsalvageable", 2, "d;e")
+    assert lost.keys() == first.keys()
+    assert len(group_rows(Plan(plan.groups, ()), CHIPS, cost)) == 2
+
+
+def test_unsalvageable_chips_are_named_under_the_table(outcome):
+    console = Console(file=io.StringIO(), width=200)
+    console.print(describe_outcome(experiment(), outcome))
+    assert "Unsalvageable within the budget: d" in console.file.getvalue()
+
+
+def test_many_groups_are_shown_short():
+    plan = Plan(tuple(group("a", amount=20) for _ in range(11)), ())
+    console = Console(file=io.StringIO(), width=100)
+    console.print(describe_groups(experiment(), group_rows(plan, CHIPS, lambda _: 40)))
+    text = console.file.getvalue()
+    assert text.count("50%") == 8
+    assert "and 3 cheaper ones in groups.csv" in text

@@ -18,6 +18,7 @@ from efat.overrides import compose_jobs
 from efat.planning.base import Group, Plan
 from efat.planning.greedy import Greedy
 from efat.planning.random import Random
+from efat.planning.rules import NO_RULES
 from efat.preflight import build_experiment
 from efat.resilience import Constraint, ResilienceCurve, ResilienceMap
 from efat.saliency import magnitude_saliency, taylor_saliency
@@ -61,6 +62,7 @@ def experiment(**changes):
         fault_rates=(0.25, 0.5),
         maps_per_rate=3,
         selection=Selection(Constraint(max_drop=0.25), "max", 0.9, "linear"),
+        rules=NO_RULES,
         planner=Greedy(),
         compare={},
     )

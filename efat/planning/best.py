@@ -14,6 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from efat.errors import raise_problems
+from efat.planning.bound import relax
+from efat.planning.choice import choose, dive
+from efat.planning.columns import Columns
+from efat.planning.cost import Floats
 from efat.planning.exact import Exact
 from efat.planning.forest import Forest, Places
 from efat.planning.greedy import Greedy
@@ -28,6 +32,9 @@ from efat.planning.subsets import affordable
 @dataclass(frozen=True)
 class Best(GroupingPlanner):
     """Take the cheapest of exact (small fleets), greedy, hierarchical and packing, all refined.
+
+    With `effort=full` groups are generated too, and chosen among: the relaxation that proves the
+    bound finds the groups that a plan near it is made of.
 
     Args:
         chunk: Chips up to which a fleet is planned as a whole.
@@ -51,27 +58,42 @@ class Best(GroupingPlanner):
             return self._in_chunks(problem, seed)
         if affordable(problem) and len(problem) <= 16:
             return Exact().group(problem, seed)
+        best = self._cheapest(problem, seed)
+        if self.effort == "cheap" or len(best.groups) > problem.max_groups:
+            return best
+        relaxed = relax(problem, best.groups)
+        if relaxed.columns is None:
+            return replace(best, bound=relaxed.bound)
+        chosen = self._choose(problem, best.groups, *relaxed.columns)
+        found = improve(problem, chosen, self.refine, None, seed)
+        same = _price(problem, found) >= _price(problem, best.groups)
+        return replace(best, bound=relaxed.bound) if same else Grouping(found, bound=relaxed.bound)
+
+    def _cheapest(self, problem: Problem, seed: int) -> Grouping:
+        """Return the cheapest of the plans made by merging and packing."""
         starts = [Greedy().group(problem, seed), Hierarchical().group(problem, seed)]
         starts = [s for s in starts if len(s.groups) <= problem.max_groups] or starts[:1]
         if len(starts[0].groups) > problem.max_groups:
             return starts[0]
-        best = min(starts, key=lambda start: _price(problem, start))
+        best = min(starts, key=lambda start: _price(problem, start.groups))
         found = [*starts, Grouping(improve(problem, best.groups, self.refine, None, seed))]
         packed = Packing(refine=self.refine).group(problem, seed)
         if len(packed.groups) <= problem.max_groups:
             found.append(packed)
-        return min(found, key=lambda grouping: _price(problem, grouping))
+        return min(found, key=lambda grouping: _price(problem, grouping.groups))
+
+    def _choose(
+        self, problem: Problem, groups: tuple[Places, ...], columns: Columns, values: Floats
+    ) -> tuple[Places, ...]:
+        """Return the cheapest of `groups` and the plans made of generated groups."""
+        plans = [groups, choose(problem, columns, values), dive(problem, columns)]
+        fits = [plan for plan in plans if 0 < len(plan) <= problem.max_groups]
+        return min(fits, key=lambda plan: _price(problem, plan))
 
     def _in_chunks(self, problem: Problem, seed: int) -> Grouping:
         groups: list[Places] = []
         for chips in _deal(problem, self.chunk):
-            part = replace(
-                problem,
-                names=tuple(problem.names[i] for i in chips),
-                words=problem.words[chips],
-                alone=(),
-                rules=replace(problem.rules, max_groups=None, alone=()),
-            )
+            part = problem.part(chips)
             found = self.group(part, seed).groups
             groups += [tuple(int(chips[i]) for i in group) for group in found]
         if len(groups) > problem.max_groups:
@@ -87,5 +109,5 @@ def _deal(problem: Problem, chunk: int) -> Iterator[np.ndarray[tuple[int], np.dt
         yield np.sort(order[hand::hands])
 
 
-def _price(problem: Problem, grouping: Grouping) -> float:
-    return float(sum(problem.prices(problem.fuse(group)[None])[0] for group in grouping.groups))
+def _price(problem: Problem, groups: tuple[Places, ...]) -> float:
+    return float(sum(problem.prices(problem.fuse(group)[None])[0] for group in groups))

@@ -12,30 +12,50 @@ prices keep it monotone). Leaving out `max_groups` only lowers an optimum, so it
   (`CountCost`). The fused maps of a plan cover the union N of the fleet, so `sum |F_G| >= |N|`, and
   `f(t) >= rho t` with `rho = min f(t) / t` over the counts t that a group can have; the sum of the
   prices is at least `rho |N|`.
-- `dual_bound` (`efat.planning.duals`): for values `u_i >= 0` with `u(G) <= c(G)` for every group,
-  `sum_i u_i = sum_G u(G) <= sum_G c(G)` for every plan: weak duality of the set-partitioning
-  relaxation. Column generation proposes `u`; a proof of `u(G) <= c(G)` over all groups scales it.
-  It uses the fault counts too.
-- `relaxation` (`efat.planning.subsets`): the same by listing all groups of a small fleet; monotone
-  cost only.
+- `relax`: for values `u_i >= 0` with `u(G) <= c(G)` for every group, `sum_i u_i = sum_G u(G) <=
+  sum_G c(G)` for every plan: weak duality of the set-partitioning relaxation. Column generation
+  proposes `u`; all groups are then compared, listed one by one where they are few enough (the
+  bound of the relaxation itself), or excluded branch by branch (`efat.planning.duals`), which
+  uses the fault counts too. A small fleet under a plain callable is listed by `relaxation`
+  (`efat.planning.subsets`): monotone cost only.
+- `whole_prices`: prices that are all multiples of a number make every plan's price a multiple.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from efat.planning.cost import CountCost
-from efat.planning.duals import dual_bound
+from efat.planning.columns import Columns
+from efat.planning.cost import CountCost, Floats
+from efat.planning.duals import sampled_bound, searched_bound
 from efat.planning.forest import Places
+from efat.planning.listing import list_groups, solve
 from efat.planning.problem import Problem
 from efat.planning.subsets import affordable, best_partition, relaxation, subset_prices
 
 MOST_SOLVED = 16
 """Chips up to which the optimum itself is the bound."""
+MOST_SEARCHED = 150
+"""Chips up to which groups are generated for the very fleet."""
 SAFETY = 1e-9
 """Relative amount by which bounds are lowered: far above the rounding of sums of floats."""
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """What column generation found.
+
+    Args:
+        bound: Proved lower bound on the price of any plan.
+        columns: Groups worth choosing, and the dual values [chips] that go with them; None where
+            the fleet is too large for groups of its own.
+    """
+
+    bound: float
+    columns: tuple[Columns, Floats] | None = None
 
 
 def lower_bound(problem: Problem, groups: Sequence[Places], full: bool) -> float:
@@ -49,14 +69,45 @@ def lower_bound(problem: Problem, groups: Sequence[Places], full: bool) -> float
     if not len(problem):
         return 0.0
     bounds = [single_bound(problem), cover_bound(problem)]
-    if full and affordable(problem):
-        prices = subset_prices(problem)
-        exact = len(problem) <= MOST_SOLVED
-        n = len(problem)
-        bounds.append(best_partition(prices)[1] if exact else relaxation(prices, n)[1])
+    if full and affordable(problem) and len(problem) <= MOST_SOLVED:
+        bounds.append(best_partition(subset_prices(problem))[1])
     elif full:
-        bounds.append(dual_bound(problem, groups))
-    return max(bounds) * (1 - SAFETY)
+        bounds.append(relax(problem, groups).bound)
+    return whole_prices(problem, max(bounds))
+
+
+def relax(problem: Problem, groups: Sequence[Places]) -> Relaxed:
+    """Bound by the set-partitioning relaxation; 0 where the cost is a plain callable of many chips.
+
+    Args:
+        problem: At least one chip.
+        groups: Groups to start from, such as those of a plan.
+    """
+    if not isinstance(problem.cost, CountCost):
+        listable = affordable(problem)
+        return Relaxed(relaxation(subset_prices(problem), len(problem))[1] if listable else 0.0)
+    if len(problem) > MOST_SEARCHED:
+        return Relaxed(whole_prices(problem, sampled_bound(problem)))
+    columns, listing = Columns(problem, groups), list_groups(problem)
+    if listing is not None:
+        values, bound = solve(listing, columns)
+    else:
+        bound = searched_bound(problem, columns)
+        values = columns.values()
+    return Relaxed(whole_prices(problem, bound), (columns, values))
+
+
+def whole_prices(problem: Problem, bound: float) -> float:
+    """Lower a bound by the rounding of floats, then raise it to what a sum of prices can be."""
+    bound *= 1 - SAFETY
+    if not isinstance(problem.cost, CountCost):
+        return bound
+    prices = problem.rules.prices(problem.cost.table)
+    prices = prices[np.isfinite(prices)]
+    if not np.array_equal(prices, np.floor(prices)) or prices.max(initial=0.0) > 2**52:
+        return bound
+    unit = int(np.gcd.reduce(prices.astype(np.int64)))
+    return float(-(-np.ceil(bound) // unit) * unit) if unit else bound
 
 
 def single_bound(problem: Problem) -> float:

@@ -10,26 +10,31 @@ overlaps (k = 1 is Bonferroni). Overlaps are split as `o_ij = s_i s_j / N + e_ij
 independent maps would have, and the rest. With S = sum s_j the first sums to `(S^2 - sum s_j^2) /
 2N`; the second is at most half the sum over j of the r-1 largest `e_j.`. For S in [a, b], `S^2 <=
 (a + b) S - a b` (the chord), so S1 - S2/k is at least a sum over A of weights plus a constant:
-`h(A) + const`. With the weights rounded down to whole units, the largest value of m chips of a
-given weight is a knapsack, solved exactly by dynamic programming; the overcharge is at most the
-maximum over S intervals, m and weights of that value, less f of the weight. Every step is an
-inequality: nothing rests on independent maps.
+`h(A) + const`. The largest value of a given weight is a knapsack, bounded by its linear relaxation
+(Dantzig 1957); the overcharge is at most the maximum of that value less f, over the weights and the
+intervals of S. Every step is an inequality: nothing rests on independent maps.
+
+S is cut off where nothing fits: an extension of larger S has, taking away one chip after the other,
+a part whose S lies in any window as wide as the largest s, and a part of what fits does fit. So a
+window of intervals in which nothing fits excludes all that lies beyond.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from efat.planning.cost import Floats, Ints, Words, count_faults, union_counts
 
-ORDERS = np.arange(1, 9)
-"""Values of k in the bound of Dawson and Sankoff."""
-INTERVALS = 4
-"""Intervals of S."""
-UNITS = 512
-"""Whole units that the largest weight is cut into."""
+STEPS = 12
+"""Intervals that the S of an extension without overlaps is cut into."""
+REACH = 4
+"""Multiples of that S up to which a window where nothing fits is looked for."""
+POINTS = 256
+"""Weights at which value and price are compared."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +56,26 @@ class Overlaps:
 
     @classmethod
     def of(cls, words: Words, area: int, depth: int) -> Overlaps:
-        """Look at all pairs of packed maps [maps, words], one row at a time."""
+        """Look at all pairs of packed maps [maps, words], one row at a time: no n x n matrix."""
         n, counts = len(words), count_faults(words)
         depth = max(1, min(depth, n - 1))
         kept = np.zeros((n, depth))
         for i in range(n):
-            shared = counts + counts[i] - union_counts(words[i], words)
-            rest = shared - counts * (counts[i] / area)
+            rest = counts + counts[i] - union_counts(words[i], words) - counts * (counts[i] / area)
             rest[i] = -np.inf
             kept[i] = np.sort(np.partition(rest, n - depth)[n - depth :])[::-1]
+        return cls._of_largest(counts, area, kept)
+
+    @classmethod
+    def of_pairs(cls, shared: Ints, area: int) -> Overlaps:
+        """Take all overlaps of a few maps [maps, maps], sizes on the diagonal."""
+        counts = np.diagonal(shared)
+        rest = shared - np.outer(counts, counts) / area
+        np.fill_diagonal(rest, -np.inf)
+        return cls._of_largest(counts, area, -np.sort(-rest, axis=1)[:, : max(1, len(counts) - 1)])
+
+    @classmethod
+    def _of_largest(cls, counts: Ints, area: int, kept: Floats) -> Overlaps:
         kept = np.maximum(kept, 0.0)
         return cls(counts.astype(np.float64), float(area), np.cumsum(kept, axis=1), kept[:, -1])
 
@@ -77,6 +93,20 @@ class Overlaps:
         return bound
 
 
+def shared_counts(words: Words) -> Ints:
+    """Count the faults that each pair of packed maps [maps, words] shares [maps, maps].
+
+    >>> shared_counts(np.array([[3], [6]], np.uint64)).tolist()
+    [[2, 1], [1, 2]]
+    """
+    counts = count_faults(words)
+    shared = np.diag(counts)
+    for i in range(len(words) - 1):
+        row = counts[i] + counts[i + 1 :] - union_counts(words[i], words[i + 1 :])
+        shared[i, i + 1 :] = shared[i + 1 :, i] = row
+    return shared
+
+
 @dataclass(frozen=True)
 class Branch:
     """A branch of the proof: what was chosen, and who may still join.
@@ -85,7 +115,7 @@ class Branch:
         value: Value v of the chosen chips.
         count: Faults t of their fused map.
         values: Values u of the candidates, positive [candidates].
-        gains: New faults that each would bring [candidates].
+        gains: New faults that each would bring, at least 1 [candidates].
         overlaps: What is known of their pairs.
         table: Price f for each number of faults.
         limit: Largest number of faults with a finite price.
@@ -99,87 +129,121 @@ class Branch:
     table: Floats
     limit: int
 
-    def overcharge(self, room: int) -> float:
-        """Bound `u(G) - f(|F_G|)` over the groups with 2 to `room` more chips."""
+    @property
+    def spare(self) -> int:
+        """New faults that still fit."""
+        return self.limit - self.count
+
+    def overcharge(self, fewest: int, room: int) -> float:
+        """Bound `u(G) - f(|F_G|)` over the groups with `fewest` to `room` more chips.
+
+        Stops at the first positive bound, for then the branch is open anyway.
+        """
         worst, most = -np.inf, min(room, len(self.values))
-        fewest = 2
         while fewest <= most and worst <= 0:
-            more = min(most, fewest if fewest < 10 else fewest * 5 // 4)
+            more = min(most, fewest if fewest < 6 else fewest * 5 // 4)
             bound = self._overcharge(fewest, more)
-            if bound is None:  # not even the lightest fit, so no larger extension fits either
+            if bound == -np.inf:  # nothing of that size fits, so nothing larger does
                 break
             worst = max(worst, bound)
             fewest = more + 1
         return worst
 
-    def _overcharge(self, fewest: int, more: int) -> float | None:
-        """Bound it over `fewest` to `more` further chips; None if `fewest` do not fit."""
-        known = self.overlaps
-        ordered = np.sort(known.sizes)
-        edges = self._edges(ordered[:fewest].sum(), ordered[-more:].sum(), more)
-        weights, constant = self._weights(edges[:-1], edges[1:], more)
-        spare = self.limit - self.count
-        least = _smallest(weights, fewest, more)
-        fits = least + constant <= spare + 1e-6
-        if not fits.any():
-            return None
-        pairs = zip(weights[fits], constant[fits], strict=True)
-        return max(self._knapsack(h, float(c), fewest, more) for h, c in pairs)
+    def _overcharge(self, fewest: int, more: int) -> float:
+        """Bound it over `fewest` to `more` further chips."""
+        sizes = np.sort(self.overlaps.sizes)
+        edges, closed = self._edges(sizes[:fewest].sum(), sizes[-more:].sum())
+        weights, constants = self._weights(edges, more)
+        fits = _covers(weights, self.overlaps.sizes, edges[:-1]) + constants <= self.spare
+        end = _dead_end(fits, np.diff(edges), float(sizes[-1]) + 1)
+        if end is None and not closed:
+            return np.inf
+        inside = np.flatnonzero(fits[:end])
+        if not len(inside):
+            return -np.inf
+        return self._knapsacks(weights[inside], constants[inside])
 
-    def _edges(self, low: float, high: float, more: int) -> Floats:
-        """Cut S into intervals: narrow where groups may fit, wider and wider beyond."""
-        grid = np.linspace(low, high, 129)
-        fits = self._guess(grid, more).max(axis=1) <= self.limit - self.count
-        inside = grid[min(len(grid) - 1, int(np.flatnonzero(fits).max(initial=0)) + 1)]
-        cut = np.linspace(low, inside, INTERVALS + 1)
-        if inside >= high:
-            return cut
-        return np.append(cut, inside + (high - inside) * np.linspace(0.0, 1.0, 5)[1:] ** 2)
+    def _edges(self, low: np.float64, high: np.float64) -> tuple[Floats, bool]:
+        """Cut S into intervals; say whether they go up to `high`."""
+        step = max(self.spare, 1) / STEPS
+        number = min(STEPS * REACH, max(1, int(np.ceil((high - low) / step))))
+        edges = low + step * np.arange(number + 1, dtype=np.float64)
+        return edges, bool(edges[-1] >= high)
 
-    def _guess(self, sums: Floats, more: int) -> Floats:
-        """Guess the new faults by small chips [sums, orders]; only picks cuts and orders."""
-        known = self.overlaps
-        small = np.argsort(known.sizes, kind="stable")[: max(2, len(known.sizes) // 4)]
-        total = max(float(known.sizes[small].sum()), 1.0)
-        gain = float(self.gains[small].sum()) / total
-        lost = float(known.largest(more - 1)[small].sum()) / (2 * total)
-        own = float((known.sizes[small] ** 2).sum()) / (2 * known.area * total)
-        pairs = sums**2 / (2 * known.area) + (lost - own) * sums
-        guess: Floats = 2 / (ORDERS + 1) * ((gain * sums)[:, None] - pairs[:, None] / ORDERS)
-        return guess
-
-    def _weights(self, low: Floats, high: Floats, more: int) -> tuple[Floats, Floats]:
+    def _weights(self, edges: Floats, more: int) -> tuple[Floats, Floats]:
         """Return weights h [intervals, candidates] and constants [intervals]."""
-        known = self.overlaps
-        best = self._guess((low + high) / 2, more).argmax(axis=1)
-        k = ORDERS[best].astype(np.float64)
+        known, low, high = self.overlaps, edges[:-1], edges[1:]
+        k = 1 + np.floor((low + high) / (2 * known.area))
         factor = 2 / (k + 1)
-        pairs = known.sizes**2 / (2 * known.area) - known.largest(more - 1) / 2
-        slope = (low + high) / (2 * known.area)
-        inner = self.gains + (pairs - slope[:, None] * known.sizes) / k[:, None]
-        return factor[:, None] * inner, factor * low * high / (2 * known.area * k)
+        chord = (low + high)[:, None] * known.sizes - known.sizes**2
+        lost = chord / (2 * known.area) + known.largest(more - 1) / 2
+        weights = factor[:, None] * (self.gains - lost / k[:, None])
+        return weights, factor * low * high / (2 * known.area * k)
 
-    def _knapsack(self, weights: Floats, constant: float, fewest: int, more: int) -> float:
-        """Bound the overcharge where the new faults are at least `weights` of A + `constant`."""
-        spare = self.limit - self.count
-        shift = max(0.0, -float(weights.min()))  # the number of chips is known, so this is exact
-        unit = max(spare - constant + more * shift, 1.0) / UNITS
-        steps = np.floor((weights + shift) / unit - 1e-9).clip(0).astype(np.int64)
-        best = np.full((more + 1, UNITS + 2), -np.inf)
-        best[0, 0] = self.value
-        for step, value in zip(steps.tolist(), self.values.tolist(), strict=True):
-            if step <= UNITS + 1:
-                reached = best[1:, step:]
-                np.maximum(reached, best[:-1, : UNITS + 2 - step] + value, out=reached)
-        sizes = np.arange(fewest, more + 1)[:, None]
-        faults = np.ceil(np.arange(UNITS + 2) * unit - sizes * shift + constant - 1e-6)
-        at = self.count + np.minimum(faults.clip(0), spare + 1).astype(np.int64)
-        excess = best[fewest:] - np.append(self.table, np.inf)[at]
-        return float(excess.max()) + 1e-9 * (1 + self.value + float(self.values.max()) * more)
+    def _knapsacks(self, weights: Floats, constants: Floats) -> float:
+        """Bound the overcharge where the new faults are at least `weights` of A + constant.
+
+        Args:
+            weights: Weights h [intervals, candidates].
+            constants: Constants [intervals].
+        """
+        free = weights <= 0  # taken at once: they lower the weight and raise the value
+        start = constants + np.where(free, weights, 0.0).sum(axis=1)
+        value = self.value + np.where(free, self.values, 0.0).sum(axis=1)
+        fits = start <= self.spare
+        if not fits.any():
+            return -np.inf
+        free, weights, start, value = free[fits], weights[fits], start[fits], value[fits]
+        weights = np.where(free, 1.0, weights)
+        values = np.where(free, 0.0, self.values)
+        order = np.argsort(-values / weights, axis=1)
+        reached = np.cumsum(np.take_along_axis(values, order, axis=1), axis=1)
+        used = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
+        grid = start[:, None] + (self.spare - start)[:, None] * np.linspace(0.0, 1.0, POINTS)
+        best = value[:, None] + _interpolate(grid - start[:, None], used, reached)
+        faults = np.ceil(np.maximum(grid, 0.0) - 1e-6).astype(np.int64)
+        prices = self.table[self.count + faults]
+        between = float((best[:, 1:] - prices[:, :-1]).max())
+        highest = max(between, float((best[:, -1] - prices[:, -1]).max()))
+        return highest + 1e-9 * (1 + float(best[:, -1].max()))
 
 
-def _smallest(weights: Floats, fewest: int, more: int) -> Floats:
-    """Sum the smallest weights of each row over any number of them from `fewest` to `more`."""
-    sums = np.cumsum(np.sort(weights, axis=1)[:, :more], axis=1)[:, fewest - 1 :]
-    smallest: Floats = sums.min(axis=1)
-    return smallest
+def _interpolate(at: Floats, x: Floats, y: Floats) -> Floats:
+    """Interpolate each row of y over the same row of x, from (0, 0); flat beyond the end.
+
+    Rows are laid end to end, so that one call serves all.
+    """
+    width = max(float(x.max()), float(at.max())) + 1
+    shift = width * np.arange(len(x))[:, None]
+    zero = np.zeros((len(x), 1))
+    last = np.full((len(x), 1), width * (1 - 1e-12))
+    xs = np.concatenate([zero, x, last], axis=1) + shift
+    ys = np.concatenate([zero, y, y[:, -1:]], axis=1)
+    found: Floats = np.interp((at + shift).ravel(), xs.ravel(), ys.ravel())
+    return found.reshape(at.shape)
+
+
+def _covers(weights: Floats, sizes: Floats, least: Floats) -> Floats:
+    """Bound below the weight of candidates whose sizes sum to `least` [intervals]: fractional."""
+    order = np.argsort(weights / sizes, axis=1)
+    used = np.take_along_axis(weights, order, axis=1)
+    filled = np.cumsum(sizes[order], axis=1)
+    before = filled - sizes[order]
+    part = np.clip((least[:, None] - before) / sizes[order], 0.0, 1.0)
+    part = np.where(used < 0, 1.0, part)  # what weighs less than nothing is always taken
+    lightest: Floats = (used * part).sum(axis=1)
+    return lightest - 1e-6
+
+
+def _dead_end(fits: NDArray[np.bool_], widths: Floats, window: float) -> int | None:
+    """Find the end of the first run of intervals, `window` wide, where nothing fits."""
+    run = 0.0
+    for i, (fit, width) in enumerate(_pairs(fits, widths)):
+        run = 0.0 if fit else run + width
+        if run >= window:
+            return i + 1
+    return None
+
+
+def _pairs(fits: NDArray[np.bool_], widths: Floats) -> Iterator[tuple[bool, float]]:
+    return zip(fits.tolist(), widths.tolist(), strict=True)

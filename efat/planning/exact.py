@@ -5,8 +5,7 @@ programme over subsets finds the best partition. Only where that has more groups
 allows is a mixed-integer solver (HiGHS) asked: groups whose reduced cost under the relaxation
 exceeds the gap between a heuristic plan and the bound cannot be in a better plan and are left out.
 The dynamic programme comes first because it needs no tolerance and because the relaxation of small
-fleets is
-weak: HiGHS took 28 s on 12 chips that it settles in milliseconds.
+fleets is weak: HiGHS took 28 s on 12 chips that it settles in milliseconds.
 """
 
 from __future__ import annotations

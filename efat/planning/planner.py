@@ -65,7 +65,8 @@ class GroupingPlanner(ABC):
             raise EfatError(f"planner.effort: {self.effort!r} given; allowed: cheap, full")
         problem = prepare(chips, cost, self.rules)
         grouping = self.group(problem, seed) if len(problem) else Grouping(())
-        bound = max(grouping.bound, lower_bound(problem, grouping.groups, self.effort == "full"))
+        full = self.effort == "full" and not grouping.bound  # no second proof
+        bound = max(grouping.bound, lower_bound(problem, grouping.groups, full))
         return finish(problem, grouping, bound, type(self).__name__)
 
 

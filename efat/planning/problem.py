@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -65,6 +65,13 @@ class Problem:
         """Faults of each chip [chips]."""
         return count_faults(self.words)
 
+    @property
+    def count_cost(self) -> CountCost:
+        """The cost as a table over the number of faults; TypeError where it is a plain callable."""
+        if not isinstance(self.cost, CountCost):
+            raise TypeError("column generation needs a CountCost")
+        return self.cost
+
     def fault_map(self, words: Words) -> FaultMap:
         """Unpack one map [words]."""
         return FaultMap.from_words(*self.shape, words)
@@ -73,6 +80,16 @@ class Problem:
         """Fuse the maps of some chips: packed map [words]."""
         fused: Words = np.bitwise_or.reduce(self.words[list(members)], axis=0)
         return fused
+
+    def part(self, chips: Ints) -> Problem:
+        """Take some of the chips [chips] on their own, without a limit on the number of groups."""
+        return replace(
+            self,
+            names=tuple(self.names[i] for i in chips),
+            words=self.words[chips],
+            rules=replace(self.rules, max_groups=None, alone=()),
+            alone=(),
+        )
 
     def amounts(self, words: Words) -> Floats:
         """Return the rounded amounts (steps) of packed maps [n, words]."""

@@ -1,25 +1,32 @@
-"""Proof that dual values overcharge no group: a search over groups, cut by the branch bound."""
+"""Proof that dual values overcharge no group: a search over groups, cut by the branch bound.
+
+Chips are sorted by faults, most first, and each branch adds chips that come later: every group is
+met once. A branch is closed by the bound on what its candidates can add, first with the overlaps
+that its parent knew, then with those outside its own fused map; groups with one or two more chips
+are priced exactly.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from efat.planning.branch import Branch, Overlaps
+from efat.planning.branch import Branch, Overlaps, shared_counts
 from efat.planning.cost import Floats, Ints, Words, count_faults, union_counts
 from efat.planning.forest import Places
 
-PAIRS_AT = 128
+PAIRS_AT = 200
 """Candidates up to which a branch looks at the overlaps outside its own map."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Outcome of a search: proved or not, and groups found to be overcharged."""
+    """Outcome of a search: proved or not, groups found to be overcharged, branches looked at."""
 
     proved: bool
     counterexamples: tuple[Places, ...]
+    branches: int
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Prover:
         empty = np.zeros(self.words.shape[1], dtype=np.uint64)
         node = _Node((), empty, 0, 0.0, order, counts[order], self.overlaps.take(order))
         proved = run.visit(node)
-        return Verdict(proved and not run.found, tuple(run.found))
+        return Verdict(proved and not run.found, tuple(run.found), branches - run.left)
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,14 @@ class _Node:
     candidates: Ints
     gains: Ints
     overlaps: Overlaps
+
+    def keep(self, rows: Ints) -> _Node:
+        return replace(
+            self,
+            candidates=self.candidates[rows],
+            gains=self.gains[rows],
+            overlaps=self.overlaps.take(rows),
+        )
 
 
 @dataclass
@@ -77,30 +92,46 @@ class _Run:
     def visit(self, node: _Node) -> bool:
         """Return whether no group of this branch but those in `found` is overcharged."""
         self.left -= 1
+        node = self._join_covered(node.keep(np.flatnonzero(node.count + node.gains <= self.limit)))
         room = self.prover.max_members - len(node.chosen)
-        fits = np.flatnonzero(node.count + node.gains <= self.limit)
-        if room < 1 or not len(fits):
+        if room < 1 or not len(node.candidates):
             return True
-        node = _Node(
-            node.chosen,
-            node.fused,
-            node.count,
-            node.value,
-            node.candidates[fits],
-            node.gains[fits],
-            node.overlaps.take(fits),
-        )
         self._note(node)
         if len(self.found) >= self.most:
             return False
-        if room < 2 or len(fits) < 2 or self._settled(node, node.overlaps, room):
+        if room < 2 or len(node.candidates) < 2 or self._settled(node, 2, room):
             return True
-        if node.chosen and len(fits) <= PAIRS_AT:
+        if len(node.candidates) <= PAIRS_AT:
             own = self.prover.words[node.candidates] & ~node.fused
+            shared = shared_counts(own)
+            self._note_pairs(node, shared)
+            if len(self.found) >= self.most:
+                return False
             area = max(1, len(self.prover.table) - 1 - node.count)
-            if self._settled(node, Overlaps.of(own, area, len(own)), room):
+            if self._settled(replace(node, overlaps=Overlaps.of_pairs(shared, area)), 3, room):
                 return True
-        return len(fits) <= self.left and self._children(node)
+        return self.left > 0 and self._children(node)
+
+    def _join_covered(self, node: _Node) -> _Node:
+        """Add chips that bring no new fault: they raise the value and nothing else.
+
+        With few members left this overstates the value, which is safe; `chosen` stays a group that
+        is allowed, or counts as full.
+        """
+        covered = np.flatnonzero(node.gains == 0)
+        if not len(covered):
+            return node
+        chips = node.candidates[covered]
+        joined = replace(
+            node,
+            chosen=(*node.chosen, *chips.tolist()),
+            value=node.value + float(self.values[chips].sum()),
+        ).keep(np.flatnonzero(node.gains > 0))
+        if len(joined.chosen) <= self.prover.max_members:
+            if joined.value > self.prover.table[joined.count] * (1 + 1e-9) + 1e-9:
+                self.found.append(joined.chosen)
+            return joined
+        return replace(joined, chosen=node.chosen)
 
     def _note(self, node: _Node) -> None:
         """Keep the candidates that overcharge at once."""
@@ -109,17 +140,29 @@ class _Run:
         over = np.flatnonzero(excess > 1e-9 * (1 + prices))[: self.most - len(self.found)]
         self.found += [(*node.chosen, int(node.candidates[i])) for i in over]
 
-    def _settled(self, node: _Node, overlaps: Overlaps, room: int) -> bool:
+    def _note_pairs(self, node: _Node, shared: Ints) -> None:
+        """Keep the pairs of candidates that overcharge together."""
+        first, second = np.triu_indices(len(shared), 1)
+        counts = node.count + node.gains[first] + node.gains[second] - shared[first, second]
+        prices = np.append(self.prover.table, np.inf)[np.minimum(counts, self.limit + 1)]
+        values = self.values[node.candidates]
+        excess = node.value + values[first] + values[second] - prices
+        over = np.flatnonzero(excess > 1e-9 * (1 + values.sum()))
+        over = over[np.argsort(-excess[over], kind="stable")][: self.most - len(self.found)]
+        pairs = zip(node.candidates[first[over]], node.candidates[second[over]], strict=True)
+        self.found += [(*node.chosen, int(i), int(j)) for i, j in pairs]
+
+    def _settled(self, node: _Node, fewest: int, room: int) -> bool:
         branch = Branch(
             node.value,
             node.count,
             self.values[node.candidates],
             node.gains,
-            overlaps,
+            node.overlaps,
             self.prover.table,
             self.limit,
         )
-        return branch.overcharge(room) <= 0
+        return branch.overcharge(fewest, room) <= 0
 
     def _children(self, node: _Node) -> bool:
         """Visit each candidate with those after it, so that each group is met once."""

@@ -84,10 +84,11 @@ def test_contract(name: str, kind: str, curve: str) -> None:
         assert individual - saved == pytest.approx(plan.price)
 
 
+@pytest.mark.parametrize("alone", [(), ("c00000", "c00003", "c00007")])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", PLANNERS)
-def test_history_rebuilds_the_groups(name: str, kind: str) -> None:
-    plan = plan_of(name, kind, "concave")
+def test_history_rebuilds_the_groups(name: str, kind: str, alone: tuple[str, ...]) -> None:
+    plan = plan_of(name, kind, "concave", Rules(alone=alone))
     nodes = [{chip} for chip in plan.chip_names]
     live = set(range(len(nodes)))
     for merge in plan.merges:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
 import pytest
 
-from efat.plan_figures import draw_groups, draw_history, draw_overlaps, draw_rewards, group_rows
+from efat import FaultMap
+from efat.chips import Chip
+from efat.plan_figures import draw_groups, draw_history, draw_overlaps, draw_rewards
 from efat.planning.hierarchical import Hierarchical
 from efat.planning.individual import Individual
+from efat.planning.single import Single
 from tests.planning.fleets import fleet, table_cost
 
 
@@ -35,9 +41,21 @@ def test_history_without_merges_says_so() -> None:
     assert figure.axes[0].texts[0].get_text() == "no chips were merged"
 
 
-def test_rows_add_up() -> None:
-    chips, cost = fleet("clustered", 30, 16), table_cost("concave", 16)
+@pytest.mark.filterwarnings("error")
+def test_a_group_beyond_the_map_can_be_drawn() -> None:
+    chips, cost = fleet("uniform", 60, 16), table_cost("floored", 16)
+    plan = Single()(chips, cost, 0)
+    figures = [draw_groups(plan, chips), draw_history(plan), draw_rewards(plan)]
+    for figure in figures:
+        figure.savefig(io.BytesIO(), format="png")
+    assert "beyond the resilience map" in [text.get_text() for text in figures[0].axes[1].texts]
+    assert "some beyond the map" in figures[0].axes[0].get_title()
+
+
+def test_frames_are_the_groups_and_unsalvageable_chips_are_counted() -> None:
+    lost = Chip("lost", FaultMap(np.ones((16, 16), dtype=bool)))
+    chips, cost = [*fleet("clustered", 30, 16), lost], table_cost("floored", 16)
     plan = Hierarchical()(chips, cost, 0)
-    rows = group_rows(plan)
-    assert sum(row["price"] for row in rows) == plan.price
-    assert sorted(" ".join(row["members"] for row in rows).split()) == list(plan.chip_names)
+    frames = draw_overlaps(plan, chips).axes[0].patches
+    assert [frame.get_width() for frame in frames] == [len(g.members) for g in plan.groups]
+    assert "1 more unsalvageable" in draw_groups(plan, chips).axes[0].get_title()

@@ -1,0 +1,132 @@
+"""New chips against a library: who is served as it is, what has to be trained for the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from efat import stages
+from efat.campaign import Campaign
+from efat.experiment import Experiment
+from efat.library import Library, grow_library
+from efat.planning.assign import Assignment, assign
+from efat.planning.base import Group, Plan
+from efat.report import Row, group_name
+from efat.resilience import ResilienceMap
+from efat.stages import Baseline, Measured, Model, Weights
+
+NAME = "assign"
+"""Strategy name of what is retrained here."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """The fleet's chips placed in a library.
+
+    Args:
+        assignment: Where each chip went; models are numbered as in the library.
+        plan: The models that have to be trained, as groups; those planned before included.
+    """
+
+    assignment: Assignment
+    plan: Plan
+
+
+def place(experiment: Experiment, resilience_map: ResilienceMap, library: Library) -> Arrival:
+    """Place the fleet's chips in the library, at the least price.
+
+    Raises:
+        EfatError: No room under `rules.max_groups`.
+    """
+    cost = stages.cost(experiment, resilience_map)
+    found = assign(experiment.fleet.chips, library.models, cost, experiment.rules)
+    groups = tuple(
+        Group(model.members, model.fused, experiment.rules.amount(cost(model.fused)))
+        for model in found.library
+        if not model.finished
+    )
+    return Arrival(found, Plan(groups, found.unsalvageable, experiment.rules))
+
+
+def train(
+    experiment: Experiment,
+    campaign: Campaign,
+    baseline: Baseline,
+    library: Library,
+    arrival: Arrival,
+) -> Library:
+    """Train what is missing and return the library with it."""
+    models = stages.retrain(experiment, campaign, baseline, {NAME: arrival.plan})[NAME]
+    trained = {m.group.fused.key: (m.group.amount_steps, m.weights) for m in models}
+    return grow_library(library, arrival.assignment, experiment.fleet.chips, trained)
+
+
+def evaluate(
+    experiment: Experiment,
+    campaign: Campaign,
+    baseline: Baseline,
+    library: Library,
+    arrival: Arrival,
+) -> stages.Evaluation:
+    """Measure each of the fleet's chips with its own fault map and the model that serves it."""
+    serving = _serving(arrival.assignment)
+    models = tuple(
+        Model(Group(chips, entry.model.fused, entry.amount_steps), 0, _weights(entry.weights), 0.0)
+        for index, entry in enumerate(library.entries)
+        if (chips := tuple(name for name, row in serving.items() if row == index))
+    )
+    return stages.evaluate(experiment, campaign, baseline, {NAME: models})
+
+
+def _weights(weights: Weights | None) -> Weights:
+    assert weights is not None  # noqa: S101 - `train` left no model without; for mypy
+    return weights
+
+
+def _serving(assignment: Assignment) -> dict[str, int]:
+    """Return the place in the library of the model that serves each chip."""
+    rows = {model.name: row for row, model in enumerate(assignment.library)}
+    return {placement.chip: rows[placement.model] for placement in assignment.placements}
+
+
+def arrival_rows(
+    experiment: Experiment,
+    arrival: Arrival,
+    evaluation: stages.Evaluation,
+    targets: Measured,
+) -> list[Row]:
+    """Return one row a chip, in the fleet's order; unsalvageable chips have no model."""
+    serving = _serving(arrival.assignment)
+    placed = {placement.chip: placement for placement in arrival.assignment.placements}
+    to_train = {group.fused.key: group.amount_steps for group in arrival.plan.groups}
+    rows: list[Row] = []
+    for chip in experiment.fleet:
+        name = chip.chip_id
+        placement = placed.get(name)
+        model = arrival.assignment.library[serving[name]] if placement else None
+        before, now = evaluation.before[name], evaluation.after[NAME][name]
+        rows.append(
+            {
+                "chip_id": name,
+                "fault_rate": chip.fault_map.fault_rate,
+                "severity": experiment.severity(chip.fault_map),
+                "action": placement.how if placement else "unsalvageable",
+                "model": group_name(serving[name]) if placement else "",
+                "price": placement.price if placement else None,
+                "model_steps": to_train.get(model.fused.key, 0) if model else None,
+                "val_before": before.val,
+                "val_after": now.val,
+                "test_before": before.test,
+                "test_after": now.test,
+                "met_val": experiment.metric.meets(now.val, targets.val),
+                "met_test": experiment.metric.meets(now.test, targets.test),
+            }
+        )
+    return rows
+
+
+def targets_of(
+    experiment: Experiment, resilience_map: ResilienceMap, evaluation: stages.Evaluation
+) -> Measured:
+    """Return the constraint on each split, from the baseline's accuracy on that split."""
+    test = experiment.selection.constraint.target(evaluation.baseline.test)
+    return Measured(resilience_map.target, test)

@@ -1,0 +1,161 @@
+"""A library of models that only grows: its chips, the models that serve them, what is trained.
+
+`efat.library_files` reads and writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from efat import stages
+from efat.chips import Chip, Fleet
+from efat.experiment import Experiment
+from efat.fleets.npz_files import fleet_hash
+from efat.planning.assign import Assignment, Model
+from efat.planning.base import Plan
+from efat.report import group_name
+from efat.stages import Weights
+from efat.store import content_key
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model.
+
+    Args:
+        model: Its name, fused map and members.
+        amount_steps: Retraining amount; inf: beyond the resilience map, so the whole budget.
+        weights: Where its weights are in the store; None: still to be trained.
+        earlier: Weights from before it was extended, oldest first; chips may still carry them.
+    """
+
+    model: Model
+    amount_steps: float
+    weights: Weights | None = None
+    earlier: tuple[Weights, ...] = ()
+
+    @property
+    def checkpoint(self) -> str:
+        """Name of its file in the library's folder; an extended model gets a new one."""
+        version = f"-{len(self.earlier) + 1}" if self.earlier else ""
+        return f"models/{self.model.name}{version}.safetensors"
+
+
+@dataclass(frozen=True)
+class Library:
+    """Models and chips of one network on one array.
+
+    Args:
+        made_for: Hash of all that a model depends on beside its fault map and amount.
+        entries: The models, oldest first.
+        chips: Every chip that was ever planned or assigned.
+        unsalvageable: Names of those that no model serves, sorted.
+        chip_files: Fleet files that hold the chips, relative to the folder.
+        map_files: Fleet files that hold the models' fused maps.
+    """
+
+    made_for: str
+    entries: tuple[Entry, ...]
+    chips: tuple[Chip, ...]
+    unsalvageable: tuple[str, ...]
+    chip_files: tuple[str, ...]
+    map_files: tuple[str, ...]
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models as `efat.planning.assign` takes them."""
+        return tuple(entry.model for entry in self.entries)
+
+
+def identity(experiment: Experiment) -> str:
+    """Hash all that a model depends on beside its map and amount: network, training, constraint."""
+    parts = (
+        stages.baseline_job(experiment),
+        experiment.retrain_setup,
+        experiment.array,
+        experiment.selection.constraint,
+    )
+    return content_key("library", parts)
+
+
+def found_library(
+    experiment: Experiment, plan: Plan, models: Sequence[stages.Model] = ()
+) -> Library:
+    """Make the library of a plan, whose maps are in the run's `fleet.npz` and `fused_maps.npz`.
+
+    Args:
+        experiment: What was planned.
+        plan: Its groups become models.
+        models: Their retrained networks, in the order of the groups; none: still to be trained.
+    """
+    weights: Sequence[Weights | None] = [model.weights for model in models]
+    weights = weights or [None] * len(plan.groups)
+    entries = tuple(
+        Entry(
+            Model(group_name(i), group.fused, group.members, finished=where is not None),
+            group.amount_steps,
+            where,
+        )
+        for i, (group, where) in enumerate(zip(plan.groups, weights, strict=True))
+    )
+    return Library(
+        identity(experiment),
+        entries,
+        experiment.fleet.chips,
+        plan.unsalvageable,
+        ("fleet.npz",),
+        ("fused_maps.npz",) if entries else (),
+    )
+
+
+def grow_library(
+    library: Library,
+    assignment: Assignment,
+    chips: Sequence[Chip],
+    trained: Mapping[str, tuple[float, Weights]],
+) -> Library:
+    """Return the library with the outcome of an assignment; nothing of the old one is lost.
+
+    Args:
+        library: As it was when the chips were assigned.
+        assignment: Its models are those of the library, in their order, then new ones.
+        chips: The chips that were assigned.
+        trained: Amount (steps) and weights of each unfinished model, by the key of its fused map.
+    """
+    entries = []
+    for index, model in enumerate(assignment.library):
+        named = replace(model, name=group_name(index))
+        old = library.entries[index] if index < len(library.entries) else None
+        if old is not None and named.finished:
+            entries.append(replace(old, model=named))
+            continue
+        amount_steps, weights = trained[named.fused.key]
+        earlier = old.earlier + ((old.weights,) if old.weights else ()) if old else ()
+        entries.append(Entry(replace(named, finished=True), amount_steps, weights, earlier))
+    served = {placement.chip for placement in assignment.placements}
+    lost = ({*library.unsalvageable} | {*assignment.unsalvageable}) - served
+    grown = replace(library, entries=tuple(entries), unsalvageable=tuple(sorted(lost)))
+    known = {chip.chip_id for chip in library.chips}
+    new = tuple(chip for chip in chips if chip.chip_id not in known)
+    return replace(
+        grown,
+        chips=library.chips + new,
+        chip_files=library.chip_files + file_names("chips", new),
+        map_files=library.map_files + file_names("maps", new_maps(library, grown)),
+    )
+
+
+def new_maps(before: Library, after: Library) -> tuple[Chip, ...]:
+    """Return the fused maps that no file of `before` holds, named by their model."""
+    known = {entry.model.fused.key for entry in before.entries}
+    return tuple(
+        Chip(entry.model.name, entry.model.fused)
+        for entry in after.entries
+        if entry.model.fused.key not in known
+    )
+
+
+def file_names(what: str, chips: tuple[Chip, ...]) -> tuple[str, ...]:
+    """Name the file for some maps by its content, so that no other content ever gets its name."""
+    return (f"library/{what}-{fleet_hash(Fleet(chips))[:16]}.npz",) if chips else ()
