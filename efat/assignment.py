@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from efat import stages
 from efat.campaign import Campaign
+from efat.errors import raise_problems
 from efat.experiment import Experiment
 from efat.library import Library, grow_library
 from efat.planning.assign import Assignment, assign
@@ -54,8 +55,18 @@ def train(
     library: Library,
     arrival: Arrival,
 ) -> Library:
-    """Train what is missing and return the library with it."""
+    """Train what is missing and return the library with it.
+
+    Raises:
+        EfatError: A training diverged; the library stays as it was.
+    """
     models = stages.retrain(experiment, campaign, baseline, {NAME: arrival.plan})[NAME]
+    raise_problems(
+        f"training: diverged for {', '.join(model.group.members)}; use a lower learning rate "
+        "(training.optimizer.lr)"
+        for model in models
+        if model.diverged
+    )
     trained = {m.group.fused.key: (m.group.amount_steps, m.weights) for m in models}
     return grow_library(library, arrival.assignment, experiment.fleet.chips, trained)
 
