@@ -41,7 +41,9 @@ class RunFolder:
         rows = _curve_rows(self.experiment, curves)
         write_csv(self.path / "curves.csv", rows)
         steps_per_epoch = self.experiment.amounts.steps_per_epoch
-        self._write_figure("curves", plots.plot_curves(curves, steps_per_epoch, target))
+        self._write_figure(
+            "curves", plots.plot_curves(curves, steps_per_epoch, target, self.experiment.metric)
+        )
         return rows
 
     def write_map(
@@ -82,8 +84,10 @@ class RunFolder:
         write_library(self.path, found_library(self.experiment, plan, models), None, store)
 
     def write_models(self, store: Store, models: tuple[Model, ...]) -> None:
-        """Write one checkpoint a group, `models/<group>.safetensors`."""
+        """Write one checkpoint a group, `models/<group>.safetensors`, unless it diverged."""
         for index, model in enumerate(models):
+            if model.diverged:
+                continue
             weights = store.path(*model.weights, ".safetensors").read_bytes()
             target = self.path / "models" / f"{group_name(index)}.safetensors"
             atomic.write_bytes(target, weights)
@@ -133,17 +137,18 @@ def _curve_rows(experiment: Experiment, curves: Iterable[ResilienceCurve]) -> li
             "severity": curve.severity,
             "amount_steps": step,
             "amount_epochs": step / experiment.amounts.steps_per_epoch,
-            "val_accuracy": accuracy,
+            "val_metric": _finite_or_none(value),
         }
         for curve in curves
-        for step, accuracy in zip(curve.amount_steps, curve.accuracy, strict=True)
+        for step, value in zip(curve.amount_steps, curve.metric, strict=True)
     ]
 
 
 def _map_document(experiment: Experiment, resilience_map: ResilienceMap) -> Row:
     """Return the resilience map as JSON holds it; an amount never reached is null."""
     return {
-        "target_accuracy": resilience_map.target,
+        "metric": experiment.metric.name,
+        "target": resilience_map.target,
         "severity": experiment.severity_name,
         "interpolation": resilience_map.interpolation,
         "stat": experiment.selection.stat,
@@ -182,5 +187,5 @@ def _group_row(experiment: Experiment, group: Group) -> Row:
 
 
 def _finite_or_none(value: float) -> float | None:
-    """Return None for infinity, which JSON and CSV cannot hold."""
+    """Return None for infinity and NaN, which JSON and CSV cannot hold."""
     return value if math.isfinite(value) else None

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from efat import stages
 from efat.campaign import Campaign
+from efat.errors import raise_problems
 from efat.experiment import Experiment
 from efat.library import Library, grow_library
 from efat.planning.assign import Assignment, assign
 from efat.planning.base import Group, Plan
 from efat.report import Row, group_name
 from efat.resilience import ResilienceMap
-from efat.stages import Accuracy, Baseline, Model, Weights
+from efat.stages import Baseline, Measured, Model, Weights
 
 NAME = "assign"
 """Strategy name of what is retrained here."""
@@ -54,8 +55,18 @@ def train(
     library: Library,
     arrival: Arrival,
 ) -> Library:
-    """Train what is missing and return the library with it."""
+    """Train what is missing and return the library with it.
+
+    Raises:
+        EfatError: A training diverged; the library stays as it was.
+    """
     models = stages.retrain(experiment, campaign, baseline, {NAME: arrival.plan})[NAME]
+    raise_problems(
+        f"training: diverged for {', '.join(model.group.members)}; use a lower learning rate "
+        "(training.optimizer.lr)"
+        for model in models
+        if model.diverged
+    )
     trained = {m.group.fused.key: (m.group.amount_steps, m.weights) for m in models}
     return grow_library(library, arrival.assignment, experiment.fleet.chips, trained)
 
@@ -92,7 +103,7 @@ def arrival_rows(
     experiment: Experiment,
     arrival: Arrival,
     evaluation: stages.Evaluation,
-    targets: Accuracy,
+    targets: Measured,
 ) -> list[Row]:
     """Return one row a chip, in the fleet's order; unsalvageable chips have no model."""
     serving = _serving(arrival.assignment)
@@ -117,8 +128,8 @@ def arrival_rows(
                 "val_after": now.val,
                 "test_before": before.test,
                 "test_after": now.test,
-                "met_val": now.val >= targets.val,
-                "met_test": now.test >= targets.test,
+                "met_val": experiment.metric.meets(now.val, targets.val),
+                "met_test": experiment.metric.meets(now.test, targets.test),
             }
         )
     return rows
@@ -126,7 +137,7 @@ def arrival_rows(
 
 def targets_of(
     experiment: Experiment, resilience_map: ResilienceMap, evaluation: stages.Evaluation
-) -> Accuracy:
+) -> Measured:
     """Return the constraint on each split, from the baseline's accuracy on that split."""
     test = experiment.selection.constraint.target(evaluation.baseline.test)
-    return Accuracy(resilience_map.target, test)
+    return Measured(resilience_map.target, test)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 
-from efat.errors import EfatError
 from efat.masking import verify_masks
+from efat.recipe import DivergedError
 
 
 class CurveRecorder(pl.Callback):
-    """Record validation accuracy against the amount of training, the points of a resilience curve.
+    """Record the validation metric against the amount of training: points of a resilience curve.
 
     Each validation adds a point at the optimizer step it happened at; `trainer.validate` before
     `trainer.fit` gives the point at amount 0.
@@ -21,12 +22,12 @@ class CurveRecorder(pl.Callback):
 
     def __init__(self) -> None:
         self.amount_steps: list[int] = []
-        self.accuracy: list[float] = []
+        self.metric: list[float] = []
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.sanity_checking:
             self.amount_steps.append(trainer.global_step)
-            self.accuracy.append(float(trainer.callback_metrics["val_accuracy"]))
+            self.metric.append(float(trainer.callback_metrics["val_metric"]))
 
     def state_dict(self) -> dict[str, Any]:
         return {"amount_steps": list(self.amount_steps), "accuracy": list(self.accuracy)}
@@ -57,6 +58,16 @@ class SameDraws(pl.Callback):
 class MaskGuard(pl.Callback):
     """Stop with an `EfatError` if training diverged, or if a pruned weight is not 0."""
 
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        if loss is not None and not math.isfinite(float(loss)):
+            raise DivergedError(
+                f"training: diverged, the loss is {float(loss)} at step {trainer.global_step}; "
+                "use a lower learning rate"
+            )
+
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._verify(pl_module)
 
@@ -65,5 +76,7 @@ class MaskGuard(pl.Callback):
 
     def _verify(self, module: pl.LightningModule) -> None:
         if not all(bool(torch.isfinite(weight).all()) for weight in module.parameters()):
-            raise EfatError("training: diverged, a weight is not finite; use a lower learning rate")
+            raise DivergedError(
+                "training: diverged, a weight is not finite; use a lower learning rate"
+            )
         verify_masks(module)

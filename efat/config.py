@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 STAGES = (
     "status",
@@ -41,6 +41,7 @@ class ArrayConfig:
 class BaselineConfig:
     """Training of the fault-free network."""
 
+    checkpoint: str | None = None
     epochs: float = MISSING
     optimizer: Any = MISSING
     scheduler: Any = None
@@ -54,6 +55,9 @@ class TrainingConfig:
     eval_every_epochs: float = MISSING
     optimizer: Any = MISSING
     scheduler: Any = None
+    frozen: list[str] = field(default_factory=list)
+    lr_factors: dict[str, float] = field(default_factory=dict)
+    batch_norm: str = "train"
 
 
 @dataclass
@@ -66,10 +70,10 @@ class FaultRatesConfig:
 
 @dataclass
 class SelectionConfig:
-    """The accuracy constraint, and how curves become amounts."""
+    """The constraint, and how curves become amounts."""
 
     max_drop: float | None = None
-    min_accuracy: float | None = None
+    limit: float | None = None
     stat: str = "max"
     quantile: float = 0.9
     interpolation: str = "linear"
@@ -77,11 +81,24 @@ class SelectionConfig:
 
 
 @dataclass
+class TaskConfig:
+    """What the network is for: its loss, and the metric that the constraint is about."""
+
+    name: str = MISSING
+    loss: Any = MISSING
+    metric: Any = MISSING
+
+
+@dataclass
 class TrainerConfig:
-    """Arguments of Lightning's `Trainer`, by Lightning's own names."""
+    """Arguments of Lightning's `Trainer`, by Lightning's own names; `channels_last` is efat's."""
 
     accelerator: str = "cpu"
+    devices: int = 1
+    strategy: str = "auto"
+    num_nodes: int = 1
     precision: str = "32-true"
+    channels_last: bool = False
     gradient_clip_val: float | None = None
     accumulate_grad_batches: int = 1
 
@@ -98,6 +115,7 @@ class Config:
     library: str | None = None
     model: Any = MISSING
     data: Any = MISSING
+    task: TaskConfig = field(default_factory=TaskConfig)
     array: ArrayConfig = field(default_factory=ArrayConfig)
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -112,4 +130,12 @@ class Config:
     executor: Any = MISSING
 
 
+def _cpu_precision() -> str:
+    """Return Lightning's name for bf16 autocast where the processor computes in bf16."""
+    import torch  # seconds; only configurations that ask
+
+    return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
+
+
+OmegaConf.register_new_resolver("cpu_precision", _cpu_precision, replace=True)
 ConfigStore.instance().store(name="schema", node=Config)  # where `conf/config.yaml` starts from

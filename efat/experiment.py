@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from efat.chips import Fleet
 from efat.fit import Setup
 from efat.mapping import SystolicArray
+from efat.metric import ACCURACY, Metric
 from efat.planning.base import Planner
 from efat.planning.rules import Rules
 from efat.resilience import Constraint, Interpolation, Stat
 from efat.severity import Severity
+from efat.weight_files import WeightFile
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,9 @@ class Experiment:
         rules: Limits and prices of a plan.
         planner: The planner whose plan is carried out; it has the rules too.
         compare: Strategies to compare with, by name; None is the one without retraining.
+        metric: What the constraint is about.
+        checkpoint: The baseline's weights, if it is not to be trained.
+        skipped: Images that were left out, one line each.
     """
 
     name: str
@@ -79,6 +84,9 @@ class Experiment:
     rules: Rules
     planner: Planner
     compare: dict[str, Planner | None]
+    metric: Metric = ACCURACY
+    checkpoint: WeightFile | None = None
+    skipped: tuple[str, ...] = ()
 
     @property
     def planner_name(self) -> str:

@@ -18,13 +18,17 @@ MADE_FOR = (
     "seed",
     "model",
     "data",
+    "task",
     "array",
     "baseline",
     "training.optimizer",
     "training.scheduler",
+    "training.frozen",
+    "training.lr_factors",
+    "training.batch_norm",
     "trainer",
     "selection.max_drop",
-    "selection.min_accuracy",
+    "selection.limit",
 )
 """Keys that a model depends on beside its fault map and amount."""
 

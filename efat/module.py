@@ -2,72 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torchmetrics
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.classification import MulticlassAccuracy
 
+from efat.errors import EfatError
 from efat.masking import keep_masked, masked_layers
+from efat.recipe import Recipe, scale_rates
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 Batch = tuple[Tensor, Tensor]
 
 
 class FaultAwareModule(pl.LightningModule):
-    """Train a classifier; where it is masked (`mask_model`), its pruned weights stay 0.
+    """Train a network; where it is masked (`mask_model`), its pruned weights stay 0.
 
-    Logs `val_accuracy` and `test_accuracy`, in [0, 1].
+    Logs `val_metric` and `test_metric`.
 
     Args:
-        model: Maps inputs [batch, ...] to logits [batch, num_classes]; masked or not.
-        num_classes: Classes of the data set.
+        model: Maps inputs [batch, ...] to outputs, e.g. logits [batch, num_classes]; masked or
+            not. Output objects are unwrapped, see `unwrap`.
+        num_classes: Classes of the data set; used by the accuracy, so not with another `metric`.
         optimizer: Makes the optimizer from the parameters, e.g. `partial(SGD, lr=0.01)`.
         scheduler: Makes a learning-rate schedule, stepped once an optimizer step; none by default.
             For resilience curves it must not depend on the budget (the prefix rule).
+        loss: Mean loss of (outputs, targets).
+        metric: Of (outputs, targets); accuracy by default.
+        recipe: Frozen layers, learning rates by layer, mode of batch normalisation.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        num_classes: int,
+        num_classes: int | None,
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory | None = None,
+        loss: Loss = functional.cross_entropy,
+        metric: torchmetrics.Metric | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
-        self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
-        self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.loss, self.recipe = loss, recipe or Recipe()
+        self.val_metric = metric or MulticlassAccuracy(num_classes, average="micro")
+        self.test_metric = self.val_metric.clone()
+        self.recipe.freeze(model)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.model(x)
-        return logits
+        return unwrap(self.model(x))
+
+    def on_train_start(self) -> None:
+        self.recipe.set_modes(self.model)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         inputs, targets = batch
-        return functional.cross_entropy(self(inputs), targets)
+        return self.loss(self(inputs), targets)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         inputs, targets = batch
-        self.val_accuracy.update(self(inputs), targets)
-        self.log("val_accuracy", self.val_accuracy)
+        self.val_metric.update(self(inputs), targets)
+        self.log("val_metric", self.val_metric)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         inputs, targets = batch
-        self.test_accuracy.update(self(inputs), targets)
-        self.log("test_accuracy", self.test_accuracy)
+        self.test_metric.update(self(inputs), targets)
+        self.log("test_metric", self.test_metric)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer_factory(self.model.parameters())
+        optimizer = self.optimizer_factory(self.recipe.parameter_groups(self.model))
+        scale_rates(optimizer)
         if masked_layers(self.model):
             keep_masked(self.model, optimizer)
         if self.scheduler_factory is None:
             return optimizer
         schedule = {"scheduler": self.scheduler_factory(optimizer), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+
+def unwrap(output: Any) -> Tensor:
+    """Return the tensor of a network's output.
+
+    Hugging Face models return an object with `logits`, torchvision's segmentation models a mapping
+    with `out`, and some networks a tuple whose first entry counts.
+
+    Raises:
+        EfatError: None of these.
+    """
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping) or hasattr(output, "logits"):
+        for name in ("logits", "out"):
+            found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+            if isinstance(found, Tensor):
+                return found
+    elif isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
+        return output[0]
+    raise EfatError(
+        f"model: returns a {type(output).__name__}; a tensor, an object with logits, a mapping "
+        "with logits or out, or a tuple of tensors is needed"
+    )

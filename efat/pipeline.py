@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
     if cfg.stage == "fleet":
         say(terminal.describe_fleet(folder.write_fleet()))
         return OK
+    _say_if(say, terminal.describe_data(experiment))
     baseline = stages.pretrain(experiment, campaign)
     say(terminal.describe_baseline(experiment, baseline))
     target = stages.check_reachable(experiment, baseline)
@@ -84,6 +86,7 @@ def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
     if cfg.stage == "single":
         return _run_single(campaign, folder, baseline, target)
     analysis = stages.analyse(experiment, campaign, baseline)
+    _say_if(say, terminal.describe_diverged(analysis))
     rows = folder.write_curves(analysis.curves, target)
     resilience_map = stages.select(experiment, analysis, target)
     say(terminal.describe_map(experiment, resilience_map))
@@ -165,6 +168,11 @@ def _assign(
     say(assignment_terminal.describe_assignment(experiment, rows))
     say(assignment_terminal.describe_growth(home, before, library))
     return OK if arrival.assignment.placements else NO
+
+
+def _say_if(say: Callable[[str], None], line: str | None) -> None:
+    if line is not None:
+        say(line)
 
 
 def _run_single(campaign: Campaign, folder: RunFolder, baseline: Baseline, target: float) -> int:

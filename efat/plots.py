@@ -13,6 +13,7 @@ from matplotlib.ticker import PercentFormatter
 
 from efat.chips import Fleet
 from efat.experiment import Experiment
+from efat.metric import ACCURACY, Metric
 from efat.planning.base import Plan
 from efat.report import Outcome
 from efat.resilience import ResilienceCurve, ResilienceMap
@@ -21,8 +22,13 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"  # Okabe 
 FAULTY = ListedColormap(["#eef2f5", "#22303c"])
 
 
-def plot_curves(curves: Sequence[ResilienceCurve], steps_per_epoch: int, target: float) -> Figure:
-    """Draw accuracy against amount, one panel a fault rate: mean, and range over the repeats."""
+def plot_curves(
+    curves: Sequence[ResilienceCurve],
+    steps_per_epoch: int,
+    target: float,
+    metric: Metric = ACCURACY,
+) -> Figure:
+    """Draw the metric against amount, one panel a fault rate: mean, and range over the repeats."""
     rates = sorted({curve.fault_rate for curve in curves})
     cols = min(5, len(rates))
     rows = -(-len(rates) // cols)
@@ -32,31 +38,37 @@ def plot_curves(curves: Sequence[ResilienceCurve], steps_per_epoch: int, target:
         axes.set_axis_off()
     for axes, rate in zip(panels.ravel(), rates, strict=False):
         repeats = [curve for curve in curves if curve.fault_rate == rate]
-        _draw_curves(axes, repeats, steps_per_epoch, target)
-    panels[0, 0].set_ylim(100 * max(0.0, target - 0.1), min(100.5, 100 * target + 3))
+        _draw_curves(axes, repeats, steps_per_epoch, target, metric)
+    if metric == ACCURACY:
+        panels[0, 0].set_ylim(100 * max(0.0, target - 0.1), min(100.5, 100 * target + 3))
     figure.supxlabel("amount of retraining (epochs)", fontsize=10)
-    figure.supylabel("validation accuracy (%)", fontsize=10)
+    figure.supylabel(f"validation {metric.label}", fontsize=10)
     what = "mean and range over fault maps; " if len(curves) > 1 else ""
-    figure.suptitle(f"Resilience curves: {what}dashed: {100 * target:.1f} %", fontsize=11)
+    figure.suptitle(f"Resilience curves: {what}dashed: {metric.show(target, 1)}", fontsize=11)
     return figure
 
 
 def _draw_curves(
-    axes: Axes, repeats: Sequence[ResilienceCurve], steps_per_epoch: int, target: float
+    axes: Axes,
+    repeats: Sequence[ResilienceCurve],
+    steps_per_epoch: int,
+    target: float,
+    metric: Metric,
 ) -> None:
     """Draw the curves of one fault rate; what is below the panel is said in words."""
     epochs = np.array(repeats[0].amount_steps) / steps_per_epoch
-    accuracy = 100 * np.array([curve.accuracy for curve in repeats])
+    unit = 100 if metric.is_share else 1
+    values = np.array([curve.metric for curve in repeats])  # NaN after a divergence: a gap
     axes.fill_between(
-        epochs, accuracy.min(axis=0), accuracy.max(axis=0), color=BLUE, alpha=0.2, lw=0
+        epochs, unit * values.min(axis=0), unit * values.max(axis=0), color=BLUE, alpha=0.2, lw=0
     )
-    axes.plot(epochs, accuracy.mean(axis=0), color=BLUE, lw=1.6)
-    axes.axhline(100 * target, color=ORANGE, lw=1, ls="--")
+    axes.plot(epochs, unit * values.mean(axis=0), color=BLUE, lw=1.6)
+    axes.axhline(unit * target, color=ORANGE, lw=1, ls="--")
     axes.set_title(f"{repeats[0].fault_rate:.0%} of the PEs faulty", fontsize=9)
     axes.text(
         0.96,
         0.06,
-        f"starts at {accuracy[:, 0].mean():.0f} %",
+        f"starts at {metric.show(values[:, 0].mean(), 0)}",
         transform=axes.transAxes,
         ha="right",
         fontsize=8,
@@ -92,7 +104,8 @@ def plot_resilience_map(
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
     figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    axes.set_title(f"Retraining needed to reach {100 * resilience_map.target:.1f} % on validation")
+    target = experiment.metric.show(resilience_map.target, 1)
+    axes.set_title(f"Retraining needed to reach {target} on validation")
     return figure
 
 

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytorch_lightning as pl
-import torch
 from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from omegaconf import DictConfig
 
 from efat import fit
 from efat.checks import Problems, check_choice, check_values
@@ -23,7 +21,7 @@ from efat.fit import Setup, TrainingJob
 from efat.fleets.files import check_fleet_file
 from efat.library_checks import check_library
 from efat.mapping import SystolicArray
-from efat.masking import mapped_layers
+from efat.metric import ACCURACY, Metric
 from efat.plan_checks import plan_problems
 from efat.planning.base import Planner
 from efat.planning.fixed import Fixed
@@ -35,6 +33,7 @@ from efat.planning.single import Single
 from efat.resilience import Constraint, Interpolation, Stat
 from efat.severity import array_rate
 from efat.store import Store
+from efat.workload import build_workload
 
 COMPARE: dict[str, Planner | None] = {
     "none": None,
@@ -67,18 +66,18 @@ def build_experiment(
     _check_trainer(cfg, problems)
     planner = problems.attempt("planner", lambda: _with(cfg.planner, "__call__"))
     rules = problems.attempt("rules", lambda: instantiate(cfg.rules))
-    selection = problems.attempt("selection", lambda: _selection(cfg, problems))
     array = problems.attempt("array", lambda: _array(cfg))
     _check_array(cfg, array, problems)
     known = array if problems.known("array") else None
     fleet = problems.attempt("fleet", lambda: _fleet(cfg, known))
-    data = problems.attempt("data", lambda: _load_data(cfg))
+    workload = build_workload(cfg, problems)
+    data, metric = workload.data, workload.metric or ACCURACY
+    selection = problems.attempt("selection", lambda: _selection(cfg, metric, problems))
     if data and problems.known("data", "trainer.accumulate_grad_batches"):
         problems.attempt("trainer", lambda: _check_batches(cfg, data))
-    classes = _check_network(cfg, data, problems)
     raise_problems(dict.fromkeys(problems.found))
     # no problem was found, so all of them are there; this tells mypy
-    assert array and planner and rules and selection and fleet and data and classes  # noqa: S101, PT018
+    assert array and planner and rules and selection and fleet and data  # noqa: S101, PT018
     experiment = Experiment(
         name=cfg.name,
         seed=cfg.seed,
@@ -86,8 +85,8 @@ def build_experiment(
         fleet=fleet,
         severity=array_rate,  # stages.bind_severity puts another in, which needs the baseline
         severity_name=cfg.selection.severity,
-        baseline_setup=_setup(cfg, cfg.baseline, classes),
-        retrain_setup=_setup(cfg, cfg.training, classes),
+        baseline_setup=workload.setup(cfg, cfg.baseline),
+        retrain_setup=workload.setup(cfg, cfg.training),
         amounts=_amounts(cfg, data),
         fault_rates=tuple(cfg.fault_rates.rates),
         maps_per_rate=cfg.fault_rates.maps_per_rate,
@@ -95,6 +94,9 @@ def build_experiment(
         rules=rules,
         planner=planner,
         compare=_compared(cfg, rules),
+        metric=metric,
+        checkpoint=workload.checkpoint,
+        skipped=getattr(data, "skipped", ()),
     )
     _check_work(cfg, experiment)
     return experiment
@@ -142,10 +144,19 @@ def _with(node: DictConfig, method: str) -> Any:
 def _check_trainer(cfg: DictConfig, problems: Problems) -> None:
     """Try Lightning's arguments one by one, since it stops at the first; then all together."""
     arguments = {
-        str(key): value for key, value in cfg.trainer.items() if problems.known(f"trainer.{key}")
+        str(key): value
+        for key, value in cfg.trainer.items()
+        if key != "channels_last" and problems.known(f"trainer.{key}")
     }
     for key, value in arguments.items():
         problems.attempt(f"trainer.{key}", partial(_try_trainer, {key: value}))
+    processes = cfg.trainer.devices * cfg.trainer.num_nodes
+    serial = str(cfg.executor.get("_target_")).endswith(".Serial")
+    problems.require(
+        processes == 1 or serial,
+        f"trainer.devices, trainer.num_nodes: {processes} processes a training; with more than one "
+        "use executor=serial",
+    )
     if problems.known("trainer"):
         problems.attempt("trainer", lambda: _try_trainer(arguments))
 
@@ -197,68 +208,17 @@ def _fleet(cfg: DictConfig, array: SystolicArray | None) -> Fleet | None:
     return fleet
 
 
-def _check_network(
-    cfg: DictConfig, data: pl.LightningDataModule | None, problems: Problems
-) -> int | None:
-    """Build the network, map it, and return how many classes of the data it tells apart."""
-    model_known, both_known = problems.known("model"), problems.known("model", "data")
-    network = problems.attempt("model", lambda: instantiate(cfg.model))
-    if network and model_known:
-        problems.attempt("model", lambda: mapped_layers(network, tuple(cfg.array.off_array)))
-    if network and data and both_known:
-        return problems.attempt("model", lambda: _classes(network, data))
-    return None
-
-
-def _selection(cfg: DictConfig, problems: Problems) -> Selection | None:
+def _selection(cfg: DictConfig, metric: Metric, problems: Problems) -> Selection | None:
     how = cfg.selection
     check_choice(problems, "selection.stat", how.stat, get_args(Stat))
     check_choice(problems, "selection.interpolation", how.interpolation, get_args(Interpolation))
     problems.require(
         0 <= how.quantile <= 1, f"selection.quantile: {how.quantile} given; [0, 1] is needed"
     )
-    if not problems.known("selection.max_drop", "selection.min_accuracy"):
+    if not problems.known("selection.max_drop", "selection.limit"):
         return None
-    constraint = Constraint(how.max_drop, how.min_accuracy)
+    constraint = Constraint(how.max_drop, how.limit, metric)
     return Selection(constraint, how.stat, how.quantile, how.interpolation)
-
-
-def _load_data(cfg: DictConfig) -> pl.LightningDataModule:
-    data: pl.LightningDataModule = instantiate(cfg.data)
-    data.prepare_data()
-    data.setup("fit")
-    if len(data.train_dataloader()) == 0:
-        raise EfatError("data.batch_size: larger than the training split; use a smaller one")
-    return data
-
-
-def _classes(model: nn.Module, data: pl.LightningDataModule) -> int:
-    """Pass one batch through the network; the width of its output is the number of classes."""
-    inputs, targets = next(iter(data.train_dataloader()))
-    with torch.no_grad():
-        logits = model.eval()(inputs)
-    classes = int(logits.shape[-1])
-    if logits.shape != (len(targets), classes) or int(targets.max()) >= classes:
-        raise EfatError(
-            f"model: gives an output of shape {tuple(logits.shape)} for {len(targets)} samples "
-            f"with labels up to {int(targets.max())}; [batch, classes] with all classes is needed"
-        )
-    return classes
-
-
-def _setup(cfg: DictConfig, training: DictConfig, classes: int) -> Setup:
-    def plain(node: Any) -> Any:
-        return OmegaConf.to_container(node, resolve=True) if node is not None else None
-
-    return Setup(
-        model=plain(cfg.model),
-        data=plain(cfg.data),
-        num_classes=classes,
-        trainer=plain(cfg.trainer),
-        optimizer=plain(training.optimizer),
-        scheduler=plain(training.scheduler),
-        off_array=tuple(cfg.array.off_array),
-    )
 
 
 def _check_batches(cfg: DictConfig, data: pl.LightningDataModule) -> None:
@@ -273,7 +233,8 @@ def _check_batches(cfg: DictConfig, data: pl.LightningDataModule) -> None:
 def _amounts(cfg: DictConfig, data: pl.LightningDataModule) -> Amounts:
     """Turn epochs into whole optimizer steps; the budget is a whole number of evaluations."""
     loader, accumulate = data.train_dataloader(), cfg.trainer.accumulate_grad_batches
-    steps_per_epoch = len(loader) // accumulate
+    processes = cfg.trainer.devices * cfg.trainer.num_nodes
+    steps_per_epoch = max(1, len(loader) // (accumulate * processes))
     every = max(1, round(cfg.training.eval_every_epochs * steps_per_epoch))
     points = max(1, round(cfg.training.budget_epochs * steps_per_epoch / every))
     batch = len(next(iter(loader))[0])
@@ -282,5 +243,5 @@ def _amounts(cfg: DictConfig, data: pl.LightningDataModule) -> Amounts:
         budget_steps=points * every,
         eval_every_steps=every,
         steps_per_epoch=steps_per_epoch,
-        samples_per_step=batch * accumulate,
+        samples_per_step=batch * accumulate * processes,
     )

@@ -12,7 +12,7 @@ from efat.experiment import Experiment
 from efat.planning.base import Plan
 from efat.planning.cost import Cost as PlanCost
 from efat.resilience import ResilienceMap
-from efat.stages import Accuracy, Analysis, Baseline, Evaluation, Model
+from efat.stages import Analysis, Baseline, Evaluation, Measured, Model
 
 Row = dict[str, Any]
 
@@ -57,9 +57,10 @@ class StrategyResult:
         retraining: Of all groups, without the analysis.
         met_val: Chips that meet the constraint on validation, where decisions are made.
         met_test: Chips that meet it on the test split.
-        mean_test: Mean test accuracy over all chips, in [0, 1].
-        worst_test: The lowest of them.
-        short: Names of the chips below the constraint on the test split.
+        mean_test: Mean of the test metric over all chips.
+        worst_test: The worst of them.
+        short: Names of the chips that miss the constraint on the test split.
+        diverged: Groups whose training diverged, so that their chips carry the masked baseline.
     """
 
     name: str
@@ -71,6 +72,7 @@ class StrategyResult:
     mean_test: float
     worst_test: float
     short: tuple[str, ...]
+    diverged: int = 0
 
     @property
     def needs_analysis(self) -> bool:
@@ -83,8 +85,8 @@ class Outcome:
     """The result of a campaign.
 
     Args:
-        baseline: Accuracy of the fault-free network.
-        targets: The constraint on each split, in [0, 1].
+        baseline: The metric of the fault-free network.
+        targets: The constraint on each split.
         pretrain_s: Seconds of training the baseline.
         analysis: Cost of the resilience curves.
         strategies: The chosen planner first, then those it is compared with.
@@ -92,8 +94,8 @@ class Outcome:
         chips: One row a chip for the chosen planner.
     """
 
-    baseline: Accuracy
-    targets: Accuracy
+    baseline: Measured
+    targets: Measured
     pretrain_s: float
     analysis: Cost
     strategies: tuple[StrategyResult, ...]
@@ -112,11 +114,11 @@ def build_outcome(
 ) -> Outcome:
     """Add up what every strategy cost and achieved.
 
-    The constraint is applied to each split with the baseline's accuracy on that split: a drop of
+    The constraint is applied to each split with the baseline's metric on that split: a drop of
     one point is one point on validation, and one point on test.
     """
     constraint = experiment.selection.constraint
-    targets = Accuracy(resilience_map.target, constraint.target(evaluation.baseline.test))
+    targets = Measured(resilience_map.target, constraint.target(evaluation.baseline.test))
     results = tuple(
         _strategy_result(experiment, name, models[name], evaluation.after[name], targets)
         for name in plans
@@ -137,21 +139,23 @@ def _strategy_result(
     experiment: Experiment,
     name: str,
     models: tuple[Model, ...],
-    after: dict[str, Accuracy],
-    targets: Accuracy,
+    after: dict[str, Measured],
+    targets: Measured,
 ) -> StrategyResult:
-    tests = [accuracy.test for accuracy in after.values()]
+    tests = [measured.test for measured in after.values()]
+    meets = experiment.metric.meets
     steps = sum(model.trained_steps for model in models)
     return StrategyResult(
         name=name,
         models=len(models),
         beyond_map=sum(math.isinf(model.group.amount_steps) for model in models),
         retraining=_cost(experiment, steps, sum(model.elapsed_s for model in models)),
-        met_val=sum(accuracy.val >= targets.val for accuracy in after.values()),
-        met_test=sum(test >= targets.test for test in tests),
+        met_val=sum(meets(measured.val, targets.val) for measured in after.values()),
+        met_test=sum(meets(test, targets.test) for test in tests),
         mean_test=sum(tests) / len(tests),
-        worst_test=min(tests),
-        short=tuple(chip for chip, accuracy in after.items() if accuracy.test < targets.test),
+        worst_test=experiment.metric.worst(tests),
+        short=tuple(chip for chip, m in after.items() if not meets(m.test, targets.test)),
+        diverged=sum(model.diverged for model in models),
     )
 
 
@@ -168,7 +172,7 @@ def chip_rows(
     experiment: Experiment,
     plan: Plan,
     evaluation: Evaluation,
-    targets: Accuracy,
+    targets: Measured,
 ) -> list[Row]:
     """Return one row a chip, in the fleet's order, for the plan that was carried out."""
     groups = {c: (group_name(i), g) for i, g in enumerate(plan.groups) for c in g.members}
@@ -194,8 +198,8 @@ def chip_rows(
                 "val_after": now.val,
                 "test_before": before.test,
                 "test_after": now.test,
-                "met_val": now.val >= targets.val,
-                "met_test": now.test >= targets.test,
+                "met_val": experiment.metric.meets(now.val, targets.val),
+                "met_test": experiment.metric.meets(now.test, targets.test),
                 "salvageable": chip.chip_id not in plan.unsalvageable,
             }
         )

@@ -1,4 +1,4 @@
-"""From accuracy-against-amount curves to the retraining amount of a chip (METHOD sections 4, 5)."""
+"""From metric-against-amount curves to the retraining amount of a chip (METHOD sections 4, 5)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from efat.errors import EfatError, raise_problems
+from efat.metric import ACCURACY, Metric
 
 Stat = Literal["max", "mean", "quantile"]
 Interpolation = Literal["linear", "ceil"]
@@ -18,28 +19,35 @@ Interpolation = Literal["linear", "ceil"]
 
 @dataclass(frozen=True)
 class ResilienceCurve:
-    """Validation accuracy of one masked network against its amount of retraining.
+    """Validation metric of one masked network against its amount of retraining.
 
     Args:
         fault_rate: Array fault rate of the grid point, in [0, 1].
         repeat: Which of the random maps at that rate.
         severity: Severity of the map actually drawn, on the axis of the resilience map.
-        amount_steps: Amounts at which accuracy was recorded, in optimizer steps, from 0 upwards.
-        accuracy: Validation accuracy at each amount, in [0, 1].
+        amount_steps: Amounts at which it was recorded, in optimizer steps, from 0 upwards.
+        metric: Its value at each amount; accuracy in [0, 1] unless the task has another.
+        higher_is_better: False where the metric is an error.
     """
 
     fault_rate: float
     repeat: int
     severity: float
     amount_steps: tuple[int, ...]
-    accuracy: tuple[float, ...]
+    metric: tuple[float, ...]
+    higher_is_better: bool = True
 
     def __post_init__(self) -> None:
         steps = self.amount_steps
-        if len(steps) != len(self.accuracy) or not steps or steps[0] != 0:
-            raise EfatError("curve: needs one accuracy per amount, the first at amount 0")
+        if len(steps) != len(self.metric) or not steps or steps[0] != 0:
+            raise EfatError("curve: needs one value per amount, the first at amount 0")
         if any(later <= earlier for earlier, later in pairwise(steps)):
             raise EfatError("curve: amounts must increase")
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its training stopped being finite; values from there on are NaN."""
+        return math.isnan(self.metric[-1])
 
     def crossing(self, target: float) -> float:
         """Return the first recorded amount (steps) that reaches `target`, or inf if none does.
@@ -48,10 +56,11 @@ class ResilienceCurve:
         >>> curve.crossing(0.96), curve.crossing(0.98)
         (4.0, inf)
         """
+        metric = Metric(higher_is_better=self.higher_is_better)
         reached = (
             float(step)
-            for step, accuracy in zip(self.amount_steps, self.accuracy, strict=True)
-            if accuracy >= target
+            for step, value in zip(self.amount_steps, self.metric, strict=True)
+            if metric.meets(value, target)
         )
         return next(reached, math.inf)
 
@@ -61,7 +70,7 @@ class ResilienceMap:
     """Retraining amount against severity, for one accuracy constraint.
 
     Args:
-        target: The accuracy `A*` to reach on validation, in [0, 1].
+        target: The value `A*` of the metric to reach on validation.
         severities: Grid, increasing; 0 is implied, with amount 0.
         amounts_steps: `E` at each grid point, in optimizer steps, never decreasing; inf where the
             constraint was not reached within the budget.
@@ -131,7 +140,7 @@ def build_resilience_map(
 
     Args:
         curves: Curves of every fault rate and repeat; rates of 0 are not needed.
-        target: Accuracy `A*`, in [0, 1].
+        target: Value `A*` of the metric.
         stat: `max` (safe), `mean`, or `quantile`.
         quantile: Used by `stat="quantile"`, in [0, 1]; never interpolates between two repeats but
             takes the higher one, since a crossing may be inf.
@@ -159,39 +168,48 @@ def _summarise(crossings: Sequence[float], stat: Stat, quantile: float) -> float
 
 @dataclass(frozen=True)
 class Constraint:
-    """The accuracy to keep: no more than a drop below the baseline, or an absolute accuracy.
+    """What to keep: no more than a drop below the baseline, or an absolute value of the metric.
 
     Args:
-        max_drop: Accepted drop below the baseline, in [0, 1); None where `min_accuracy` is given.
-        min_accuracy: Absolute accuracy, in [0, 1]; None where `max_drop` is given.
+        max_drop: How much worse than the baseline is accepted, in the metric's unit; None where
+            `limit` is given.
+        limit: Absolute value to reach; None where `max_drop` is given.
+        metric: The metric that both are about.
 
     Raises:
         EfatError: Both or none given, or a value out of range; all problems at once.
     """
 
     max_drop: float | None = None
-    min_accuracy: float | None = None
+    limit: float | None = None
+    metric: Metric = ACCURACY
 
     def __post_init__(self) -> None:
-        values = {"max_drop": self.max_drop, "min_accuracy": self.min_accuracy}
+        widest = math.inf if self.metric.high is None else self.metric.high
+        least = -math.inf if self.metric.low is None else self.metric.low
         problems = [
-            f"selection.{name}: {value!r} given; a number in [0, 1] is needed"
-            for name, value in values.items()
-            if value is not None and not 0 <= value <= 1
+            f"selection.{name}: {value!r} given; a number in [{low:g}, {high:g}] is needed"
+            for name, value, low, high in (
+                ("max_drop", self.max_drop, 0.0, widest),
+                ("limit", self.limit, least, widest),
+            )
+            if value is not None and not (low <= value <= high and math.isfinite(value))
         ]
-        if (self.max_drop is None) == (self.min_accuracy is None):
+        if (self.max_drop is None) == (self.limit is None):
             problems.append(
-                f"selection: max_drop is {self.max_drop} and min_accuracy is {self.min_accuracy}; "
+                f"selection: max_drop is {self.max_drop} and limit is {self.limit}; "
                 "give one of them and set the other to null"
             )
         raise_problems(problems)
 
-    def target(self, baseline_accuracy: float) -> float:
-        """Return `A*` for a baseline measured on the same split, in [0, 1].
+    def target(self, baseline: float) -> float:
+        """Return `A*` for a baseline measured on the same split.
 
-        >>> Constraint(max_drop=0.5).target(0.75), Constraint(min_accuracy=0.5).target(0.75)
+        >>> Constraint(max_drop=0.5).target(0.75), Constraint(limit=0.5).target(0.75)
         (0.25, 0.5)
+        >>> Constraint(0.5, metric=Metric("mse", False, 0, None)).target(0.75)
+        1.25
         """
-        if self.min_accuracy is not None:
-            return self.min_accuracy
-        return baseline_accuracy - (self.max_drop or 0.0)
+        if self.limit is not None:
+            return self.limit
+        return self.metric.worsened(baseline, self.max_drop or 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,10 +30,10 @@ Weights = tuple[str, str]
 
 @dataclass(frozen=True)
 class Baseline:
-    """The fault-free network: its weights and its validation accuracy, in [0, 1]."""
+    """The fault-free network: its weights, and the metric on validation."""
 
     weights: Weights
-    val_accuracy: float
+    val_metric: float
     elapsed_s: float
 
 
@@ -53,17 +54,19 @@ class Model:
         trained_steps: What it was retrained for; the whole budget where the plan says inf.
         weights: Where its weights are.
         elapsed_s: Training time.
+        diverged: Whether its training ended with no finite weights; then there is no network.
     """
 
     group: Group
     trained_steps: int
     weights: Weights
     elapsed_s: float
+    diverged: bool = False
 
 
 @dataclass(frozen=True)
-class Accuracy:
-    """Accuracy of one network on one chip, in [0, 1]."""
+class Measured:
+    """The metric of one network on one chip."""
 
     val: float
     test: float
@@ -71,44 +74,58 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracies of the fault-free baseline and of every chip, masked by its own fault map.
+    """The metric of the fault-free baseline and of every chip, masked by its own fault map.
 
     Args:
         baseline: The fault-free network.
         before: The masked baseline, by chip.
         after: The model that the chip carries, by strategy and chip; the masked baseline for
-            chips without a group.
+            chips without a group, or whose group's training diverged.
     """
 
-    baseline: Accuracy
-    before: dict[str, Accuracy]
-    after: dict[str, dict[str, Accuracy]]
+    baseline: Measured
+    before: dict[str, Measured]
+    after: dict[str, dict[str, Measured]]
 
 
 def pretrain(experiment: Experiment, campaign: Runner) -> Baseline:
-    """Train the fault-free network."""
+    """Train the fault-free network, or take its weights from a user's file.
+
+    Raises:
+        EfatError: Training diverged.
+    """
     [(key, values)] = campaign.run("pretrain", fit.train, [baseline_job(experiment)])
-    return Baseline(("pretrain", key), values["accuracy"][-1], values["elapsed_s"])
+    if values["diverged_steps"] is not None:
+        raise EfatError(
+            f"baseline: training diverged at step {values['diverged_steps']}; use a lower learning "
+            "rate (baseline.optimizer.lr)"
+        )
+    return Baseline(("pretrain", key), values["metric"][-1], values["elapsed_s"])
 
 
 def baseline_job(experiment: Experiment) -> TrainingJob:
-    """Describe the training of the fault-free network."""
-    steps = experiment.amounts.pretrain_steps
-    seed = derive(experiment.seed, "baseline")
-    return TrainingJob(experiment.baseline_setup, seed, steps, eval_every_steps=steps)
+    """Describe the training of the fault-free network, or the loading of its weights."""
+    steps = experiment.amounts.pretrain_steps if experiment.checkpoint is None else 0
+    return TrainingJob(
+        experiment.baseline_setup,
+        derive(experiment.seed, "baseline"),
+        steps,
+        eval_every_steps=max(1, steps),
+        checkpoint=experiment.checkpoint,
+    )
 
 
 def check_reachable(experiment: Experiment, baseline: Baseline) -> float:
     """Return the target accuracy on validation.
 
     Raises:
-        EfatError: It is above the baseline's, so that no chip can be expected to reach it.
+        EfatError: It is better than the baseline's, so that no chip can be expected to reach it.
     """
-    target = experiment.selection.constraint.target(baseline.val_accuracy)
-    if target > baseline.val_accuracy:
+    target = experiment.selection.constraint.target(baseline.val_metric)
+    if not experiment.metric.meets(baseline.val_metric, target):
         raise EfatError(
-            f"selection.min_accuracy: {target} asked for, but the fault-free baseline reaches only "
-            f"{baseline.val_accuracy:.4f} on validation; ask for less or train a better baseline"
+            f"selection.limit: {target} asked for, but the fault-free baseline reaches only "
+            f"{baseline.val_metric:.4f} on validation; ask for less or train a better baseline"
         )
     return target
 
@@ -125,7 +142,7 @@ def bind_severity(experiment: Experiment, store: Store, baseline: Baseline) -> E
         measure = saliency_rate(magnitude_saliency(model, setup.off_array), experiment.array)
     else:
         batches = fit.training_batches(setup, derive(experiment.seed, "saliency"))
-        saliency = taylor_saliency(model, batches, off_array=setup.off_array)
+        saliency = taylor_saliency(model, batches, fit.loss_of_outputs(setup), setup.off_array)
         measure = saliency_rate(saliency, experiment.array)
     return replace(experiment, severity=measure)
 
@@ -187,7 +204,7 @@ def retrain(
     models: dict[str, tuple[Model, ...]] = dict.fromkeys(plans, ())
     results = campaign.run("retrain", fit.train, jobs)
     for (name, group), amount, (key, values) in zip(groups, steps, results, strict=True):
-        models[name] += (Model(group, amount, ("retrain", key), values["elapsed_s"]),)
+        models[name] += (_model(group, amount, ("retrain", key), values),)
     return models
 
 
@@ -199,13 +216,15 @@ def evaluate(
 ) -> Evaluation:
     """Measure every chip with its own fault map; the only place that reads the test split."""
     maps = {chip.chip_id: chip.fault_map for chip in experiment.fleet}
-    carried = [(name, model) for name, trained in models.items() for model in trained]
+    carried = [
+        (name, model) for name, trained in models.items() for model in trained if not model.diverged
+    ]
     jobs = [_evaluation(experiment, baseline.weights, (None, *maps.values()))]
     jobs += [
         _evaluation(experiment, model.weights, tuple(maps[chip] for chip in model.group.members))
         for _, model in carried
     ]
-    (first, *rest) = [_accuracies(v) for _, v in campaign.run("evaluate", fit.evaluate, jobs)]
+    (first, *rest) = [_measured(v) for _, v in campaign.run("evaluate", fit.evaluate, jobs)]
     before = dict(zip(maps, first[1:], strict=True))
     after = {name: dict(before) for name in models}
     for (name, model), measured in zip(carried, rest, strict=True):
@@ -224,9 +243,16 @@ def single(
     [(key, values)] = campaign.run("single", fit.train, [replace(job, keep_weights=True)])
     curve = _curve(experiment, chip.fault_map.fault_rate, 0, chip.fault_map, values)
     group = Group((chip.chip_id,), chip.fault_map, amounts.budget_steps)
-    model = Model(group, amounts.budget_steps, ("single", key), values["elapsed_s"])
+    model = _model(group, amounts.budget_steps, ("single", key), values)
     alone = replace(experiment, fleet=Fleet((chip,)))
     return chip, curve, model, evaluate(alone, campaign, baseline, {"single": (model,)})
+
+
+def _model(group: Group, steps: int, weights: Weights, values: dict[str, Any]) -> Model:
+    """Describe a retrained network; one that diverged cost the steps up to there."""
+    diverged = values["diverged_steps"]
+    trained = steps if diverged is None else diverged
+    return Model(group, trained, weights, values["elapsed_s"], diverged is not None)
 
 
 def cost(experiment: Experiment, resilience_map: ResilienceMap) -> Cost:
@@ -269,12 +295,17 @@ def _retraining(
 def _curve(
     experiment: Experiment, rate: float, repeat: int, fault_map: FaultMap, values: dict[str, Any]
 ) -> ResilienceCurve:
+    """Return a curve; where the training diverged, what was not recorded is NaN."""
+    amounts = experiment.amounts
+    steps = tuple(range(0, amounts.budget_steps + 1, amounts.eval_every_steps))
+    recorded = dict(zip(values["amount_steps"], values["metric"], strict=True))
     return ResilienceCurve(
         rate,
         repeat,
         experiment.severity(fault_map),
-        tuple(values["amount_steps"]),
-        tuple(values["accuracy"]),
+        steps,
+        tuple(recorded.get(step, math.nan) for step in steps),
+        experiment.metric.higher_is_better,
     )
 
 
@@ -284,5 +315,5 @@ def _evaluation(
     return EvaluationJob(experiment.retrain_setup, weights, experiment.array, fault_maps)
 
 
-def _accuracies(values: dict[str, Any]) -> list[Accuracy]:
-    return [Accuracy(val, test) for val, test in zip(values["val"], values["test"], strict=True)]
+def _measured(values: dict[str, Any]) -> list[Measured]:
+    return [Measured(val, test) for val, test in zip(values["val"], values["test"], strict=True)]

@@ -120,7 +120,7 @@ def _walk(experiment: Experiment, survey: Survey) -> None:
         raise
     experiment = stages.bind_severity(experiment, survey.store, baseline)
     analysis = stages.analyse(experiment, survey, baseline)
-    target = experiment.selection.constraint.target(baseline.val_accuracy)
+    target = experiment.selection.constraint.target(baseline.val_metric)
     plans = stages.plan(experiment, stages.select(experiment, analysis, target))
     models = stages.retrain(experiment, survey, baseline, plans)
     stages.evaluate(experiment, survey, baseline, models)

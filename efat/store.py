@@ -21,7 +21,7 @@ from efat import atomic
 from efat.errors import EfatError
 from efat.faults import FaultMap
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a unit computes something else from the same inputs; older results are not found."""
 
 LAYOUT = 2
@@ -52,7 +52,8 @@ def content_key(stage: str, inputs: Any) -> str:
 
     Args:
         stage: Kind of unit.
-        inputs: Dataclasses, fault maps, mappings, sequences and JSON scalars, nested.
+        inputs: Dataclasses, fault maps, mappings, sequences and JSON scalars, nested. A field with
+            `metadata={"key": False}` determines nothing.
     """
     value = [FORMAT, torch.__version__, stage, plain(inputs)]
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
@@ -63,7 +64,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, FaultMap):
         return {"fault_map": value.key}
     if is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        keyed = (field.name for field in fields(value) if field.metadata.get("key", True))
+        return {name: plain(getattr(value, name)) for name in keyed}
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

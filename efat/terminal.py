@@ -13,10 +13,11 @@ from efat.chips import Chip
 from efat.errors import EfatError
 from efat.experiment import Experiment
 from efat.fleets import FleetSummary
+from efat.metric import ACCURACY, Metric
 from efat.planning.base import Plan
 from efat.report import Outcome, Row, StrategyResult
 from efat.resilience import ResilienceCurve, ResilienceMap
-from efat.stages import Baseline, Evaluation
+from efat.stages import Analysis, Baseline, Evaluation
 
 COLUMNS = (
     "models",
@@ -58,11 +59,40 @@ def print_problems(error: EfatError) -> None:
         console.print(f"error: {problem}", markup=False, highlight=False, soft_wrap=True)
 
 
+def describe_data(experiment: Experiment) -> str | None:
+    """Say which images were left out, if any were."""
+    skipped = experiment.skipped
+    if not skipped:
+        return None
+    shown = "\n           ".join(skipped[:5]) + ("\n           ..." if len(skipped) > 5 else "")
+    return f"data       {len(skipped)} images skipped: {shown}"
+
+
 def describe_baseline(experiment: Experiment, baseline: Baseline) -> str:
     """Say what the baseline reaches and what is asked of the chips."""
-    target = experiment.selection.constraint.target(baseline.val_accuracy)
+    metric, file = experiment.metric, experiment.checkpoint
+    target = experiment.selection.constraint.target(baseline.val_metric)
+    name = "" if metric == ACCURACY else f"{metric.name} "
+    bound = "at least" if metric.higher_is_better else "at most"
     return (
-        f"baseline   {baseline.val_accuracy:.2%} on validation; constraint: at least {target:.2%}"
+        f"baseline   {name}{metric.show(baseline.val_metric)} on validation"
+        f"{f' ({Path(file.path).name})' if file else ''}; constraint: {bound} {metric.show(target)}"
+    )
+
+
+def describe_diverged(analysis: Analysis) -> str | None:
+    """Name the curves whose training diverged, if any did."""
+    names = [
+        f"rate {curve.fault_rate:g} repeat {curve.repeat}"
+        for curve in analysis.curves
+        if curve.diverged
+    ]
+    if not names:
+        return None
+    return (
+        f"diverged   {len(names)} of {len(analysis.curves)} curves end early, since their loss was "
+        f"no longer finite: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}; use a lower "
+        "learning rate (training.optimizer.lr)"
     )
 
 
@@ -157,32 +187,35 @@ def describe_single(
         else "not met"
     )
     epochs = experiment.amounts.budget_steps / experiment.amounts.steps_per_epoch
+    show = experiment.metric.show
     return (
         f"{chip.chip_id}      {chip.fault_map.fault_rate:.1%} of the PEs faulty\n"
-        f"before     {before.val:.2%} on validation, {before.test:.2%} on test\n"
-        f"after      {after.val:.2%} on validation, {after.test:.2%} on test "
+        f"before     {show(before.val)} on validation, {show(before.test)} on test\n"
+        f"after      {show(after.val)} on validation, {show(after.test)} on test "
         f"({epochs:.2f} epochs; constraint {crossed})"
     )
 
 
 def describe_outcome(experiment: Experiment, outcome: Outcome) -> RenderableType:
     """Lay out cost and result of every strategy in 80 columns; the chosen planner comes first."""
-    chips, array = len(outcome.chips), experiment.array
+    chips, array, metric = len(outcome.chips), experiment.array, experiment.metric
     title = (
         f"\n{experiment.name}: {chips} chips, {array.rows}x{array.cols} array; "
-        f"test accuracy: baseline {outcome.baseline.test:.2%}, asked {outcome.targets.test:.2%}\n"
+        f"test {metric.name}: baseline {metric.show(outcome.baseline.test)}, "
+        f"asked {metric.show(outcome.targets.test)}\n"
     )
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("strategy")
     for name in COLUMNS:
-        table.add_column(name, justify="right")
+        heading = name if metric.is_share else name.removesuffix("\n%")
+        table.add_column(heading, justify="right")
     for result in outcome.strategies:
-        table.add_row(result.name, *_cells(result, outcome, chips))
-    return Group(title, table, _footnotes(outcome))
+        table.add_row(result.name, *_cells(result, outcome, metric))
+    return Group(title, table, _footnotes(outcome, metric))
 
 
-def _cells(result: StrategyResult, outcome: Outcome, chips: int) -> tuple[str, ...]:
-    cost, extra = result.retraining, outcome.analysis
+def _cells(result: StrategyResult, outcome: Outcome, metric: Metric) -> tuple[str, ...]:
+    cost, extra, chips = result.retraining, outcome.analysis, len(outcome.chips)
     add = int(result.needs_analysis)
     return (
         f"{result.models}{'*' if result.beyond_map else ''}",
@@ -193,24 +226,29 @@ def _cells(result: StrategyResult, outcome: Outcome, chips: int) -> tuple[str, .
         f"{cost.elapsed_s + add * extra.elapsed_s:.0f}",
         f"{result.met_val}/{chips}",
         f"{result.met_test}/{chips}",
-        f"{100 * result.mean_test:.2f}",
-        f"{100 * result.worst_test:.2f}",
+        metric.show(result.mean_test).rstrip("%"),
+        metric.show(result.worst_test).rstrip("%"),
     )
 
 
-def _footnotes(outcome: Outcome) -> str:
+def _footnotes(outcome: Outcome, metric: Metric) -> str:
     extra = outcome.analysis
     beyond = [f"{r.name} {r.beyond_map} of {r.models}" for r in outcome.strategies if r.beyond_map]
     notes = (
         "\nRetraining of all chips together; +an. adds the resilience analysis, done once a "
         f"network: {extra.epochs:.1f} epochs, {extra.samples:,} samples, {extra.elapsed_s:.0f} s. "
         "Seconds are of the training jobs, over all processes. met: chips that meet the "
-        "constraint; mean, worst: test accuracy over all chips."
+        f"constraint; mean, worst: test {metric.name} over all chips."
     )
     if outcome.unsalvageable:
         notes += f"\nUnsalvageable within the budget: {', '.join(outcome.unsalvageable)}"
     if beyond:
         notes += f"\n* beyond the resilience map, so retrained for the budget: {', '.join(beyond)}"
+    if any(r.diverged for r in outcome.strategies):
+        lost = ", ".join(
+            f"{r.name} {r.diverged} of {r.models}" for r in outcome.strategies if r.diverged
+        )
+        notes += f"\ntrainings that diverged, whose chips carry the masked baseline: {lost}"
     return notes
 
 

@@ -1,4 +1,4 @@
-"""`make bench`: what masking costs a training step, and what a campaign costs beside training.
+"""`make bench`: what masking costs a step, and what loading, Lightning and a campaign cost.
 
 All variants are timed interleaved in one process on one thread, so that a busy machine slows all of
 them alike; read the ratios, not the milliseconds.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import random
 import re
 import subprocess
@@ -15,20 +16,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrize, prune
 
 from efat import FaultMap, SystolicArray, keep_masked, mask_model
+from efat.callbacks import MaskGuard, SameDraws
+from efat.data.base import DataModule
+from efat.data.samples import ArraySamples, Samples
 from efat.emulation.bench import measure_speed, speed_table
 from efat.executors import usable_cores
+from efat.fit import Setup, TrainingJob, build_trainer
 from efat.masking import MASK, masked_layers
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
+from efat.module import FaultAwareModule
 from experiments.bench_engine import bench_engine
 
 ARRAY = SystolicArray(16, 16)
@@ -140,6 +148,101 @@ def time_rounds(
     return {variant: np.array(values[3:]) for variant, values in times.items()}
 
 
+LOADING = {
+    "digits ResNet-8, 8x8, batch 32": (lambda: ResNet(8, 10, 1), (1, 8, 8), 32, False),
+    "ResNet-20, 32x32, batch 128, crop and flip": (lambda: ResNet(20, 10), (3, 32, 32), 128, True),
+}
+
+
+class Images(DataModule):
+    """Random uint8 images in memory, through everything that a real set goes through."""
+
+    def __init__(self, shape: tuple[int, int, int], augmented: bool, batch_size: int) -> None:
+        crop = 4 if augmented else 0
+        super().__init__(batch_size=batch_size, crop=crop, flip=augmented, test_size=0.1)
+        self.shape = shape
+
+    def stamp(self) -> str:
+        return str(self.shape)
+
+    def read(self) -> dict[str, Samples]:
+        rng = np.random.default_rng(0)
+        shape = (2560, *self.shape[1:], self.shape[0])
+        images = rng.integers(0, 256, shape, dtype=np.uint8)
+        return {"train": ArraySamples(images, np.arange(len(images)) % 10)}
+
+
+def bare_steps(net: nn.Module, shape: tuple[int, int, int], batch: int, steps: int) -> float:
+    """Train on one ready batch, with nothing around it; return the seconds."""
+    optimizer = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9)
+    x, y = torch.randn(batch, *shape), torch.randint(0, 10, (batch,))
+    begin = time.perf_counter()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
+    return time.perf_counter() - begin
+
+
+class Clock(pl.Callback):
+    """Times the steps of a fit, without its start."""
+
+    def on_train_start(self, *_: object) -> None:
+        self.begin = time.perf_counter()
+
+    def on_train_end(self, *_: object) -> None:
+        self.elapsed_s = time.perf_counter() - self.begin
+
+
+def fit_steps(
+    net: nn.Module, shape: tuple[int, int, int], batch: int, steps: int, augmented: bool
+) -> float:
+    """Train as a unit of work does: data module, Lightning, callbacks, masks on a chip."""
+    data, clock = Images(shape, augmented, batch), Clock()
+    setup = Setup({}, {}, 10, {"accelerator": "cpu"}, {})
+    module = FaultAwareModule(net, 10, partial(torch.optim.SGD, lr=0.01, momentum=0.9))
+    trainer = build_trainer(TrainingJob(setup, 0, steps), [clock, SameDraws(), MaskGuard()])
+    trainer.fit(module, data)
+    return clock.elapsed_s
+
+
+def bench_loading(rounds: int = 15) -> None:
+    """Print images per second of a unit's training over those of a bare loop, interleaved."""
+    print(f"Training from memory over a bare loop on one ready batch, fastest of {rounds} rounds")
+    for title, (build, shape, batch, augmented) in LOADING.items():
+        steps = 100 if shape[1] < 32 else 4
+        bare, ours = math.inf, math.inf
+        for _ in range(rounds):
+            bare = min(bare, bare_steps(build(), shape, batch, steps))
+            ours = min(ours, fit_steps(build(), shape, batch, steps, augmented))
+        print(f"  {title}: {bare / ours:.3f} ({steps * batch / bare:.0f} images/s bare)")
+
+
+def bench_precision(rounds: int = 10) -> None:
+    """Print images per second of bf16 autocast and channels_last over plain fp32, interleaved."""
+    print(f"Precision on this processor, times over fp32, fastest of {rounds} rounds")
+    nets = {
+        "ResNet-8, 28x28, batch 128": (lambda: ResNet(8, 10, 1), (1, 28, 28)),
+        "ResNet-20, 32x32, batch 128": (lambda: ResNet(20, 10), (3, 32, 32)),
+        "MLP 784-256-256-256-10, batch 128": (lambda: MLP([784, 256, 256, 256, 10]), (1, 28, 28)),
+    }
+    kinds = [(False, False), (False, True), (True, False), (True, True)]
+    for title, (build, shape) in nets.items():
+        fastest = dict.fromkeys(kinds, math.inf)
+        for _ in range(rounds):
+            for bf16, last in kinds:
+                net = build().to(memory_format=torch.channels_last) if last else build()
+                with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                    elapsed_s = bare_steps(net, shape, 128, 3)
+                fastest[bf16, last] = min(fastest[bf16, last], elapsed_s)
+        base = fastest[False, False]
+        text = ", ".join(
+            f"{'bf16' if bf16 else 'fp32'}{' channels_last' if last else ''} {base / t:.2f}x"
+            for (bf16, last), t in fastest.items()
+        )
+        print(f"  {title}: {text} (fp32: {3 * 128 / base:.0f} images/s)")
+
+
 def bench_campaign() -> None:
     """Run the main job in a fresh folder; compare its wall time with the time its units took.
 
@@ -170,6 +273,8 @@ def bench_campaign() -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     bench_masking()
+    bench_loading()
+    bench_precision()
     print(speed_table(measure_speed()))
     bench_campaign()
     bench_engine()

@@ -43,7 +43,7 @@ ARRAY = SystolicArray(16, 16)
 
 
 def nothing(job: TrainingJob, store: Store) -> Result:  # noqa: ARG001 - as `fit.train`
-    return Result({"accuracy": [0.5], "elapsed_s": 0.0})
+    return Result({"metric": [0.5], "elapsed_s": 0.0})
 
 
 def empty_units(count: int, first: int = 0) -> list[TrainingJob]:

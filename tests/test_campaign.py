@@ -27,7 +27,7 @@ JOBS = [TrainingJob(SETUP, seed, 10 + seed) for seed in range(6)]
 
 
 def square(job, store):
-    return Result({"accuracy": [job.seed**2], "elapsed_s": 0.1})
+    return Result({"metric": [job.seed**2], "elapsed_s": 0.1})
 
 
 def even_only(job, store):
@@ -43,7 +43,7 @@ def campaign(path, **executor):
 
 
 def answers(found):
-    return [values["accuracy"][0] for _, values in found]
+    return [values["metric"][0] for _, values in found]
 
 
 def test_only_what_is_missing_is_computed(tmp_path):

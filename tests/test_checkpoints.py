@@ -60,7 +60,7 @@ def cut_at(step, patch):
 
 
 def assert_equal(result, expected):
-    for name in ("amount_steps", "accuracy"):
+    for name in ("amount_steps", "metric"):
         assert result.values[name] == expected.values[name]
     for name, weight in expected.weights.items():
         assert torch.equal(result.weights[name], weight), name

@@ -1,6 +1,7 @@
 """Every option of every group composes and passes preflight."""
 
 import pytest
+import safetensors.torch
 from hydra.utils import instantiate
 
 from efat import EfatError
@@ -9,6 +10,7 @@ from efat.overrides import compose_jobs
 from efat.preflight import build_experiment
 from efat.stages import Baseline, bind_severity
 from efat.store import Result, Store
+from tests import tiny_data
 
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}"
@@ -20,8 +22,33 @@ NEEDS = {
     "trainer=gpu": ["trainer.accelerator=cpu"],
     "executor=slurm": ["executor.cluster=local"],
     "planner=exact": ["fleet.chips=20"],
+    "trainer=ddp": ["trainer.accelerator=cpu", "trainer.devices=1", "executor=serial"],
+    "task=mse": ["data=diabetes", "model=mlp", "model.sizes=[10,8,1]"],
+    "data=diabetes": ["task=mse", "model=mlp", "model.sizes=[10,8,1]"],
+    "model=vit_tiny": ["array.off_array=[vit.embeddings]"],
 }
 EXTRAS = {"executor=ray": "ray", "executor=slurm": "submitit"}
+LARGE = ("resnet50", "vit_tiny")  # of an extra; for images of 224 pixels
+
+
+def needs(option, folder):
+    """Return what else to say so that an option makes sense, and make the files it reads."""
+    group, _, name = option.partition("=")
+    more = list(NEEDS.get(option, []))
+    if name in LARGE:
+        pytest.importorskip("transformers")
+        path = tiny_data.write_npz(folder / "large.npz", 24, side=224)
+        return [*more, "data=npz", f"data.path={path}", "data.batch_size=4", "data.val_size=10"]
+    if name == "mlp_vts18":
+        return [*more, "data=mnist", *tiny_data.overrides_of("mnist", folder)]
+    if group == "data" and name != "diabetes":
+        classes, channels = 100 if name == "cifar100" else 10, tiny_data.CHANNELS.get(name, 3)
+        more += [f"model.in_channels={channels}", f"model.num_classes={classes}"]
+        more += tiny_data.overrides_of(name, folder)
+    if group == "model" and name not in ("mlp", "resnet8"):
+        path = tiny_data.write_npz(folder / "small.npz", 100)
+        more += ["data=npz", f"data.path={path}", "data.batch_size=4", "data.val_size=20"]
+    return more
 
 
 def test_options_were_found():
@@ -37,15 +64,56 @@ def test_every_option_passes_preflight(option, tmp_path, monkeypatch):
         pytest.importorskip(EXTRAS[option])
     monkeypatch.chdir(tmp_path)
     save_fleet(uniform_fleet(SystolicArray(16, 16), 0, 2, 0.1), tmp_path / "chips.npz")
-    (cfg,) = compose_jobs(["+experiment=resnet_fat", option, *NEEDS.get(option, [])])
+    (cfg,) = compose_jobs(["+experiment=resnet_fat", option, *needs(option, tmp_path)])
     experiment = build_experiment(cfg)
     assert experiment.amounts.budget_steps % experiment.amounts.eval_every_steps == 0
 
 
-@pytest.mark.parametrize("experiment", sorted(p.stem for p in (CONF / "experiment").glob("*.yaml")))
-def test_every_experiment_passes_preflight(experiment):
-    (cfg,) = compose_jobs([f"+experiment={experiment}"])
-    assert build_experiment(cfg).name == experiment
+GPU = ("trainer.accelerator=cpu", "trainer.precision=32-true")
+EXPERIMENTS = {
+    "resnet_fat": (),
+    "single_fat": (),
+    "diabetes_mlp": (),
+    "fashion_mnist_resnet8": ("fashion_mnist",),
+    "mlp_vts18": ("fashion_mnist",),
+    "cifar10_resnet20": ("cifar10", "baseline.checkpoint=w.safetensors", "data.train_size=0.5"),
+    "paper/vgg11_cifar10": ("cifar10", *GPU),
+    "paper/resnet18_cifar10": ("cifar10", *GPU),
+    "paper/mobilenetv2_cifar100": ("cifar100", *GPU),
+    "paper/resnet50_imagenet": ("imagefolder", "baseline.checkpoint=w.safetensors", *GPU),
+}
+"""Whole experiments, and what they need: data of the kind, weights, no GPU."""
+
+
+def test_all_experiments_are_in_the_table():
+    folder = CONF / "experiment"
+    found = {str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.yaml")}
+    assert found == set(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_passes_preflight(experiment, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if "resnet50" in experiment:
+        pytest.importorskip("transformers")
+    data, *more = EXPERIMENTS[experiment] or (None,)
+    if data:
+        more += tiny_data.overrides_of(data, tmp_path)
+    if "baseline.checkpoint=w.safetensors" in more:
+        model = "resnet50" if "resnet50" in experiment else "resnet20"
+        (cfg,) = compose_jobs([f"model={model}"])
+        safetensors.torch.save_file(instantiate(cfg.model).state_dict(), "w.safetensors")
+    (cfg,) = compose_jobs([f"+experiment={experiment}", *more])
+    assert build_experiment(cfg).name == experiment.rpartition("/")[2]
+
+
+def test_an_experiment_without_its_data_names_the_key(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EfatError, match=r"data\.path: not given; set it with data\.path="):
+        compose_jobs(["+experiment=fashion_mnist_resnet8"])
+    (cfg,) = compose_jobs(["+experiment=fashion_mnist_resnet8", "data.path=nowhere"])
+    with pytest.raises(EfatError, match=r"data\.path: 'nowhere' given; no such folder"):
+        build_experiment(cfg)
 
 
 def test_amounts_in_epochs_become_whole_steps():

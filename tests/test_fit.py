@@ -1,16 +1,12 @@
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from efat import EfatError, FaultMap, SystolicArray, mask_model, verify_masks
 from efat.callbacks import CurveRecorder, MaskGuard
-from efat.config import CONF
 from efat.data.digits import Digits
 from efat.data.tensors import TensorBatches
 from efat.fit import EvaluationJob, Setup, TrainingJob, evaluate, train
@@ -59,13 +55,13 @@ def test_prefix_rule_training_for_e_gives_the_point_of_the_curve_at_e(store, dat
     assert curve["amount_steps"] == [0, 8, 16, 24, 32, 40]
     for steps in (8, 24, 40):
         short = train(job(steps, steps, data=data), store).values
-        assert short["accuracy"][-1] == curve["accuracy"][steps // 8]
+        assert short["metric"][-1] == curve["metric"][steps // 8]
 
 
 @pytest.mark.parametrize("data", [DIGITS, PLAIN], ids=["tensors", "torch DataLoader"])
 def test_evaluating_on_the_way_changes_no_weight(store, data):
     watched, plain = train(job(40, 4, data=data), store), train(job(40, data=data), store)
-    assert plain.values["accuracy"] == []
+    assert plain.values["metric"] == []
     for name, weight in plain.weights.items():
         assert torch.equal(weight, watched.weights[name])
 
@@ -80,8 +76,10 @@ def test_a_curve_off_its_grid_is_refused(store):
 
 def test_a_diverged_training_says_so(store):
     wild = {**setup_of().optimizer, "lr": float("nan")}
-    with pytest.raises(EfatError, match="training: diverged"):
-        train(job(4, 2, optimizer=wild), store)
+    result = train(job(4, 2, optimizer=wild), store)
+    assert result.values["diverged_steps"] == 2  # where the loss was NaN first
+    assert result.values["amount_steps"] == [0]
+    assert result.weights is None
 
 
 def test_the_seed_alone_decides(store):
@@ -197,29 +195,6 @@ def test_a_schedule_is_stepped_every_optimizer_step(store):
 
 # ---- data -------------------------------------------------------------------------------------
 
-DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
-
-
-@pytest.mark.parametrize("name", DATA)
-def test_data_contract(name):
-    """Splits are disjoint, the same every time, and batches cover them."""
-    data, again = (instantiate(OmegaConf.load(CONF / "data" / f"{name}.yaml")) for _ in range(2))
-    for module in (data, again):
-        module.prepare_data()
-        module.setup("fit")
-    splits = data.splits
-    for split, (x, y) in splits.items():
-        assert torch.equal(x, again.splits[split][0])
-        assert len(x) == len(y) > 100
-    whole = torch.cat([x for x, _ in splits.values()]).flatten(1)
-    held_out = torch.cat([splits["val"][0], splits["test"][0]]).flatten(1)
-    train_rows = {row.numpy().tobytes() for row in splits["train"][0].flatten(1)}
-    assert not [row for row in held_out if row.numpy().tobytes() in train_rows]
-    assert abs(float(splits["train"][0].mean())) < 1e-4
-    assert len(whole) == sum(len(x) for x, _ in data.val_dataloader()) + sum(
-        len(splits[s][0]) for s in ("train", "test")
-    )
-
 
 def test_digits_are_stratified_and_a_fifth_each_is_held_out():
     data = Digits()
@@ -244,34 +219,3 @@ def test_shuffled_batches_differ_by_pass_and_are_full():
     plain = list(TensorBatches(x, y, 4))
     assert [len(a) for a, _ in plain] == [4, 4, 2]
     assert torch.equal(torch.cat([a for a, _ in plain]), x)
-
-
-# ---- models -----------------------------------------------------------------------------------
-
-MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_model_contract(name):
-    model = instantiate(OmegaConf.load(CONF / "model" / f"{name}.yaml"))
-    x = torch.randn(3, 1, 8, 8)
-    out = model(x)
-    assert out.shape == (3, 10)
-    out.sum().backward()
-    assert all(p.grad is not None for p in model.parameters())
-
-
-def test_resnet20_has_the_published_parameter_count_and_names():
-    model = ResNet(20, 10)
-    assert sum(p.numel() for p in model.parameters()) == 269_722  # 0.27 M (He et al., 2016)
-    assert {"conv1.weight", "layer3.2.bn2.bias", "linear.weight"} <= set(model.state_dict())
-    with pytest.raises(EfatError, match=r"model.depth: 9 given; 6n\+2"):
-        ResNet(9, 10)
-
-
-def test_published_weights_load_strictly():
-    path = Path(__file__).parents[2] / "shared/data/cifar_resnet_weights/resnet20-12fca82f.th"
-    if not path.exists():
-        pytest.skip("the published ResNet-20 weights are not beside this checkout")
-    state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
-    ResNet(20, 10).load_state_dict({k.removeprefix("module."): v for k, v in state.items()})

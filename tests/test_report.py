@@ -9,20 +9,20 @@ from rich.console import Console
 from efat.planning.base import Plan
 from efat.report import Cost, build_outcome, group_rows
 from efat.resilience import ResilienceCurve, ResilienceMap
-from efat.stages import Accuracy, Analysis, Evaluation, Model
+from efat.stages import Analysis, Evaluation, Measured, Model
 from efat.terminal import describe_groups, describe_outcome
 from tests.test_stages import BASELINE, CHIPS, experiment, group
 
 BEFORE = {
-    "a": Accuracy(0.25, 0.25),
-    "b": Accuracy(0.25, 0.25),
-    "c": Accuracy(0.25, 0.25),
-    "d": Accuracy(0.625, 0.5),  # meets both targets exactly
+    "a": Measured(0.25, 0.25),
+    "b": Measured(0.25, 0.25),
+    "c": Measured(0.25, 0.25),
+    "d": Measured(0.625, 0.5),  # meets both targets exactly
 }
 AFTER = {
-    "a": Accuracy(0.5625, 0.5625),  # above the target on test, below that on validation
-    "b": Accuracy(0.75, 0.4375),  # the other way round
-    "c": Accuracy(0.875, 0.4375),
+    "a": Measured(0.5625, 0.5625),  # above the target on test, below that on validation
+    "b": Measured(0.75, 0.4375),  # the other way round
+    "c": Measured(0.875, 0.4375),
     "d": BEFORE["d"],
 }
 
@@ -46,13 +46,13 @@ def outcome():
             ),
             "none": (),
         },
-        Evaluation(Accuracy(0.875, 0.75), BEFORE, {"greedy": AFTER, "none": BEFORE}),
+        Evaluation(Measured(0.875, 0.75), BEFORE, {"greedy": AFTER, "none": BEFORE}),
     )
 
 
 def test_each_split_has_its_own_target(outcome):
-    assert outcome.baseline == Accuracy(0.875, 0.75)
-    assert outcome.targets == Accuracy(0.625, 0.5)
+    assert outcome.baseline == Measured(0.875, 0.75)
+    assert outcome.targets == Measured(0.625, 0.5)
 
 
 def test_costs_add_up(outcome):

@@ -112,8 +112,8 @@ def test_a_curve_that_is_none_is_refused(steps, accuracy):
 
 def test_constraint_is_one_of_two():
     assert Constraint(max_drop=0.01).target(0.99) == pytest.approx(0.98)
-    assert Constraint(min_accuracy=0.5).target(0.99) == 0.5
-    for both in ({}, {"max_drop": 0.1, "min_accuracy": 0.9}):
+    assert Constraint(limit=0.5).target(0.99) == 0.5
+    for both in ({}, {"max_drop": 0.1, "limit": 0.9}):
         with pytest.raises(EfatError, match="give one of them and set the other to null"):
             Constraint(**both)
     with pytest.raises(EfatError, match=r"selection.max_drop: 1.5 given; a number in \[0, 1\]"):

@@ -468,7 +468,7 @@ def test_values_that_depend_on_one_left_out_are_not_judged(tmp_path):
     bad = {
         "training.budget_epochs=x": "training.eval_every_epochs=9",
         "array.rows=two": "fault_rates.rates=[0.001]",
-        "selection.max_drop=x": "selection.min_accuracy=0.9",
+        "selection.max_drop=x": "selection.limit=0.9",
         "array.dataflow=xx": "selection.severity=weight_rate",
         "model.num_clases=3": "model.num_classes=3",
         "data.batch_size=0": "trainer.accumulate_grad_batches=7",
@@ -581,7 +581,7 @@ def test_bad_input_is_refused_before_any_work(tmp_path, case):
 
 def test_a_constraint_above_the_baseline_stops_as_soon_as_that_is_known(tmp_path):
     result = efat(
-        tmp_path, *TINY[:-1], "selection.max_drop=null", "selection.min_accuracy=0.9999",
+        tmp_path, *TINY[:-1], "selection.max_drop=null", "selection.limit=0.9999",
         "executor=serial",
     )  # fmt: skip
     assert result.returncode == 1
@@ -639,7 +639,7 @@ def test_help_and_cfg_run_nothing(tmp_path, flag):
 
 
 def mean_of(points, step):
-    values = [float(p["val_accuracy"]) for p in points if p["amount_steps"] == step]
+    values = [float(p["val_metric"]) for p in points if p["amount_steps"] == step]
     return sum(values) / len(values)
 
 

@@ -24,14 +24,14 @@ from efat.resilience import Constraint, ResilienceCurve, ResilienceMap
 from efat.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive
 from efat.severity import array_rate, saliency_rate
-from efat.stages import Accuracy, Analysis, Baseline, Model
+from efat.stages import Analysis, Baseline, Measured, Model
 from efat.store import Result, Store, content_key
 
 ARRAY = SystolicArray(2, 8)
 MLP_NODE = {"_target_": "efat.models.mlp.MLP", "sizes": [64, 4, 10]}
 DATA_NODE = {"_target_": "efat.data.digits.Digits", "batch_size": 256}
 SETUP = Setup(MLP_NODE, DATA_NODE, 10, {}, {}, off_array=("layers.1",))
-BASELINE = Baseline(("pretrain", "base"), val_accuracy=0.875, elapsed_s=3.0)
+BASELINE = Baseline(("pretrain", "base"), val_metric=0.875, elapsed_s=3.0)
 
 
 def fault_map(*faults):
@@ -89,7 +89,12 @@ class FakeCampaign:
         return [(f"key{i}", answer(job)) for i, job in enumerate(jobs)]
 
     def trained(self, job):
-        return {"amount_steps": [0, 20, 40], "accuracy": [0.1, 0.5, 0.7], "elapsed_s": 2.0}
+        return {
+            "amount_steps": [0, 20, 40],
+            "metric": [0.1, 0.5, 0.7],
+            "elapsed_s": 2.0,
+            "diverged_steps": None,
+        }
 
     def evaluated(self, job):
         val = [measured(job.start, fault_map) for fault_map in job.fault_maps]
@@ -103,7 +108,7 @@ def measured(weights, fault_map):
 
 def accuracy(weights, fault_map):
     val = measured(weights, fault_map)
-    return Accuracy(val, val - 0.0625)
+    return Measured(val, val - 0.0625)
 
 
 def test_random_is_compared_at_the_sizes_of_the_chosen_plan():

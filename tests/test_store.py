@@ -6,7 +6,7 @@ import torch
 from efat import FaultMap, atomic
 from efat.store import DamagedError, Result, Store, content_key
 
-RESULT = Result({"accuracy": [0.5, 0.75], "elapsed_s": 1.5}, {"w": torch.arange(6.0).reshape(2, 3)})
+RESULT = Result({"metric": [0.5, 0.75], "elapsed_s": 1.5}, {"w": torch.arange(6.0).reshape(2, 3)})
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_damaged_result_is_none(store, suffix, damage):
 def test_a_changed_number_does_not_pass(store):
     path = store.path("train", "k", ".json")
     document = json.loads(path.read_text())
-    document["values"]["accuracy"][1] = 0.99
+    document["values"]["metric"][1] = 0.99
     path.write_text(json.dumps(document))
     with pytest.raises(DamagedError):
         store.read("train", "k")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
+
+Take = Callable[[Tensor, Tensor, torch.Generator], Tensor]
+"""(inputs, which of them [b], generator) -> the batch as the network takes it."""
 
 
 class TensorBatches:
@@ -19,33 +22,61 @@ class TensorBatches:
             of its own and drops the smaller batch, so that an amount in steps is an amount in
             samples. The orders are drawn from torch's generator once, here, so that nothing that
             happens between two passes (an evaluation, say) changes them.
+        take: Cuts a batch out of `inputs`, and normalises and augments it; plain by default.
+        shard: (rank, processes): this process's share of the batches, in distributed training.
     """
 
     def __init__(
-        self, inputs: Tensor, targets: Tensor, batch_size: int, shuffle: bool = False
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        batch_size: int,
+        shuffle: bool = False,
+        take: Take | None = None,
+        shard: tuple[int, int] = (0, 1),
     ) -> None:
-        self.inputs, self.targets, self.batch_size, self.shuffle = (
-            inputs,
-            targets,
-            batch_size,
-            shuffle,
-        )
+        self.inputs, self.targets = inputs, targets
+        self.batch_size, self.shuffle, self.take, self.shard = batch_size, shuffle, take, shard
         self.generator = torch.Generator()
         if shuffle:
             self.generator.manual_seed(int(torch.randint(2**63 - 1, ())))
 
     def __len__(self) -> int:
         """Count the batches of one pass."""
-        full, rest = divmod(len(self.inputs), self.batch_size)
-        return full + (rest > 0 and not self.shuffle)
+        return count_batches(len(self.inputs), self.batch_size, self.shuffle, self.shard)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Go through the samples once."""
-        if not self.shuffle:
-            yield from zip(
-                self.inputs.split(self.batch_size), self.targets.split(self.batch_size), strict=True
-            )
-            return
-        order = torch.randperm(len(self.inputs), generator=self.generator)
-        for batch in order.split(self.batch_size)[: len(self)]:
-            yield self.inputs[batch], self.targets[batch]
+        for batch in draw_batches(
+            len(self.inputs), self.batch_size, self.shuffle, self.shard, self.generator
+        ):
+            yield self._inputs(batch), self.targets[batch.to(self.targets.device)]
+
+    def _inputs(self, batch: Tensor) -> Tensor:
+        if self.take is not None:
+            return self.take(self.inputs, batch, self.generator)
+        return self.inputs[batch.to(self.inputs.device)]
+
+
+def count_batches(samples: int, batch_size: int, shuffle: bool, shard: tuple[int, int]) -> int:
+    """Count the batches that `draw_batches` returns."""
+    full, rest = divmod(samples, batch_size)
+    rank, processes = shard
+    return full // processes if shuffle else len(range(rank, full + (rest > 0), processes))
+
+
+def draw_batches(
+    samples: int,
+    batch_size: int,
+    shuffle: bool,
+    shard: tuple[int, int],
+    generator: torch.Generator,
+) -> list[Tensor]:
+    """Return the indices of every batch of one pass; of full batches where they are shuffled.
+
+    Every process draws the same order and takes every n-th batch of it.
+    """
+    order = torch.randperm(samples, generator=generator) if shuffle else torch.arange(samples)
+    count = count_batches(samples, batch_size, shuffle, shard)
+    rank, processes = shard
+    return list(order.split(batch_size)[rank::processes][:count])

@@ -52,6 +52,7 @@ def keep_masked(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Remo
     handles: list[RemovableHandle] = [
         weight.tensor.register_post_accumulate_grad_hook(mask.apply_to_gradient)
         for weight, mask in zip(weights, masks, strict=True)
+        if weight.tensor.requires_grad  # frozen ones have no gradient
     ]
     return [*handles, optimizer.register_step_post_hook(partial(_mask_after_step, masks))]
 

@@ -1,0 +1,64 @@
+"""What the constraint is about: accuracy, or any other measure of how well a network does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Name, direction and range of a metric.
+
+    Args:
+        name: Shown in tables and figures.
+        higher_is_better: False for errors.
+        low: Least possible value; None if there is none.
+        high: Greatest possible value; None if there is none.
+    """
+
+    name: str = "accuracy"
+    higher_is_better: bool = True
+    low: float | None = 0.0
+    high: float | None = 1.0
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is in [0, 1], and shown in percent."""
+        return (self.low, self.high) == (0.0, 1.0)
+
+    @property
+    def label(self) -> str:
+        """Name and unit, for an axis.
+
+        >>> Metric().label, Metric("mse", False, 0, None).label
+        ('accuracy (%)', 'mse')
+        """
+        return f"{self.name} (%)" if self.is_share else self.name
+
+    def meets(self, value: float, limit: float) -> bool:
+        """Tell whether `value` is as good as `limit`; NaN is not.
+
+        >>> Metric().meets(0.9, 0.8), Metric("mse", higher_is_better=False).meets(0.9, 0.8)
+        (True, False)
+        """
+        return value >= limit if self.higher_is_better else value <= limit
+
+    def worsened(self, value: float, drop: float) -> float:
+        """Return what is `drop` worse than `value`."""
+        return value - drop if self.higher_is_better else value + drop
+
+    def worst(self, values: Iterable[float]) -> float:
+        """Return the worst of some values."""
+        return min(values) if self.higher_is_better else max(values)
+
+    def show(self, value: float, digits: int = 2) -> str:
+        """Write a value with its unit.
+
+        >>> Metric().show(0.975), Metric("mse", False, 0, None).show(0.975)
+        ('97.50%', '0.975')
+        """
+        return f"{value:.{digits}%}" if self.is_share else f"{value:.{digits + 2}g}"
+
+
+ACCURACY = Metric()

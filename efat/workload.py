@@ -1,0 +1,153 @@
+"""The network, its data and its task: what a fault map's retraining is measured on, tried once."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from efat.checks import Problems
+from efat.errors import EfatError
+from efat.fit import Setup
+from efat.masking import mapped_layers
+from efat.metric import Metric
+from efat.module import unwrap
+from efat.recipe import Recipe
+from efat.tasks import build_metric, metric_node, try_task
+from efat.weight_files import WeightFile
+
+TRIED = 8
+"""Samples that are passed through the network before any work."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is trained, on what; a part is None where it could not be built.
+
+    Args:
+        network: With random weights.
+        data: Set up for `fit`.
+        outputs: Width of the network's output: classes, where targets are classes.
+        metric: What the constraint is about.
+        checkpoint: The baseline's weights, if it is not to be trained.
+        recipe: How retraining differs from plain training.
+    """
+
+    network: nn.Module | None
+    data: pl.LightningDataModule | None
+    outputs: int | None
+    metric: Metric | None
+    checkpoint: WeightFile | None
+    recipe: Recipe
+
+    def setup(self, cfg: DictConfig, training: DictConfig) -> Setup:
+        """Describe training it; `training` is the node of the baseline's or of retraining."""
+
+        def plain(node: Any) -> Any:
+            return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+        trainer = plain(cfg.trainer)
+        return Setup(
+            model=plain(cfg.model),
+            data=plain(cfg.data),
+            num_classes=self.outputs,
+            optimizer=plain(training.optimizer),
+            scheduler=plain(training.scheduler),
+            off_array=tuple(cfg.array.off_array),
+            loss=plain(cfg.task.loss),
+            metric=metric_node(cfg, self.outputs),
+            channels_last=trainer.pop("channels_last"),
+            trainer=trainer,
+            recipe=self.recipe if training is cfg.training else Recipe(),
+            split_hash=getattr(self.data, "split_hash", None),
+        )
+
+
+def build_workload(cfg: DictConfig, problems: Problems) -> Workload:
+    """Build all parts and pass some samples through them; what could not be built is None."""
+    model_known, both_known = problems.known("model"), problems.known("model", "data")
+    network = problems.attempt("model", lambda: instantiate(cfg.model))
+    if network and model_known:
+        problems.attempt("model", lambda: mapped_layers(network, tuple(cfg.array.off_array)))
+    data = problems.attempt("data", lambda: _load_data(cfg))
+    checkpoint = problems.attempt(
+        "baseline.checkpoint", lambda: _checkpoint(cfg, network if model_known else None)
+    )
+    recipe = problems.attempt("training", lambda: _recipe(cfg, network if model_known else None))
+    outputs = None
+    if network and data and both_known:
+        outputs = problems.attempt("model", lambda: _outputs(network, data))
+    metric = problems.attempt("task", lambda: build_metric(cfg, outputs))
+    workload = Workload(network, data, outputs, metric, checkpoint, recipe or Recipe())
+    if network and data and metric and problems.known("task", "training", "model", "data"):
+        setup = workload.setup(cfg, cfg.training)
+        problems.attempt("task", lambda: try_task(setup, network, data, TRIED))
+    return workload
+
+
+def _load_data(cfg: DictConfig) -> pl.LightningDataModule:
+    data: pl.LightningDataModule = instantiate(cfg.data)
+    data.prepare_data()
+    data.setup("fit")
+    if len(data.train_dataloader()) == 0:
+        raise EfatError("data.batch_size: larger than the training split; use a smaller one")
+    return data
+
+
+def _outputs(model: nn.Module, data: pl.LightningDataModule) -> int:
+    """Pass one batch through the network; return the width of its output (axis 1)."""
+    inputs, targets = next(iter(data.train_dataloader()))
+    shape = tuple(inputs.shape[1:])
+    try:
+        with torch.no_grad():
+            output = unwrap(model.eval()(inputs[:TRIED]))
+    except RuntimeError as error:
+        raise EfatError(
+            f"model: does not take the data's inputs of shape {shape} "
+            f"({str(error).splitlines()[0]}); set model.in_channels or model.sizes, or use other "
+            "data"
+        ) from None
+    if output.ndim < 2 or len(output) != len(targets[:TRIED]):
+        raise EfatError(
+            f"model: gives an output of shape {tuple(output.shape)} for "
+            f"{len(targets[:TRIED])} samples; [batch, outputs, ...] is needed"
+        )
+    width, classes = int(output.shape[1]), _classes(targets, data)
+    if classes is not None and classes > width:
+        raise EfatError(
+            f"model: has {width} outputs, but the data has labels up to {classes - 1}; set "
+            f"model.num_classes={classes} (or what the model calls it), or mend the labels"
+        )
+    return width
+
+
+def _classes(targets: torch.Tensor, data: pl.LightningDataModule) -> int | None:
+    """Count classes: of all splits where the data module tells, else of one batch."""
+    if targets.is_floating_point():
+        return None
+    known = getattr(data, "num_classes", None)
+    return int(known) if known is not None else int(targets.max()) + 1
+
+
+def _checkpoint(cfg: DictConfig, network: nn.Module | None) -> WeightFile | None:
+    """Look at the baseline's file, and load it into a copy of the network once."""
+    if cfg.baseline.checkpoint is None:
+        return None
+    checkpoint = WeightFile.of(cfg.baseline.checkpoint)
+    if network is not None:
+        checkpoint.load_into(copy.deepcopy(network))
+    return checkpoint
+
+
+def _recipe(cfg: DictConfig, network: nn.Module | None) -> Recipe:
+    part = cfg.training
+    recipe = Recipe(tuple(part.frozen), dict(part.lr_factors), part.batch_norm)
+    if network is not None:
+        recipe.check(network)
+    return recipe
