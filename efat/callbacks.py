@@ -30,11 +30,11 @@ class CurveRecorder(pl.Callback):
             self.metric.append(float(trainer.callback_metrics["val_metric"]))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"amount_steps": list(self.amount_steps), "accuracy": list(self.accuracy)}
+        return {"amount_steps": list(self.amount_steps), "metric": list(self.metric)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.amount_steps = list(state_dict["amount_steps"])
-        self.accuracy = list(state_dict["accuracy"])
+        self.metric = list(state_dict["metric"])
 
 
 class SameDraws(pl.Callback):

@@ -17,7 +17,7 @@ def unit_rows(records: Iterable[Record], store: Store) -> list[Row]:
     """Return one row a unit, in the order in which they were asked for.
 
     `config` is JSON: what differs between the units of the stage. `result` is the last validation
-    accuracy of a training, the mean over the fault maps of an evaluation, in [0, 1].
+    metric of a training, the mean over the fault maps of an evaluation.
     """
     by_stage: dict[str, list[Record]] = {}
     for record in records:
@@ -32,7 +32,7 @@ def unit_rows(records: Iterable[Record], store: Store) -> list[Row]:
 def _row(record: Record, differing: Row, store: Store) -> Row:
     unit, result = record.unit, record.result
     values, origin = (result.values, result.origin) if result else ({}, {})
-    measured = values.get("accuracy") or values.get("val") or []
+    measured = values.get("metric") or values.get("val") or []
     if measured:
         training = isinstance(unit.job, TrainingJob)
         measured = [measured[-1]] if training else [sum(measured) / len(measured)]
