@@ -90,6 +90,14 @@ def raise_outputs(layer: Conv | ConvTranspose | nn.Linear, x: Tensor, y: Tensor)
     return y.movedim(-1, 0).movedim(1, 0).movedim(2, 0).reshape(x.shape[0], groups * m, *space)
 
 
+def lower_outputs(layer: Conv | ConvTranspose | nn.Linear, out: Tensor) -> Tensor:
+    """Return an output in the layer's own shape, batch first, as `Y[g, n, m]`."""
+    if isinstance(layer, nn.Linear):
+        return out.reshape(1, -1, out.shape[-1])
+    grouped = out.reshape(len(out), layer.groups, -1, math.prod(out.shape[2:]))
+    return grouped.permute(1, 0, 3, 2).flatten(1, 2)
+
+
 def output_space(layer: Conv | ConvTranspose, x: Tensor) -> tuple[int, ...]:
     """Return the spatial shape of a convolution's output."""
     if isinstance(layer, get_args(ConvTranspose)):

@@ -14,6 +14,7 @@ The same as SCALE-Sim (Samajdar et al., ISPASS 2020).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -22,6 +23,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from efat.errors import EfatError, raise_problems
 from efat.faults import FaultMap
+
+Slots = NDArray[np.intp]
+"""Where each output channel of a weight goes, [groups, m]: slot `s` is column `s % cols` of fold
+`s // cols`. Without slots, channel `m` is in slot `m`."""
+
+Placement = Mapping[str, Slots]
+"""Slots of weights, by parameter name; a weight that is not in it lies as it comes."""
 
 Order = Literal["im2col", "im2col_spatial_first", "channel"]
 Dataflow = Literal["ws", "os", "is"]
@@ -123,18 +131,60 @@ def reduction_index(
 
 
 def pruned_weights(
-    layout: WeightLayout, array: SystolicArray, fault_map: FaultMap
+    layout: WeightLayout,
+    array: SystolicArray,
+    fault_map: FaultMap,
+    slots: Slots | None = None,
 ) -> NDArray[np.bool_]:
     """Return which weights sit on a faulty PE, in the weight's own shape (True = pruned).
 
+    Args:
+        layout: The weight.
+        array: A weight-stationary array.
+        fault_map: Its faults.
+        slots: Where the output channels go; None: as they come.
+
     Raises:
-        EfatError: The fault map is of another array, or no weight stays in a PE of this array.
+        EfatError: The fault map is of another array, no weight stays in a PE of this array, or
+            slots that this weight cannot be put in.
     """
     check_fault_map(array, fault_map)
     _check_weight_stationary(array)
     k, m = gemm_indices(layout, array.order)
+    if slots is not None:
+        raise_problems(slot_problems(layout, array, slots))
+        first = layout.shape[0]
+        group = np.arange(first) // (first // layout.groups)
+        m = slots[group.reshape(-1, *(1,) * (len(layout.shape) - 1)), m]
     pruned = fault_map.faulty[k % array.rows, m % array.cols]
     return np.broadcast_to(pruned, layout.shape)
+
+
+def slot_count(channels: int, array: SystolicArray) -> int:
+    """Count the slots of `channels` outputs: whole folds, no more of them than without slots.
+
+    >>> slot_count(16, SystolicArray(8, 64)), slot_count(65, SystolicArray(8, 64))
+    (64, 128)
+    """
+    return -(-channels // array.cols) * array.cols
+
+
+def slot_problems(layout: WeightLayout, array: SystolicArray, slots: Slots) -> list[str]:
+    """Return why slots do not give every output channel of a weight a place of its own."""
+    second = layout.shape[1] if layout.transposed else layout.shape[0] // layout.groups
+    shape, count = (layout.groups, second), slot_count(second, array)
+    if slots.shape != shape or not np.issubdtype(slots.dtype, np.integer):
+        return [
+            f"slots: {slots.dtype} of shape {slots.shape} given; integers of shape {shape} "
+            "[groups, output channels of a group] are needed"
+        ]
+    taken = np.sort(slots, axis=1)
+    if taken[:, 0].min() < 0 or taken[:, -1].max() >= count or (np.diff(taken) == 0).any():
+        return [
+            f"slots: {slots.min()} to {slots.max()} given; within a group, each channel needs a "
+            f"slot of its own from 0 to {count - 1}"
+        ]
+    return []
 
 
 def sum_per_pe(

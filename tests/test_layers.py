@@ -37,6 +37,12 @@ LAYERS = (
     ("saliency", "emulation.faults"),
     ("emulation.gemm", "emulation.cycles"),
     ("emulation.model", "emulation.tested", "emulation.bench"),
+    ("repair.products", "repair.moments", "repair.solve", "repair.artifact"),
+    ("repair.intercepts",),
+    ("repair.grams", "repair.recalibrate"),
+    ("repair.compensate", "repair.remap"),
+    ("repair.sequential",),
+    ("repair",),
     ("planning.*", "models.*", "data.tensors", "store", "tracking", "config", "executors.base"),
     ("recipe", "data.samples", "data.splits", "data.augment", "weight_files"),
     ("data.sizes", "data.prepare", "data.files"),
@@ -58,7 +64,7 @@ LAYERS = (
     ("pipeline",),
     ("run",),
 )
-CORE = 28  # layers that a user imports into a training loop of their own
+CORE = 34  # layers that a user imports into a training loop of their own
 FRAMEWORKS = {
     "hydra",
     "omegaconf",

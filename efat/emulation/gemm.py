@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efat.emulation.faults import ArrayFaults, Force, Integers, Site, check_operands
-from efat.mapping import SystolicArray, check_fault_map
+from efat.mapping import Slots, SystolicArray, check_fault_map, slot_count
 
 Operand = NDArray[Any]
 FLOAT32_EXACT = 2**24 // 2**14
@@ -56,17 +56,29 @@ def gemm(
 
 
 def multiply(
-    inputs: Operand, weights: Operand, array: SystolicArray, faults: ArrayFaults
+    inputs: Operand,
+    weights: Operand,
+    array: SystolicArray,
+    faults: ArrayFaults,
+    slots: Slots | None = None,
 ) -> NDArray[Any]:
     """Run a layer's products: `X[g, n, i, t]` and `W[g, i, t, m]` (see `efat.lowering`).
 
     The order of the array says how `i` and `t` make up `k`. With `channel` order each tap is a
     product of its own on the same PEs; output-stationary, the partial sums stay from tap to tap.
+    With `slots` the weights of channel `m` are loaded into slot `slots[g, m]`, zeros into slots
+    that no channel has, and its results are read from there: addresses change, nothing else.
 
     Returns:
         `Y[g, n, m]`, as `gemm`.
     """
     groups, n, i, taps = inputs.shape
+    if slots is not None:
+        placed = np.zeros((groups, i, taps, slot_count(weights.shape[3], array)), weights.dtype)
+        np.put_along_axis(placed, slots[:, None, None, :], weights, axis=3)
+        return np.take_along_axis(
+            multiply(inputs, placed, array, faults), slots[:, None, :], axis=2
+        )
     if array.order == "channel" and array.dataflow != "os":
         out = sum(
             _grouped(inputs[:, :, :, t], weights[:, :, t], array, faults) for t in range(taps)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from efat.activation_masks import keep_dense
@@ -16,7 +17,7 @@ from efat.emulation.faults import ArrayFaults
 from efat.emulation.gemm import multiply
 from efat.errors import EfatError
 from efat.lowering import run_layer
-from efat.mapping import SystolicArray
+from efat.mapping import Placement, Slots, SystolicArray
 from efat.masking import mapped_layers
 
 LARGEST = 127
@@ -78,6 +79,7 @@ def emulate(
     faults: ArrayFaults,
     scales: Scales | None,
     off_array: Collection[str] = (),
+    placement: Placement | None = None,
 ) -> nn.Module:
     """Return a copy of `model` whose layers' products run on the emulated array.
 
@@ -91,11 +93,13 @@ def emulate(
         scales: From `calibrate`: products in int8 and int32, and the array's results scaled back.
             None: products in float64 (no stuck bits).
         off_array: Names of layers that stay in floating point beside the array.
+        placement: Which column each output channel goes to; None: as they come.
 
     Raises:
         EfatError: Layers that do not map, or a layer without scales (when it runs).
     """
-    products = _Float64(array, faults) if scales is None else _Int8(array, faults, scales)
+    chip = _Chip(array, faults, placement or {})
+    products = _Float64(chip) if scales is None else _Int8(chip, scales)
     return _with_products(model, off_array, products)
 
 
@@ -133,27 +137,49 @@ class _Recorder:
         return _plain(inputs, weights)
 
 
+@dataclass(frozen=True)
+class _Chip:
+    """The emulated array with what lies where on it."""
+
+    array: SystolicArray
+    faults: ArrayFaults
+    placement: Placement
+
+    def multiply(self, key: str, inputs: Tensor, weights: Tensor) -> NDArray[Any]:
+        x, w = inputs.cpu().numpy(), weights.cpu().numpy()
+        return multiply(x, w, self.array, self.faults, self._slots(key))
+
+    def _slots(self, key: str) -> Slots | None:
+        """Return the slots of a product; those of an attention's stacked weight are cut up."""
+        stacked, _, part = key.rpartition(".")
+        if part in _STACKED and stacked in self.placement:
+            return self.placement[stacked][[_STACKED.index(part)]]
+        return self.placement.get(key)
+
+
+_STACKED = ("q", "k", "v")
+
+
 @dataclass
 class _Float64:
     """The emulated array in float64."""
 
-    array: SystolicArray
-    faults: ArrayFaults
+    chip: _Chip
 
     def convert(self, key: str, x: Tensor) -> Tensor:
         return x
 
     def multiply(self, key: str, inputs: Tensor, weights: Tensor) -> Tensor:
-        x, w = (operand.double().cpu().numpy() for operand in (inputs, weights))
-        return torch.from_numpy(multiply(x, w, self.array, self.faults)).to(weights)
+        return torch.from_numpy(self.chip.multiply(key, inputs.double(), weights.double())).to(
+            weights
+        )
 
 
 @dataclass
 class _Int8:
     """The emulated array in int8 and int32."""
 
-    array: SystolicArray
-    faults: ArrayFaults
+    chip: _Chip
     scales: Scales
 
     def convert(self, key: str, x: Tensor) -> Tensor:
@@ -165,7 +191,7 @@ class _Int8:
         step = self.scales[key]
         per_channel = step.weights.to(weights).expand(weights.shape[0], weights.shape[3])
         held = quantise(weights, per_channel[:, None, None])
-        y = multiply(inputs.cpu().numpy(), held.cpu().numpy(), self.array, self.faults)
+        y = self.chip.multiply(key, inputs, held)
         return torch.from_numpy(y).to(weights) * (step.inputs * per_channel[:, None])
 
 

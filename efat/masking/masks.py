@@ -18,7 +18,13 @@ from efat.activation_masks import (
 from efat.errors import raise_problems
 from efat.faults import FaultMap
 from efat.lowering import ON_ARRAY, MappedLayer, layer_weights
-from efat.mapping import SystolicArray, check_fault_map, pruned_weights
+from efat.mapping import (
+    Placement,
+    SystolicArray,
+    check_fault_map,
+    pruned_weights,
+    slot_problems,
+)
 from efat.masking.weights import MappedWeight, mapped_weights, mask_name
 
 MASK = mask_name("weight")
@@ -37,6 +43,7 @@ def mask_model(
     fault_map: FaultMap,
     array: SystolicArray,
     off_array: Collection[str] = (),
+    placement: Placement | None = None,
 ) -> nn.Module:
     """Make `model`, in place, compute what a chip with these faults, bypassed, computes.
 
@@ -54,16 +61,21 @@ def mask_model(
         fault_map: Faults of the chip, or of a group of chips (union).
         array: The array and its dataflow; its shape is that of `fault_map`.
         off_array: Names of layers to leave off the array.
+        placement: Which column each output channel goes to (`ws`; see `efat.repair.remap`); None:
+            as they come.
 
     Returns:
         The same `model`.
 
     Raises:
         EfatError: Layers that do not map, a weight on the array that is shared with a layer off it
-            (`ws`), or a map of another array; nothing is masked then.
+            (`ws`), a map of another array, or a placement of weights that are not there, that does
+            not fit them or with `os` and `is`; nothing is masked then.
     """
     check_fault_map(array, fault_map)
     weights = mapped_weights(model, off_array)
+    placed = placement or {}
+    raise_problems(_misplaced(weights, array, placed))
     if array.dataflow == "ws":
         raise_problems(_shared_off_array(model, weights))
     unmask_model(model)
@@ -73,9 +85,9 @@ def mask_model(
         for layer, device in {w.layer: w.tensor.device for w in weights.values()}.items():
             mask_activations(layer, healthy.to(device), array)
         return model
-    for weight in weights.values():
-        keep = torch.from_numpy(~pruned_weights(weight.layout, array, fault_map))
-        _mask_weight(weight, keep)
+    for name, weight in weights.items():
+        pruned = pruned_weights(weight.layout, array, fault_map, placed.get(name))
+        _mask_weight(weight, torch.from_numpy(~pruned))
     _mask_afresh(weights.values())
     return model
 
@@ -131,6 +143,24 @@ def _shared_off_array(model: nn.Module, weights: dict[str, MappedWeight]) -> lis
         if module not in on_array
         for parameter in module.parameters(recurse=False)
         if id(parameter) in names
+    ]
+
+
+def _misplaced(
+    weights: dict[str, MappedWeight], array: SystolicArray, placement: Placement
+) -> list[str]:
+    """Return what is wrong with a placement."""
+    if placement and array.dataflow != "ws":
+        return [f"placement: given with array.dataflow {array.dataflow!r}; only ws has one"]
+    problems = [
+        f"placement: {name!r} given; the model has no such weight on the array"
+        for name in placement
+        if name not in weights
+    ]
+    return problems + [
+        f"placement: {name}: {problem}"
+        for name in placement.keys() & weights.keys()
+        for problem in slot_problems(weights[name].layout, array, placement[name])
     ]
 
 

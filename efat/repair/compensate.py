@@ -1,0 +1,89 @@
+"""One-shot compensation: linear solves alone, from Gram matrices of the fault-free network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection
+
+import torch
+from torch import Tensor, nn
+
+from efat.faults import FaultMap
+from efat.mapping import Placement, SystolicArray
+from efat.masking import mask_model
+from efat.repair.grams import Grams
+from efat.repair.intercepts import fold_shift, has_intercept
+from efat.repair.products import Product, products_of
+from efat.repair.solve import RIDGE, solve_updates
+
+
+@torch.no_grad()
+def compensate(
+    model: nn.Module,
+    fault_map: FaultMap,
+    array: SystolicArray,
+    grams: Grams,
+    *,
+    ridge: float = RIDGE,
+    placement: Placement | None = None,
+    off_array: Collection[str] = (),
+) -> nn.Module:
+    """Return a masked copy of a network whose surviving weights make up for the pruned ones.
+
+    For each layer and output channel, the surviving weights that reproduce the fault-free output
+    best on the calibration inputs, ridge towards the baseline weights. The mean shift goes into the
+    layer's bias or into the running mean of the BatchNorm after it; a layer with neither is fitted
+    without an intercept. Every layer is fitted to fault-free inputs, so that no data is needed.
+
+    Args:
+        model: The fault-free network.
+        fault_map: Faults of the chip, or of a group of chips.
+        array: A weight-stationary array.
+        grams: From `measure_grams` of the same network.
+        ridge: See `solve_updates`.
+        placement: Which column each output channel goes to.
+        off_array: Names of layers that are not on the array.
+
+    Raises:
+        EfatError: As `mask_model`; Gram matrices of another network; a ridge that is not positive.
+    """
+    products = products_of(model, off_array)
+    repaired = masked_copy(model, fault_map, array, off_array, placement)
+    for name, target in products_of(repaired, off_array).items():
+        weights = products[name].matrix(products[name].weight.tensor)
+        pruned = weights - products[name].matrix(target.weight.tensor)
+        gram = grams.matrix(name, target)
+        update = solve_updates(
+            gram, gram @ pruned, *places(target, name, fault_map, array, placement), ridge
+        )
+        if has_intercept(name, target, grams.norms):
+            mean = grams.by_weight[name].mean
+            shift = (mean[:, None, :] @ (pruned - update))[:, 0]
+            fold_shift(repaired, name, target, grams.norms, shift)
+        target.put(weights - pruned + update)
+    return repaired
+
+
+def masked_copy(
+    model: nn.Module,
+    fault_map: FaultMap,
+    array: SystolicArray,
+    off_array: Collection[str],
+    placement: Placement | None,
+) -> nn.Module:
+    """Return a masked copy in evaluation mode, whose weights are its own."""
+    return mask_model(copy.deepcopy(model).eval(), fault_map, array, off_array, placement)
+
+
+def places(
+    product: Product,
+    name: str,
+    fault_map: FaultMap,
+    array: SystolicArray,
+    placement: Placement | None,
+) -> tuple[Tensor, Tensor]:
+    """Return which `k` survive on each column and each channel's column, as `solve_updates`."""
+    slots = None if placement is None else placement.get(name)
+    device = product.weight.tensor.device
+    surviving = torch.from_numpy(product.surviving(array, fault_map)).to(device)
+    return surviving, torch.from_numpy(product.columns(array, slots)).to(device)

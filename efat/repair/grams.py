@@ -1,0 +1,179 @@
+"""The Gram matrices of a network's layer inputs: measured once, used for every chip."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from efat.activation_masks import keep_dense
+from efat.errors import EfatError
+from efat.lowering import run_layer
+from efat.masking import mapped_layers
+from efat.repair.intercepts import following_norms, has_intercept
+from efat.repair.moments import Moments, lowered_pieces
+from efat.repair.products import Product, join, products_of, split_key
+
+
+@dataclass(frozen=True)
+class Gram:
+    """Moments of the inputs of one weight.
+
+    Args:
+        mean: float64 [groups, k].
+        covariance: float64 [groups, k, k].
+    """
+
+    mean: Tensor
+    covariance: Tensor
+
+    def matrix(self, centred: bool) -> Tensor:
+        """Return what to fit with: the covariance if a shift can be folded away, else moments."""
+        if centred:
+            return self.covariance
+        return self.covariance + self.mean[:, :, None] * self.mean[:, None, :]
+
+
+@dataclass(frozen=True)
+class Grams:
+    """Gram matrices of a network, and the BatchNorm layers that follow its weights.
+
+    Args:
+        by_weight: By parameter name.
+        norms: Name of the BatchNorm by parameter name, for weights that one follows directly.
+    """
+
+    by_weight: dict[str, Gram]
+    norms: dict[str, str]
+
+    def matrix(self, name: str, product: Product) -> Tensor:
+        """Return the matrix [groups, k, k] to fit a weight with."""
+        if name not in self.by_weight:
+            raise EfatError(f"grams: none for {name!r}; measure them with this model and off_array")
+        gram = self.by_weight[name].matrix(has_intercept(name, product, self.norms))
+        groups, k, _ = product.positions.shape
+        if gram.shape != (groups, k, k):
+            raise EfatError(
+                f"grams: {tuple(gram.shape)} for {name!r}, which needs {(groups, k, k)}; "
+                "measure them with this model"
+            )
+        return gram
+
+    def save(self, path: Path) -> None:
+        """Write them as safetensors; no pickle."""
+        tensors = {}
+        for name, gram in self.by_weight.items():
+            tensors[f"mean/{name}"] = gram.mean.contiguous()
+            tensors[f"covariance/{name}"] = gram.covariance.contiguous()
+        safetensors.torch.save_file(tensors, path, {"norms": json.dumps(self.norms)})
+
+    @classmethod
+    def load(cls, path: Path) -> Grams:
+        """Read what `save` wrote; raises EfatError for another file."""
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                norms = json.loads((file.metadata() or {})["norms"])
+                names = [key.removeprefix("mean/") for key in file.keys() if key[:5] == "mean/"]  # noqa: SIM118 - no mapping
+                grams = {
+                    name: Gram(
+                        file.get_tensor(f"mean/{name}"), file.get_tensor(f"covariance/{name}")
+                    )
+                    for name in names
+                }
+        except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
+            raise EfatError(f"grams: {path}: not a file of Gram matrices ({error})") from None
+        return cls(grams, norms)
+
+
+@torch.no_grad()
+def measure_grams(
+    model: nn.Module, batches: Iterable[Any], off_array: Collection[str] = ()
+) -> Grams:
+    """Measure the Gram matrices of a fault-free network's layer inputs.
+
+    Memory: two K x K float64 matrices a group of each layer, one batch's activations and one piece
+    of an im2col matrix (64 MB), however many batches there are.
+
+    Args:
+        model: The network; it is run in evaluation mode and left as it was.
+        batches: Its inputs, from the training data; (inputs, targets) pairs will do.
+        off_array: Names of layers that are not on the array.
+
+    Raises:
+        EfatError: No batch, a layer that does not run, or layers that do not map.
+    """
+    runner = copy.deepcopy(model).eval()
+    keep_dense(runner)
+    products, norms = products_of(runner, off_array), None
+    moments = {name: _new_moments(product) for name, product in products.items()}
+    hooks = []
+    for batch in batches:
+        inputs = inputs_of(batch)
+        if norms is None:
+            norms = following_norms(runner, products, inputs[:1])
+            hooks = [
+                layer.register_forward_hook(partial(_record, moments, name), with_kwargs=True)
+                for name, layer in mapped_layers(runner, off_array).items()
+            ]
+        runner(inputs)
+    if norms is None:
+        raise EfatError("grams: no batch given; a few hundred training samples are needed")
+    for hook in hooks:
+        hook.remove()
+    return Grams({name: _finish(name, parts) for name, parts in moments.items()}, norms)
+
+
+def inputs_of(batch: Any) -> Tensor:
+    """Return the inputs of a batch, which may be an (inputs, targets) pair."""
+    inputs: Tensor = batch[0] if isinstance(batch, tuple | list) else batch
+    return inputs
+
+
+def _new_moments(product: Product) -> list[Moments]:
+    """Return moments for all groups at once; one a projection where an attention stacks them."""
+    groups, k, _ = product.positions.shape
+    device = product.weight.tensor.device
+    if isinstance(product.weight.layer, nn.MultiheadAttention):
+        return [Moments(1, k, 0, device) for _ in range(groups)]
+    return [Moments(groups, k, 0, device)]
+
+
+def _finish(name: str, parts: list[Moments]) -> Gram:
+    if not all(part.rows for part in parts):
+        raise EfatError(f"grams: {name!r} did not run; name its layer in off_array")
+    return Gram(torch.cat([p.mean for p in parts]), torch.cat([p.covariance for p in parts]))
+
+
+def _record(
+    moments: dict[str, list[Moments]], prefix: str, layer: Any, args: Any, kwargs: Any, _: Any
+) -> None:
+    """Add the inputs of a layer that ran (a forward hook)."""
+
+    def multiply(name: str, x: Tensor, weights: Tensor) -> Tensor:
+        key, group = split_key(join(prefix, name))
+        if key in moments:
+            moments[key][group][0].add(x.flatten(2))
+        return x.flatten(2) @ weights.flatten(1, 2)
+
+    if isinstance(layer, nn.MultiheadAttention):
+        run_layer(layer, args, kwargs, multiply)
+        return
+    x = batched(layer, args[0] if args else kwargs["input"])
+    (recorded,) = moments[join(prefix, "weight")]
+    for _samples, rows in lowered_pieces(layer, x, recorded.total.shape[1]):
+        recorded.add(rows)
+
+
+def batched(layer: Any, x: Tensor) -> Tensor:
+    """Return a layer's input with a batch dimension."""
+    dims = 2 if isinstance(layer, nn.Linear) else len(layer.kernel_size) + 2
+    return x.unsqueeze(0) if x.dim() < dims else x

@@ -1,0 +1,108 @@
+"""Where the shift of a layer's mean output can go: its bias, or the BatchNorm that follows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from efat.lowering import MappedLayer
+from efat.repair.products import Product, join
+
+BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+@torch.no_grad()
+def following_norms(
+    model: nn.Module, products: dict[str, Product], inputs: Tensor
+) -> dict[str, str]:
+    """Find the BatchNorm that each weight's output goes into directly, by running the model once.
+
+    Only such that keep running statistics, normalise the layer's channels and follow one layer.
+
+    Args:
+        model: In evaluation mode.
+        products: Its weights on the array.
+        inputs: A batch; one sample is enough.
+
+    Returns:
+        Name of the BatchNorm by parameter name, for weights that have one.
+    """
+    watch = _Watch({}, {}, {})
+    layers = {p.weight.layer: name for name, p in products.items()}
+    handles = [
+        layer.register_forward_hook(partial(watch.layer_ran, name))
+        for layer, name in layers.items()
+        if not isinstance(layer, nn.MultiheadAttention)
+    ]
+    for name, norm in model.named_modules():
+        if isinstance(norm, BatchNorm) and norm.running_mean is not None:
+            handles.append(norm.register_forward_pre_hook(partial(watch.norm_runs, name)))
+    try:
+        model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    once = {source: name for name, source in watch.sources.items() if source}
+    calls = list(watch.sources.values())
+    return {s: name for s, name in once.items() if calls.count(s) == 1 and watch.calls[s] == 1}
+
+
+@dataclass
+class _Watch:
+    """What came out of which layer; outputs are held, so that no other tensor has their id."""
+
+    outputs: dict[int, tuple[str, Tensor, int]]
+    sources: dict[str, str | None]
+    calls: dict[str, int]
+
+    def layer_ran(self, name: str, layer: MappedLayer, _: Any, out: Tensor) -> None:
+        self.calls[name] = self.calls.get(name, 0) + 1
+        if not isinstance(layer, nn.Linear) or out.dim() == 2:  # else channels are not axis 1
+            self.outputs[id(out)] = (name, out, out._version)
+
+    def norm_runs(self, norm_name: str, _: Any, args: tuple[Any, ...]) -> None:
+        source, out, version = self.outputs.get(id(args[0]), (None, None, 0))
+        if out is not None and out._version != version:
+            source = None  # an activation in place came between
+        seen = self.sources.get(norm_name, source)
+        self.sources[norm_name] = source if seen == source else None
+
+
+def has_intercept(name: str, product: Product, norms: dict[str, str]) -> bool:
+    """Tell whether a shift of a weight's outputs can be folded away."""
+    return name in norms or _bias_of(product) is not None
+
+
+@torch.no_grad()
+def fold_shift(
+    model: nn.Module, name: str, product: Product, norms: dict[str, str], shift: Tensor
+) -> None:
+    """Add `shift` [groups, m] to a weight's outputs, in its bias or the running mean after it."""
+    bias = _bias_of(product)
+    if bias is not None:
+        bias.data = bias.data + shift.flatten().to(bias)
+    elif name in norms:
+        mean = model.get_buffer(join(norms[name], "running_mean"))
+        mean -= shift.flatten().to(mean)
+
+
+def _bias_of(product: Product) -> Tensor | None:
+    """Return the bias of all of a weight's outputs: a parameter, or None."""
+    layer = product.weight.layer
+    if not isinstance(layer, nn.MultiheadAttention):
+        return layer.bias
+    # separate projections share one bias, which `bias.data = ` could set only in part
+    return layer.in_proj_bias if product.weight.parameter == "in_proj_weight" else None
+
+
+def norm_gains(model: nn.Module, norm: str) -> Tensor:
+    """Return the square of what a BatchNorm multiplies each channel by, [channels], float64."""
+    module = model.get_submodule(norm)
+    if not isinstance(module, BatchNorm) or module.running_var is None:
+        raise TypeError(f"{norm} is no BatchNorm with running statistics")
+    scale = torch.ones_like(module.running_var) if module.weight is None else module.weight
+    return (scale.detach().double() ** 2) / (module.running_var.double() + module.eps)

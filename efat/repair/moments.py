@@ -1,0 +1,95 @@
+"""Mean and covariance of a layer's inputs, streamed: K x K a group, however many samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from efat.lowering import Conv, ConvTranspose, lower_inputs
+
+PIECE = 1 << 24
+"""Elements of an im2col matrix at a time (64 MB in float32)."""
+
+
+class Moments:
+    """Running moments of inputs `X[g, n, k]` and, with them, of errors `R[g, n, m]`.
+
+    Rows are shifted by the mean of the first piece before they are multiplied, so that float32
+    products do not cancel; sums are float64.
+
+    Args:
+        groups: Products side by side.
+        k: Inputs of each.
+        m: Errors of each; 0 for none.
+        device: Where.
+    """
+
+    def __init__(self, groups: int, k: int, m: int, device: torch.device) -> None:
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(groups, *shape, dtype=torch.float64, device=device)
+
+        self.rows = 0
+        self.offset: Tensor | None = None
+        self.total, self.second = zeros(k), zeros(k, k)
+        self.error_total, self.cross = zeros(m), zeros(k, m)
+
+    def add(self, x: Tensor, error: Tensor | None = None) -> None:
+        """Add inputs [g, n, k] and their errors [g, n, m]."""
+        if self.offset is None:
+            self.offset = x.mean(dim=1, keepdim=True)
+        x = x - self.offset
+        turned = x.transpose(1, 2)
+        self.rows += x.shape[1]
+        self.total += x.sum(dim=1, dtype=torch.float64)
+        self.second += (turned @ x).double()
+        if error is not None:
+            self.error_total += error.sum(dim=1, dtype=torch.float64)
+            self.cross += (turned @ error).double()
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean input, [g, k]."""
+        shifted = self.total / self.rows
+        return shifted if self.offset is None else shifted + self.offset[:, 0].double()
+
+    @property
+    def covariance(self) -> Tensor:
+        """Covariance of the inputs, [g, k, k]."""
+        mean = self.total / self.rows
+        covariance = self.second / self.rows - mean[:, :, None] * mean[:, None, :]
+        return (covariance + covariance.transpose(1, 2)) / 2
+
+    @property
+    def error_mean(self) -> Tensor:
+        """Mean error, [g, m]."""
+        return self.error_total / self.rows
+
+    @property
+    def error_covariance(self) -> Tensor:
+        """Covariance of inputs and errors, [g, k, m]."""
+        mean = self.total / self.rows
+        return self.cross / self.rows - mean[:, :, None] * self.error_mean[:, None, :]
+
+
+def lowered_pieces(
+    layer: Conv | ConvTranspose | nn.Linear, x: Tensor, k: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """Cut a layer's input, batch first, and lower each piece to `X[g, n, k]`.
+
+    Args:
+        layer: The layer.
+        x: Its input.
+        k: Inputs of one product; the size of a piece follows from it.
+
+    Yields:
+        Samples and their rows.
+    """
+    # at least one row a position of the input; strides make fewer
+    per_sample = max(1, x[0].numel() // x.shape[-1 if isinstance(layer, nn.Linear) else 1])
+    groups = 1 if isinstance(layer, nn.Linear) else layer.groups
+    step = max(1, PIECE // (per_sample * k * groups))
+    for start in range(0, len(x), step):
+        samples = slice(start, start + step)
+        yield samples, lower_inputs(layer, x[samples]).flatten(2)

@@ -1,0 +1,104 @@
+"""Each weight on the array as matrices `W[g, k, m]`, and the PEs under them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from efat.errors import raise_problems
+from efat.faults import FaultMap
+from efat.lowering import lower_weight
+from efat.mapping import Slots, SystolicArray, check_fault_map, gemm_indices
+from efat.masking import MappedWeight, mapped_weights
+
+
+@dataclass(frozen=True)
+class Product:
+    """A weight as the matrix products of its groups.
+
+    `k` counts input channels, then kernel taps (`k = i*taps + t`, as `efat.lowering` makes inputs),
+    whatever the array's order: that only says which PE row a `k` is on.
+
+    Args:
+        weight: The weight.
+        positions: Where `W[g, k, m]` is in the flattened weight, [groups, k, m].
+    """
+
+    weight: MappedWeight
+    positions: Tensor
+
+    def matrix(self, weight: Tensor) -> Tensor:
+        """Return a tensor of the weight's shape as [groups, k, m] in float64."""
+        return weight.detach().flatten()[self.positions.to(weight.device)].double()
+
+    def put(self, matrix: Tensor) -> None:
+        """Set the weight, in memory of its own, to a matrix [groups, k, m]."""
+        tensor = self.weight.tensor
+        flat = tensor.detach().flatten().clone()
+        flat[self.positions.to(flat.device)] = matrix.to(flat)
+        tensor.data = flat.reshape(tensor.shape)
+
+    def surviving(self, array: SystolicArray, fault_map: FaultMap) -> NDArray[np.bool_]:
+        """Return which `k` survive on each column of the array, [k, cols]; alike in all groups."""
+        check_fault_map(array, fault_map)
+        layout = self.weight.layout
+        k, _ = gemm_indices(layout, array.order)
+        flat = np.broadcast_to(k, layout.shape).ravel()
+        rows = flat[self.positions[0, :, 0].cpu().numpy()] % array.rows
+        healthy: NDArray[np.bool_] = ~fault_map.faulty[rows]
+        return healthy
+
+    def columns(self, array: SystolicArray, slots: Slots | None) -> NDArray[np.intp]:
+        """Return the column that each output channel is on, [groups, m]."""
+        groups, _, m = self.positions.shape
+        placed = np.broadcast_to(np.arange(m), (groups, m)) if slots is None else slots
+        return placed % array.cols
+
+
+def products_of(model: nn.Module, off_array: Collection[str] = ()) -> dict[str, Product]:
+    """Return the weights on the array as products, by parameter name.
+
+    Raises:
+        EfatError: Layers that do not map, or a weight that two layers share: what makes up for one
+            layer's faults would be wrong in the other.
+    """
+    weights = mapped_weights(model, off_array)
+    owners: dict[int, str] = {}
+    raise_problems(
+        f"repair: {name!r} and {owners[id(weight.tensor)]!r} are one weight; untie them"
+        for name, weight in weights.items()
+        if owners.setdefault(id(weight.tensor), name) != name
+    )
+    return {name: Product(weight, _positions(weight)) for name, weight in weights.items()}
+
+
+def _positions(weight: MappedWeight) -> Tensor:
+    layout, layer = weight.layout, weight.layer
+    flat = torch.arange(layout.size).reshape(layout.shape)
+    if isinstance(layer, nn.MultiheadAttention):  # [out, in], or three such in one
+        return flat.reshape(layout.groups, -1, layout.shape[1]).transpose(1, 2)
+    return lower_weight(layer, flat).flatten(1, 2)
+
+
+def split_key(key: str) -> tuple[str, slice]:
+    """Return the weight and the groups that a product of `run_layer` stands for.
+
+    >>> split_key("attn.in_proj_weight.k"), split_key("fc.weight")
+    (('attn.in_proj_weight', slice(1, 2, None)), ('fc.weight', slice(None, None, None)))
+    """
+    stacked, _, part = key.rpartition(".")
+    if stacked.endswith("in_proj_weight"):
+        group = "qkv".index(part)
+        return stacked, slice(group, group + 1)
+    return key, slice(None)
+
+
+def join(prefix: str, name: Any) -> str:
+    """Return the full name of what a layer calls `name`."""
+    return f"{prefix}.{name}".lstrip(".")

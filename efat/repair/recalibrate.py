@@ -1,0 +1,37 @@
+"""BatchNorm statistics under the mask."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import update_bn
+
+from efat.errors import EfatError
+from efat.repair.intercepts import BatchNorm
+
+
+@torch.no_grad()
+def recalibrate(model: nn.Module, batches: Iterable[Any]) -> nn.Module:
+    """Return a copy of a masked network with BatchNorm statistics of its own activations.
+
+    The average over batches in training mode (`torch.optim.swa_utils.update_bn`), so dropout is on
+    and each batch is normalised by its own statistics: take batches of at least 100 samples.
+
+    Args:
+        model: A network that went through `mask_model`.
+        batches: Its inputs, or (inputs, targets), augmented as for training or not: see
+            docs/repair.md for what that changes.
+
+    Raises:
+        EfatError: The network has no BatchNorm with running statistics.
+    """
+    norms = [m for m in model.modules() if isinstance(m, BatchNorm)]
+    if not any(norm.running_mean is not None for norm in norms):
+        raise EfatError("recalibrate: the model has no BatchNorm; use compensate")
+    copied = copy.deepcopy(model)
+    update_bn(batches, copied)
+    return copied.eval()

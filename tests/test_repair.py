@@ -1,0 +1,425 @@
+"""Repair in closed form, against slow references and the emulated array."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from efat import EfatError, FaultMap, SystolicArray, mask_model, verify_masks
+from efat.emulation import ArrayFaults, emulate
+from efat.lowering import lower_inputs, lower_outputs
+from efat.masking import masked_weights
+from efat.models.resnet import ResNet
+from efat.repair import (
+    Grams,
+    compensate,
+    compensate_sequentially,
+    load_repaired,
+    measure_grams,
+    recalibrate,
+    remap,
+    save_repaired,
+)
+from efat.repair.products import products_of
+from efat.repair.remap import compensated_costs
+
+ARRAY = SystolicArray(5, 4)
+
+
+def a_map(seed, rate=0.3, array=ARRAY):
+    rng = np.random.default_rng(seed)
+    return FaultMap(rng.random((array.rows, array.cols)) < rate)
+
+
+def correlated(*shape, seed=0):
+    """Inputs with a mean and with neighbours that resemble each other, as activations do."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(shape, generator=generator)
+    return (x + x.roll(1, 1) + x.roll(1, -1)).relu()
+
+
+LAYERS = {
+    "conv": (lambda: nn.Conv2d(3, 7, 3, padding=1), (6, 3, 5, 5)),
+    "conv, no bias": (lambda: nn.Conv2d(3, 7, 3, stride=2, bias=False), (9, 3, 7, 7)),
+    "grouped": (lambda: nn.Conv2d(4, 6, 3, groups=2), (6, 4, 6, 6)),
+    "depthwise": (lambda: nn.Conv2d(4, 4, 3, groups=4), (6, 4, 6, 6)),
+    "transposed": (lambda: nn.ConvTranspose2d(3, 5, 3, stride=2), (6, 3, 5, 5)),
+    "linear": (lambda: nn.Linear(13, 9), (60, 13)),
+    "linear, no bias": (lambda: nn.Linear(13, 9, bias=False), (60, 13)),
+}
+
+
+def layer_and_inputs(kind, seed=0):
+    torch.manual_seed(seed)
+    make, shape = LAYERS[kind]
+    return nn.Sequential(make()), correlated(*shape, seed=seed)
+
+
+def reconstruction(model, layer, x):
+    """Mean squared difference of outputs, in float64."""
+    return (model.double()(x.double()) - layer.double()(x.double())).square().mean().item()
+
+
+def by_least_squares(layer, keep, x, ridge):
+    """Solve for each channel on its own, rows stacked, by NumPy's lstsq."""
+    inputs = lower_inputs(layer, x).flatten(2).double().numpy()
+    (product,) = products_of(nn.Sequential(layer)).values()
+    weights = product.matrix(layer.weight).numpy()
+    keep = product.matrix(keep).numpy() > 0
+    found = np.zeros_like(weights)
+    for g in range(weights.shape[0]):
+        rows = inputs[g] if layer.bias is None else inputs[g] - inputs[g].mean(0)
+        damping = ridge * (rows**2).sum(0).mean()
+        for m in range(weights.shape[2]):
+            s = keep[g, :, m]
+            wanted = rows @ weights[g, :, m]
+            a = np.vstack([rows[:, s], np.sqrt(damping) * np.eye(s.sum())])
+            b = np.concatenate([wanted, np.sqrt(damping) * weights[g, s, m]])
+            found[g, s, m] = np.linalg.lstsq(a, b, rcond=None)[0]
+    return found
+
+
+@pytest.mark.parametrize("order", ["im2col", "im2col_spatial_first", "channel"])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_compensation_is_least_squares_a_channel(kind, order):
+    model, x = layer_and_inputs(kind)
+    array = SystolicArray(5, 4, order)
+    fault_map = a_map(1, array=array)
+    repaired = compensate(model, fault_map, array, measure_grams(model, [x]), ridge=1e-2)
+    (weight,) = masked_weights(repaired).values()
+    (product,) = products_of(repaired).values()
+    wanted = by_least_squares(model[0], weight.mask, x, 1e-2)
+    np.testing.assert_allclose(product.matrix(repaired[0].weight), wanted, rtol=2e-3, atol=1e-4)
+    verify_masks(repaired)
+    if model[0].bias is not None:  # the mean output is the fault-free one
+        means = [lower_outputs(m[0], m(x)).mean(1) for m in (repaired, model)]
+        torch.testing.assert_close(*means, rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    kind=st.sampled_from(sorted(LAYERS)),
+    seed=st.integers(0, 99),
+    rate=st.floats(0, 1),
+    ridge=st.sampled_from([1e-4, 1e-3, 1.0]),
+)
+def test_reconstruction_is_never_worse_than_masked(kind, seed, rate, ridge):
+    model, x = layer_and_inputs(kind, seed)
+    fault_map = a_map(seed, rate)
+    masked = mask_model(copy.deepcopy(model), fault_map, ARRAY)
+    repaired = compensate(model, fault_map, ARRAY, measure_grams(model, [x]), ridge=ridge)
+    sequential = compensate_sequentially(model, fault_map, ARRAY, x, ridge=ridge)
+    worst = reconstruction(masked, model, x) * (1 + 1e-6) + 1e-9
+    model = model.float()
+    assert reconstruction(repaired, model, x) <= worst
+    assert reconstruction(sequential, model.float(), x) <= worst
+
+
+def small_net(seed=0):
+    torch.manual_seed(seed)
+    model = nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1, bias=False),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 6, 3, padding=1, groups=6),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 9, 3, stride=2, bias=False),
+        nn.BatchNorm2d(9),
+        nn.Flatten(),
+        nn.Linear(81, 5),
+    )
+    model.train()(correlated(64, 1, 8, 8))
+    return model.eval()
+
+
+def test_no_fault_leaves_everything_as_it_is():
+    model, x = small_net(), correlated(40, 1, 8, 8)
+    none = FaultMap.none(5, 4)
+    for repaired in (
+        compensate(model, none, ARRAY, measure_grams(model, [x])),
+        compensate_sequentially(model, none, ARRAY, x),
+    ):
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(tensor, repaired.state_dict()[name]), name
+
+
+def test_the_model_given_stays_as_it_is():
+    model, x = small_net(), correlated(40, 1, 8, 8)
+    before = copy.deepcopy(model.state_dict())
+    grams = measure_grams(model, [x])
+    compensate(model, a_map(0), ARRAY, grams)
+    compensate_sequentially(model, a_map(0), ARRAY, x)
+    assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_the_shift_goes_into_the_norm_that_follows():
+    model, x = small_net(), correlated(40, 1, 8, 8)
+    grams = measure_grams(model, [x])
+    assert grams.norms == {"0.weight": "1", "3.weight": "4", "6.weight": "7"}
+    assert a_map(3).faulty[:, 0].any()  # where every channel of a depthwise layer is
+    repaired = compensate(model, a_map(3), ARRAY, grams)
+    means = [m[:2](x).mean(dim=(0, 2, 3)) for m in (model, repaired)]
+    torch.testing.assert_close(*means, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(model[1].running_mean, repaired[1].running_mean)
+    assert not torch.equal(model[3].bias, repaired[3].bias)  # a bias comes first
+    assert torch.equal(model[4].running_mean, repaired[4].running_mean)
+
+
+def test_an_activation_in_place_parts_a_norm_from_its_layer():
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(inplace=True), nn.BatchNorm2d(3)).eval()
+    assert measure_grams(model, [torch.randn(4, 1, 8, 8)]).norms == {}
+
+
+def test_sequential_fits_each_layer_to_the_inputs_it_really_has():
+    model, x = small_net(), correlated(200, 1, 8, 8)
+    fault_map = a_map(3, 0.35)
+    target = model(x)
+    errors = [
+        (repaired(x) - target).square().mean().item()
+        for repaired in (
+            mask_model(copy.deepcopy(model), fault_map, ARRAY),
+            compensate(model, fault_map, ARRAY, measure_grams(model, [x])),
+            compensate_sequentially(model, fault_map, ARRAY, x),
+        )
+    ]
+    assert errors[2] < errors[1] < errors[0]
+
+
+def test_the_last_layer_of_sequential_is_least_squares_on_repaired_inputs():
+    model, x = small_net(), correlated(200, 1, 8, 8)
+    fault_map = a_map(3, 0.35)
+    repaired = compensate_sequentially(model, fault_map, ARRAY, x)
+    reached = repaired[:9](x).double().detach().numpy()
+    target = model(x).double().detach().numpy()
+    rows, wanted = reached - reached.mean(0), target - target.mean(0)
+    damping = 1e-3 * (rows**2).sum(0).mean()
+    keep = repaired[9]._efat_weight_mask.bool().numpy()
+    start = model[9].weight.double().detach().numpy()
+    for m in range(5):
+        s = keep[m]
+        a = np.vstack([rows[:, s], np.sqrt(damping) * np.eye(s.sum())])
+        b = np.concatenate([wanted[:, m], np.sqrt(damping) * start[m, s]])
+        found = np.linalg.lstsq(a, b, rcond=None)[0]
+        np.testing.assert_allclose(repaired[9].weight[m, s].detach(), found, rtol=5e-3, atol=1e-4)
+
+
+def test_batches_add_up():
+    model, x = small_net(), correlated(40, 1, 8, 8) + 50  # a large mean would cancel
+    whole = measure_grams(model, [x])
+    parts = measure_grams(model, [(part, None) for part in x.split(7)])
+    rows = lower_inputs(model[0], x).flatten(2)[0].double()
+    wanted = torch.cov(rows.T, correction=0)
+    for grams in (whole, parts):
+        gram = grams.by_weight["0.weight"]
+        torch.testing.assert_close(gram.covariance[0], wanted, rtol=1e-3, atol=1e-2)
+        torch.testing.assert_close(gram.mean[0], rows.mean(0), rtol=1e-5, atol=1e-4)
+
+
+def test_grams_come_back_from_their_file(tmp_path):
+    model, x = small_net(), correlated(40, 1, 8, 8)
+    grams = measure_grams(model, [x])
+    grams.save(tmp_path / "grams.safetensors")
+    read = Grams.load(tmp_path / "grams.safetensors")
+    assert read.norms == grams.norms
+    assert read.by_weight.keys() == grams.by_weight.keys()
+    for name, gram in grams.by_weight.items():
+        assert torch.equal(gram.covariance, read.by_weight[name].covariance)
+        assert torch.equal(gram.mean, read.by_weight[name].mean)
+    (tmp_path / "bad").write_bytes(b"no tensors")
+    with pytest.raises(EfatError, match="not a file of Gram matrices"):
+        Grams.load(tmp_path / "bad")
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.linear = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.linear(self.attention(x, x + 1, x)[0])
+
+
+def test_attention_projections_are_compensated():
+    torch.manual_seed(0)
+    model, x = Attention().eval(), correlated(50, 6, 8)
+    fault_map = a_map(0, 0.2)
+    grams = measure_grams(model, [x])
+    masked = mask_model(copy.deepcopy(model), fault_map, ARRAY)
+    repaired = compensate(model, fault_map, ARRAY, grams)
+    verify_masks(repaired)
+
+    def keys(net):
+        return nn.functional.linear(
+            x + 1, net.attention.in_proj_weight[8:16], net.attention.in_proj_bias[8:16]
+        )
+
+    errors = [(keys(net) - keys(model)).square().mean() for net in (masked, repaired)]
+    assert errors[1] < 0.5 * errors[0]
+    with pytest.raises(EfatError, match="use compensate"):
+        compensate_sequentially(model, fault_map, ARRAY, x)
+
+
+PLACED = {
+    "narrow": (SystolicArray(5, 11), LAYERS["conv"]),
+    "wide": (SystolicArray(5, 4), LAYERS["conv"]),
+    "spatial first": (SystolicArray(6, 4, "im2col_spatial_first"), LAYERS["conv"]),
+    "channel": (SystolicArray(2, 4, "channel"), LAYERS["conv"]),
+    "grouped": (SystolicArray(5, 4), LAYERS["grouped"]),
+    "depthwise": (SystolicArray(5, 4), LAYERS["depthwise"]),
+    "transposed": (SystolicArray(5, 4), LAYERS["transposed"]),
+    "linear": (SystolicArray(5, 4), LAYERS["linear"]),
+}
+
+
+@pytest.mark.parametrize("kind", PLACED)
+def test_the_emulated_array_executes_a_placement_bit_by_bit(kind):
+    array, (make, shape) = PLACED[kind]
+    torch.manual_seed(0)
+    model, x = nn.Sequential(make()), torch.randint(-8, 8, shape).double()
+    for parameter in model.parameters():
+        parameter.data = torch.randint(-8, 8, parameter.shape).double()
+    model.double()
+    fault_map = a_map(5, array=array)
+    placement = remap(model, fault_map, array, measure_grams(model, [x]))
+    masked = mask_model(copy.deepcopy(model), fault_map, array, placement=placement)
+    on_array = emulate(model, array, ArrayFaults(fault_map), None, placement=placement)
+    assert torch.equal(masked(x), on_array(x))
+    plain = emulate(model, array, ArrayFaults(fault_map), None)
+    assert not torch.equal(masked(x), plain(x))
+
+
+def test_the_emulated_array_executes_the_placement_of_an_attention():
+    torch.manual_seed(0)
+    model, x = Attention().double().eval(), torch.randn(3, 6, 8).double()
+    fault_map = a_map(5)
+    placement = remap(model, fault_map, ARRAY, measure_grams(model, [x]))
+    masked = mask_model(copy.deepcopy(model), fault_map, ARRAY, placement=placement)
+    on_array = emulate(model, ARRAY, ArrayFaults(fault_map), None, placement=placement)
+    torch.testing.assert_close(masked(x), on_array(x), rtol=1e-12, atol=1e-12)
+
+
+def test_an_assignment_is_the_best_of_all():
+    """Against every permutation, with the error measured by compensating and running."""
+    from itertools import permutations
+
+    torch.manual_seed(0)
+    array = SystolicArray(4, 4)
+    model, x = nn.Sequential(nn.Linear(11, 4)), correlated(80, 11)
+    fault_map, grams = a_map(2, 0.4, array), measure_grams(model, [x])
+
+    def left(order):
+        placement = {"0.weight": np.array([order])}
+        repaired = compensate(model, fault_map, array, grams, placement=placement)
+        return (repaired(x) - model(x)).square().sum(1).mean().item()
+
+    chosen = remap(model, fault_map, array, grams)["0.weight"][0]
+    errors = {order: left(order) for order in permutations(range(4))}
+    assert errors[tuple(chosen.tolist())] == pytest.approx(min(errors.values()), rel=1e-4)
+    assert max(errors.values()) > 1.05 * min(errors.values())
+
+
+def test_costs_are_the_errors_that_are_left():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2)), correlated(8, 4, 6, 6)
+    fault_map, grams = a_map(4), measure_grams(model, [x])
+    (product,) = products_of(model).values()
+    surviving = torch.from_numpy(product.surviving(ARRAY, fault_map))
+    weights = product.matrix(model[0].weight)
+    gram = grams.matrix("0.weight", product)
+    costs = compensated_costs(weights, gram, surviving, 1e-3)
+    repaired = compensate(model, fault_map, ARRAY, grams)
+    errors = (repaired(x) - model(x)).double().square().mean(dim=(0, 2, 3)).reshape(2, 3)
+    torch.testing.assert_close(errors.detach(), costs[:, range(3), range(3)], rtol=1e-3, atol=1e-7)
+
+
+def test_remapping_with_compensation_beats_either_alone():
+    model, x = small_net(), correlated(200, 1, 8, 8)
+    array = SystolicArray(5, 16)
+    fault_map, grams = a_map(1, 0.35, array), measure_grams(model, [x])
+    placement = remap(model, fault_map, array, grams)
+
+    def error(net):
+        return (net(x) - model(x)).square().mean().item()
+
+    both = error(compensate(model, fault_map, array, grams, placement=placement))
+    masked = mask_model(copy.deepcopy(model), fault_map, array, placement=placement)
+    assert both < error(compensate(model, fault_map, array, grams))
+    assert both < error(masked)
+
+
+def test_magnitude_takes_the_least_weights_away():
+    model = small_net()
+    grams = measure_grams(model, [correlated(40, 1, 8, 8)])
+    array = SystolicArray(5, 16)
+    pruned = {}
+    for cost in ("magnitude", "compensated"):
+        placement = remap(model, a_map(1, 0.35, array), array, grams, cost=cost)
+        masked = mask_model(copy.deepcopy(model), a_map(1, 0.35, array), array, (), placement)
+        pruned[cost] = model[6].weight.abs()[masked[6].weight == 0].sum().item()
+    assert pruned["magnitude"] < pruned["compensated"]
+
+
+def test_a_repaired_network_comes_back_with_its_placement(tmp_path):
+    model, x = small_net(), correlated(40, 1, 8, 8)
+    fault_map, grams = a_map(0), measure_grams(model, [x])
+    placement = remap(model, fault_map, ARRAY, grams)
+    repaired = compensate(model, fault_map, ARRAY, grams, placement=placement)
+    save_repaired(tmp_path / "chip.safetensors", repaired, placement)
+    state, read = load_repaired(tmp_path / "chip.safetensors")
+    plain = small_net(1)
+    plain.load_state_dict(state, strict=True)
+    on_array = emulate(plain, ARRAY, ArrayFaults(fault_map), None, placement=read)
+    torch.testing.assert_close(on_array(x), repaired(x), rtol=1e-4, atol=1e-4)
+    (tmp_path / "bad").write_bytes(b"no tensors")
+    with pytest.raises(EfatError, match="not a repaired network"):
+        load_repaired(tmp_path / "bad")
+
+
+def test_recalibration_fits_the_statistics_to_the_mask():
+    model, x = ResNet(8, 10, 1, 4).eval(), correlated(64, 1, 8, 8)
+    masked = mask_model(copy.deepcopy(model), a_map(0), ARRAY)
+    fresh = recalibrate(masked, [x])
+    first = masked.conv1(x)
+    torch.testing.assert_close(fresh.bn1.running_mean, first.mean(dim=(0, 2, 3)))
+    assert torch.equal(masked.bn1.running_mean, torch.zeros(4))
+    assert not fresh.training
+    verify_masks(fresh)
+    with pytest.raises(EfatError, match="no BatchNorm"):
+        recalibrate(nn.Linear(2, 2), [x])
+
+
+def test_bad_input_is_refused():
+    model, x = small_net(), correlated(40, 1, 8, 8)
+    grams = measure_grams(model, [x])
+    with pytest.raises(EfatError, match=r"ridge: 0\.0 given"):
+        compensate(model, a_map(0), ARRAY, grams, ridge=0.0)
+    with pytest.raises(EfatError, match="no batch given"):
+        measure_grams(model, [])
+    with pytest.raises(EfatError, match=r"grams: none for '0\.weight'"):
+        compensate(model, a_map(0), ARRAY, Grams({}, {}))
+    with pytest.raises(EfatError, match="cost: 'weight' given"):
+        remap(model, a_map(0), ARRAY, grams, cost="weight")
+    tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    tied[1].weight = tied[0].weight
+    with pytest.raises(EfatError, match="one weight"):
+        measure_grams(tied, [torch.randn(3, 4)])
+
+
+def test_bad_placements_are_all_named():
+    model = small_net()
+    twice, far = np.zeros((1, 6), dtype=int), np.array([[0, 1, 2, 3, 4, 5, 6, 7, 12]])
+    placement = {"0.weight": twice, "6.weight": far, "9.weight": np.zeros(3), "x": twice}
+    with pytest.raises(EfatError) as error:
+        mask_model(model, a_map(0), ARRAY, placement=placement)
+    for part in ("'x' given", "0.weight: slots", "from 0 to 11", "9.weight: slots: float64"):
+        assert part in str(error.value)
+    array = SystolicArray(5, 4, dataflow="os")
+    with pytest.raises(EfatError, match="only ws has one"):
+        mask_model(model, a_map(0), array, placement={"0.weight": twice})
