@@ -1,6 +1,8 @@
 """Repair in closed form, against slow references and the emulated array."""
 
 import copy
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -423,3 +425,11 @@ def test_bad_placements_are_all_named():
     array = SystolicArray(5, 4, dataflow="os")
     with pytest.raises(EfatError, match="only ws has one"):
         mask_model(model, a_map(0), array, placement={"0.weight": twice})
+
+
+def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch):
+    text = (Path(__file__).parents[1] / "docs/repair.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "repair.md", "exec"), {})
+    assert len(list(tmp_path.glob("chip*.safetensors"))) == 3

@@ -101,7 +101,7 @@ def measure_grams(
     """Measure the Gram matrices of a fault-free network's layer inputs.
 
     Memory: two K x K float64 matrices a group of each layer, one batch's activations and one piece
-    of an im2col matrix (64 MB), however many batches there are.
+    of an im2col matrix (4 MB), however many batches there are.
 
     Args:
         model: The network; it is run in evaluation mode and left as it was.

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from efat.lowering import Conv, ConvTranspose, lower_inputs
 
-PIECE = 1 << 24
-"""Elements of an im2col matrix at a time (64 MB in float32)."""
+PIECE = 1 << 20
+"""Elements of an im2col matrix at a time (4 MB in float32: larger ones are slower)."""
 
 
 class Moments:

@@ -1,0 +1,176 @@
+"""Accuracy of faulty chips repaired without training: digits ResNet-8 and published ResNet-20.
+
+python experiments/2026-11-22-repair/run.py --setting digits
+python experiments/2026-11-22-repair/run.py --setting cifar10 --data CIFAR10 --weights CHECKPOINT
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import csv
+import io
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from torch import nn
+
+from efat.data.digits import Digits
+from efat.data.tensors import TensorBatches
+from efat.fleets import uniform_fleet
+from efat.mapping import SystolicArray
+from efat.masking import mask_model, verify_masks
+from efat.models.resnet import ResNet
+from efat.repair import (
+    compensate,
+    compensate_sequentially,
+    measure_grams,
+    recalibrate,
+    remap,
+)
+from efat.seeds import derive, generator
+
+HERE = Path(__file__).parent
+MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+COLUMNS = ("setting", "fault_rate", "map", "method", "test_pct", "repair_s")
+
+
+def images(path: Path, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images [n, 3, 32, 32], normalised as the checkpoint expects, and labels."""
+    table = pq.read_table(path, columns=["img", "label"]).take(rows)
+    decoded = [np.array(Image.open(io.BytesIO(row["bytes"]))) for row in table["img"].to_pylist()]
+    x = torch.from_numpy(np.stack(decoded)).float() / 255
+    return ((x - MEAN) / STD).permute(0, 3, 1, 2).contiguous(), torch.tensor(
+        table["label"].to_pylist()
+    )
+
+
+def picks(what: str, population: int, count: int) -> np.ndarray:
+    return np.sort(generator(0, what).choice(population, count, replace=False))
+
+
+def published_resnet20(path: Path) -> ResNet:
+    """Load the checkpoint into efat's ResNet-20."""
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    model = ResNet(20, 10)
+    model.load_state_dict({name.removeprefix("module."): value for name, value in state.items()})
+    return model.eval()
+
+
+def trained_on_digits(splits: dict) -> ResNet:
+    torch.manual_seed(derive(0, "baseline") % 2**32)
+    model, done = ResNet(8, 10, 1), 0
+    sgd = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
+    batches = TensorBatches(*splits["train"], 32, shuffle=True)
+    while done < 900:
+        for x, y in batches:
+            sgd.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            sgd.step()
+            done += 1
+    return model.eval()
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
+    model = model.to(memory_format=torch.channels_last)
+    pairs = zip(x.split(250), y.split(250), strict=True)
+    return 100 * sum(int((model(a).argmax(1) == b).sum()) for a, b in pairs) / len(y)
+
+
+def methods(model, fault_map, array, grams, calibration):
+    """Yield (name, how to make it); placements are made once, their time is counted in each."""
+
+    def placed(cost, then):
+        def run():
+            placement = remap(model, fault_map, array, grams, cost=cost)
+            return then(placement)
+
+        return run
+
+    def masked(placement=None):
+        return mask_model(copy.deepcopy(model), fault_map, array, placement=placement)
+
+    def one_shot(placement=None):
+        return compensate(model, fault_map, array, grams, placement=placement)
+
+    def sequential(placement=None):
+        return compensate_sequentially(model, fault_map, array, calibration, placement=placement)
+
+    yield "masked", masked
+    yield "recalibrated", lambda: recalibrate(masked(), calibration.split(128))
+    yield "one-shot", one_shot
+    yield "sequential", sequential
+    yield "remapped by |w|", placed("magnitude", masked)
+    yield "remapped", placed("compensated", masked)
+    yield "remapped by |w| + one-shot", placed("magnitude", one_shot)
+    yield "remapped + one-shot", placed("compensated", one_shot)
+    yield "remapped + sequential", placed("compensated", sequential)
+
+
+def setting(args) -> tuple:
+    """Return the model, the array, calibration inputs and the test set."""
+    if args.setting == "digits":
+        data = Digits(32)
+        data.setup("fit")
+        model = trained_on_digits(data.splits)
+        return model, SystolicArray(16, 16), data.splits["train"][0], *data.splits["test"]
+    model = published_resnet20(args.weights)
+    calibration, _ = images(
+        args.data / "train.parquet", picks("calibration", 50_000, args.calibration)
+    )
+    test = images(args.data / "test.parquet", picks("test images", 10_000, 2000))
+    return model, SystolicArray(args.side, args.side), calibration, *test
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--setting", choices=("digits", "cifar10"), required=True)
+    parser.add_argument("--data", type=Path, help="folder: {train,test}.parquet")
+    parser.add_argument("--weights", type=Path, help="resnet20-12fca82f.th")
+    parser.add_argument("--side", type=int, default=64)
+    parser.add_argument("--calibration", type=int, default=1024)
+    parser.add_argument("--maps", type=int, default=2)
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.05, 0.1, 0.2, 0.3, 0.4, 0.5])
+    parser.add_argument("--only", nargs="*", help="methods; all by default")
+    parser.add_argument("--out", type=Path, default=HERE / "results.csv")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    model, array, calibration, x, y = setting(args)
+    name = f"{args.setting} {array.rows}x{array.cols}"
+    new = not args.out.exists()
+    with args.out.open("a", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        if new:
+            rows.writerow(COLUMNS)
+
+        def record(*row):
+            rows.writerow([name, *row])
+            file.flush()
+            print(name, *row, flush=True)
+
+        record(0.0, "", "fault-free", f"{accuracy(model, x, y):.2f}", "")
+        began = time.perf_counter()
+        grams = measure_grams(model, calibration.split(128))
+        record("", "", "Gram matrices", "", f"{time.perf_counter() - began:.2f}")
+        for index in range(args.maps):
+            for rate in args.rates:
+                fleet = uniform_fleet(array, derive(0, "repair", index, rate), 1, rate)
+                fault_map = fleet.chips[0].fault_map
+                for method, make in methods(model, fault_map, array, grams, calibration):
+                    if args.only and method not in args.only:
+                        continue
+                    began = time.perf_counter()
+                    repaired = make()
+                    taken = time.perf_counter() - began
+                    verify_masks(repaired)
+                    reached = accuracy(repaired.eval(), x, y)
+                    record(rate, index, method, f"{reached:.2f}", f"{taken:.2f}")
+
+
+if __name__ == "__main__":
+    main()
