@@ -28,6 +28,7 @@ from efat.repair import (
 )
 from efat.repair.products import products_of
 from efat.repair.remap import compensated_costs
+from efat.repair.solve import RidgeSystem
 
 ARRAY = SystolicArray(5, 4)
 
@@ -305,6 +306,27 @@ def test_the_emulated_array_executes_the_placement_of_an_attention():
     masked = mask_model(copy.deepcopy(model), fault_map, ARRAY, placement=placement)
     on_array = emulate(model, ARRAY, ArrayFaults(fault_map), None, placement=placement)
     torch.testing.assert_close(masked(x), on_array(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2, 0.5, 0.8, 1.0])
+def test_both_ways_to_solve_are_the_plain_one(rate):
+    torch.manual_seed(0)
+    rows, weights = torch.randn(2, 60, 12).double(), torch.randn(2, 12, 3).double()
+    gram, kept = rows.transpose(1, 2) @ rows, torch.rand(12) >= rate
+    system, right = RidgeSystem(gram, 0.01), torch.randn(1, 12, 3).double()
+    solved = system.solve(kept, right, torch.tensor([1]))
+    left = system.errors_left(weights, kept)
+    for g in range(2):
+        damping = 0.01 * gram[g].diagonal().mean()
+        matrix = (gram[g] + damping * torch.eye(12))[kept][:, kept]
+        if g == 1:
+            wanted = torch.zeros(12, 3).double()
+            wanted[kept] = torch.linalg.solve(matrix, right[0, kept])
+            torch.testing.assert_close(solved[0], wanted)
+        difference = -weights[g]
+        difference[kept] = torch.linalg.solve(matrix, gram[g][kept][:, ~kept] @ weights[g][~kept])
+        wanted = (difference * (gram[g] @ difference)).sum(0)
+        torch.testing.assert_close(left[g], wanted, rtol=1e-8, atol=1e-9)
 
 
 def test_an_assignment_is_the_best_of_all():

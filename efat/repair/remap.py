@@ -17,7 +17,7 @@ from efat.mapping import Slots, SystolicArray, slot_count
 from efat.repair.grams import Grams
 from efat.repair.intercepts import norm_gains
 from efat.repair.products import Product, products_of
-from efat.repair.solve import RIDGE, damping, factorise
+from efat.repair.solve import RIDGE, RidgeSystem
 
 Cost = Literal["compensated", "magnitude"]
 
@@ -77,28 +77,15 @@ def remap(
 def compensated_costs(weights: Tensor, gram: Tensor, surviving: Tensor, ridge: float) -> Tensor:
     """Return the error of each channel, compensated, on each column, [g, m, cols].
 
-    With `r = G_SP w_P` and the update `u = (G_SS + d I)^-1 r`, `D' G D` is
-    `w_P' G_PP w_P - r' u - d u' u`.
-
     Args:
         weights: float64 [g, k, m].
         gram: float64 [g, k, k].
         surviving: bool [k, cols].
-        ridge: See `solve_updates`.
+        ridge: See `RidgeSystem`.
     """
     sets, of_column = torch.unique(surviving, dim=1, return_inverse=True)
-    dampings = damping(gram, ridge)
-    costs = []
-    for kept_rows in sets.T:
-        kept, lost = kept_rows.nonzero().flatten(), (~kept_rows).nonzero().flatten()
-        pruned = weights[:, lost]
-        errors = gram[:, :, lost] @ pruned
-        error = (pruned * errors[:, lost]).sum(1)
-        if len(kept) and len(lost):
-            r = errors[:, kept]
-            update = torch.cholesky_solve(r, factorise(gram, kept, dampings))
-            error = error - (r * update).sum(1) - dampings[:, None] * update.square().sum(1)
-        costs.append(error.clamp(min=0))
+    system = RidgeSystem(gram, ridge)
+    costs = [system.errors_left(weights, kept) for kept in sets.T]
     return torch.stack(costs, dim=2)[:, :, of_column]
 
 

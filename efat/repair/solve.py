@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,89 @@ from efat.errors import EfatError
 
 RIDGE = 1e-3
 """Times the mean of the Gram matrix's diagonal: the pull towards the baseline weights."""
+
+
+class RidgeSystem:
+    """`(G_SS + d I)^-1` for many sets `S` of surviving weights.
+
+    Where less is lost than kept, from the inverse `H` of the whole matrix, made once, and a
+    Cholesky factor of `H_PP`, `P` the pruned weights: `(A_SS)^-1 = H_SS - H_SP H_PP^-1 H_PS` (block
+    inverse; the optimal brain surgeon's, Hassibi & Stork, 1993). Else from a factor of `A_SS`.
+
+    Args:
+        gram: `G`, float64 [g, k, k].
+        ridge: `d` over the mean of `G`'s diagonal, above 0.
+
+    Raises:
+        EfatError: A ridge that is not positive: `G_SS` alone need not be invertible.
+    """
+
+    def __init__(self, gram: Tensor, ridge: float = RIDGE) -> None:
+        if not ridge > 0:
+            raise EfatError(f"ridge: {ridge!r} given; a number > 0 is needed")
+        scaled = ridge * gram.diagonal(dim1=1, dim2=2).mean(dim=1)
+        self.dampings = torch.where(scaled > 0, scaled, 1.0)
+        """`d` of each group, [g]; 1 where all inputs are 0, so that no update is needed."""
+        self.matrix = gram.clone()
+        self.matrix.diagonal(dim1=1, dim2=2).add_(self.dampings[:, None])
+
+    @cached_property
+    def inverse(self) -> Tensor:
+        """`H`, [g, k, k]."""
+        return torch.cholesky_inverse(torch.linalg.cholesky(self.matrix))
+
+    def solve(self, kept: Tensor, right: Tensor, groups: Tensor) -> Tensor:
+        """Return `(G_SS + d I)^-1 B_S` for chosen groups, 0 at what is not in `S`.
+
+        Args:
+            kept: bool [k]: `S`.
+            right: `B`, float64 [len(groups), k, m]; what it holds at pruned weights is ignored.
+            groups: Which groups.
+        """
+        kept_at, lost_at = kept.nonzero().flatten(), (~kept).nonzero().flatten()
+        if len(lost_at) >= len(kept_at):
+            part = _part(self.matrix[groups], kept_at)
+            solved = torch.zeros_like(right)
+            solved[:, kept_at] = torch.cholesky_solve(
+                right[:, kept_at], torch.linalg.cholesky(part)
+            )
+            return solved
+        inverse = self.inverse if len(groups) == len(self.inverse) else self.inverse[groups]
+        solved = inverse @ (right * kept[:, None])
+        if len(lost_at):
+            factor = torch.linalg.cholesky(_part(inverse, lost_at))
+            lost = torch.cholesky_solve(solved[:, lost_at], factor)
+            solved -= inverse.index_select(2, lost_at) @ lost
+        return solved * kept[:, None]
+
+    def errors_left(self, weights: Tensor, kept: Tensor) -> Tensor:
+        """Return `D' G D` of each channel after its update, were it on a column with these faults.
+
+        Args:
+            weights: float64 [g, k, m].
+            kept: bool [k].
+
+        Returns:
+            [g, m]. `D` is the update at `S` and `-w` at `P`.
+        """
+        lost_at, dampings = (~kept).nonzero().flatten(), self.dampings[:, None]
+        lost = weights[:, lost_at]
+        if 2 * len(lost_at) < len(kept):
+            shares = torch.cholesky_solve(lost, torch.linalg.cholesky(_part(self.inverse, lost_at)))
+            differences = self.inverse.index_select(2, lost_at) @ shares
+            left = (lost * shares).sum(1) - dampings * differences.square().sum(1)
+        else:
+            products = self.matrix.index_select(2, lost_at) @ lost  # (G + d I) w_P
+            groups = torch.arange(len(weights), device=weights.device)
+            update = self.solve(kept, products, groups)
+            left = (lost * products[:, lost_at]).sum(1) - dampings * lost.square().sum(1)
+            left -= (update * products).sum(1) + dampings * update.square().sum(1)
+        return left.clamp(min=0)
+
+
+def _part(matrix: Tensor, at: Tensor) -> Tensor:
+    """Return the rows and columns `at` of [g, k, k]."""
+    return matrix.index_select(1, at).index_select(2, at)
 
 
 def solve_updates(
@@ -26,44 +111,20 @@ def solve_updates(
         errors: `E`, float64 [g, k, m].
         surviving: bool [k, cols].
         columns: Column of each channel, [g, m].
-        ridge: `d` over the mean of `G`'s diagonal, above 0.
+        ridge: See `RidgeSystem`.
 
     Returns:
         float64 [g, k, m], 0 at pruned weights.
     """
-    updates = torch.zeros_like(errors)
+    updates, system = torch.zeros_like(errors), RidgeSystem(gram, ridge)
     sets, of_column = torch.unique(surviving, dim=1, return_inverse=True)
-    chosen, dampings = of_column[columns], damping(gram, ridge)
+    chosen = of_column[columns]
     for index in chosen.unique().tolist():
-        here, kept = chosen == index, sets[:, index].nonzero().flatten()
-        groups = here.any(1).nonzero().flatten()
-        channels = here.any(0).nonzero().flatten()
-        part = errors[groups[:, None, None], kept[:, None], channels]
-        part = part * here[groups[:, None], channels][:, None, :]
-        if part.count_nonzero() == 0:
-            continue
-        factor = factorise(gram, kept, dampings, groups)
-        places = (groups[:, None, None], kept[:, None], channels)
-        updates[places] += torch.cholesky_solve(part, factor)
+        here, kept = chosen == index, sets[:, index]
+        groups, channels = here.any(1).nonzero().flatten(), here.any(0).nonzero().flatten()
+        part = errors[groups[:, None], :, channels].transpose(1, 2)
+        part = part * kept[:, None] * here[groups[:, None], channels][:, None, :]
+        if part.count_nonzero():
+            solved = system.solve(kept, part, groups)
+            updates[groups[:, None], :, channels] += solved.transpose(1, 2)
     return updates
-
-
-def damping(gram: Tensor, ridge: float) -> Tensor:
-    """Return `d` of each group, [g]; 1 where all inputs are 0, so that no update is needed.
-
-    Raises:
-        EfatError: A ridge that is not positive: with faults, `G_SS` alone need not be invertible.
-    """
-    if not ridge > 0:
-        raise EfatError(f"ridge: {ridge!r} given; a number > 0 is needed")
-    scaled = ridge * gram.diagonal(dim1=1, dim2=2).mean(dim=1)
-    return torch.where(scaled > 0, scaled, 1.0)
-
-
-def factorise(gram: Tensor, kept: Tensor, dampings: Tensor, groups: Tensor | None = None) -> Tensor:
-    """Return the Cholesky factors of `G_SS + d I`, [groups, kept, kept]."""
-    chosen = torch.arange(len(gram), device=gram.device) if groups is None else groups
-    part = gram[chosen[:, None, None], kept[:, None], kept]
-    eye = torch.eye(len(kept), dtype=gram.dtype, device=gram.device)
-    factor: Tensor = torch.linalg.cholesky(part + dampings[chosen, None, None] * eye)
-    return factor
