@@ -11,26 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from run import HERE, MEAN, STD, accuracy, images, picks, published_resnet20
-from torch.nn import functional
+from run import HERE, accuracy, augmented, images, picks, published_resnet20
 
 from efat.repair import recalibrate
-from efat.seeds import generator
-
-BLACK = -(MEAN / STD)
-
-
-def augmented(x: torch.Tensor, crop: bool, flip: bool) -> torch.Tensor:
-    """Crop from 4 black pixels of padding, and flip, as the checkpoint was trained."""
-    rng = generator(0, "augmentation")
-    black = BLACK.reshape(1, 3, 1, 1)
-    padded = functional.pad(x - black, (4, 4, 4, 4)) + black
-    out = []
-    for image, plain in zip(padded, x, strict=True):
-        top, left = rng.integers(0, 9, 2)
-        chosen = image[:, top : top + 32, left : left + 32] if crop else plain
-        out.append(chosen.flip(2) if flip and rng.random() < 0.5 else chosen)
-    return torch.stack(out)
 
 
 def main() -> None:

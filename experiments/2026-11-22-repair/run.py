@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn import functional
 
 from efat.data.digits import Digits
 from efat.data.tensors import TensorBatches
@@ -51,6 +52,19 @@ def images(path: Path, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
 
 def picks(what: str, population: int, count: int) -> np.ndarray:
     return np.sort(generator(0, what).choice(population, count, replace=False))
+
+
+def augmented(x: torch.Tensor, crop: bool = True, flip: bool = True) -> torch.Tensor:
+    """Crop from 4 black pixels of padding, and flip, as the checkpoint was trained."""
+    rng = generator(0, "augmentation")
+    black = -(MEAN / STD).reshape(1, 3, 1, 1)
+    padded = functional.pad(x - black, (4, 4, 4, 4)) + black
+    out = []
+    for image, plain in zip(padded, x, strict=True):
+        top, left = rng.integers(0, 9, 2)
+        chosen = image[:, top : top + 32, left : left + 32] if crop else plain
+        out.append(chosen.flip(2) if flip and rng.random() < 0.5 else chosen)
+    return torch.stack(out)
 
 
 def published_resnet20(path: Path) -> ResNet:
@@ -103,6 +117,11 @@ def methods(model, fault_map, array, grams, calibration):
 
     yield "masked", masked
     yield "recalibrated", lambda: recalibrate(masked(), calibration.split(128))
+    if calibration.shape[1] == 3:  # digits are trained without augmentation
+        yield (
+            "recalibrated on crops",
+            lambda: recalibrate(masked(), augmented(calibration).split(128)),
+        )
     yield "one-shot", one_shot
     yield "sequential", sequential
     yield "remapped by |w|", placed("magnitude", masked)
@@ -134,7 +153,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="resnet20-12fca82f.th")
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--calibration", type=int, default=1024)
-    parser.add_argument("--maps", type=int, default=2)
+    parser.add_argument("--maps", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rates", type=float, nargs="+", default=[0.05, 0.1, 0.2, 0.3, 0.4, 0.5])
     parser.add_argument("--only", nargs="*", help="methods; all by default")
     parser.add_argument("--out", type=Path, default=HERE / "results.csv")
@@ -157,7 +176,7 @@ def main() -> None:
         began = time.perf_counter()
         grams = measure_grams(model, calibration.split(128))
         record("", "", "Gram matrices", "", f"{time.perf_counter() - began:.2f}")
-        for index in range(args.maps):
+        for index in args.maps:
             for rate in args.rates:
                 fleet = uniform_fleet(array, derive(0, "repair", index, rate), 1, rate)
                 fault_map = fleet.chips[0].fault_map
