@@ -378,6 +378,17 @@ def test_remapping_with_compensation_beats_either_alone():
     assert both < error(masked)
 
 
+def test_the_channel_that_is_amplified_most_goes_first():
+    model, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval(), correlated(9, 3, 7, 7)
+    torch.nn.init.constant_(model[0].weight, 0.1)  # all alike but for the gain
+    array, faulty = SystolicArray(5, 4), np.zeros((5, 4), dtype=bool)
+    faulty[:2, 1:] = True  # column 0 alone is healthy
+    for loud in range(4):
+        model[1].weight.data = torch.ones(4).index_fill(0, torch.tensor(loud), -3.0)
+        placement = remap(model, FaultMap(faulty), array, measure_grams(model, [x]))
+        assert placement["0.weight"][0, loud] == 0
+
+
 def test_magnitude_takes_the_least_weights_away():
     model = small_net()
     grams = measure_grams(model, [correlated(40, 1, 8, 8)])
