@@ -150,7 +150,7 @@ def mask_period(mask: Tensor) -> int:
     (4, 8)
     """
     channels = len(mask)
-    if mask.device.type != "cpu":
+    if mask.device.type != "cpu" or mask.numel() < SMALLEST_TILED:
         return channels
     per_channel = max(1, mask[0].numel())
     periods = (
