@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
+from inspect import signature
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from hydra.errors import HydraException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 from torch import nn
 
 from efat.config import STAGES
-from efat.errors import EfatError
+from efat.errors import EfatError, raise_problems
 from efat.misfits import not_given
 
 Value = TypeVar("Value")
@@ -79,6 +78,25 @@ class Problems:
         )
 
 
+def build(node: DictConfig) -> Any:
+    """Build what a node names.
+
+    Raises:
+        EfatError: Every argument that the node gives and the target does not take.
+        Exception: Whatever the target raises.
+    """
+    target = get_object(node._target_) if isinstance(node.get("_target_"), str) else None
+    parameters = signature(target).parameters if callable(target) else {}
+    if target and all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
+        raise_problems(
+            f"{node._get_full_key(str(key))}: {node[key]!r} given; {node._target_} takes no such "
+            f"argument, but: {', '.join(parameters)}"
+            for key in node
+            if key not in parameters and not str(key).startswith("_")
+        )
+    return instantiate(node)
+
+
 def check_values(cfg: DictConfig, problems: Problems) -> None:
     """Check what a type alone does not say."""
     for key, check in (
@@ -87,13 +105,13 @@ def check_values(cfg: DictConfig, problems: Problems) -> None:
         ("trainer", _check_trainer),
         ("name", _check_name),
         ("compare", _check_compare),
-        ("store", _check_store),
         ("training.optimizer", _check_optimizers),
     ):
         problems.attempt(key, partial(check, cfg, problems))
     check_choice(problems, "stage", cfg.stage, STAGES)
     check_choice(problems, "selection.severity", cfg.selection.severity, SEVERITIES)
     _require_int(cfg, problems, "seed", 0)
+    _require_int(cfg, problems, "checkpoint_every", 0)
 
 
 def _check_rates(cfg: DictConfig, problems: Problems) -> None:
@@ -203,17 +221,6 @@ def _nested(scheduler: Any) -> list[Any]:
     """List a schedule and, for one that is made of others, those too."""
     parts = [part for inner in getattr(scheduler, "_schedulers", ()) for part in _nested(inner)]
     return [scheduler, *parts]
-
-
-def _check_store(cfg: DictConfig, problems: Problems) -> None:
-    """See that the store can be written, and write nothing."""
-    folder = Path(cfg.store).absolute()
-    while not folder.exists():
-        folder = folder.parent
-    problems.require(
-        folder.is_dir() and os.access(folder, os.W_OK),
-        f"store: {cfg.store!r} given, but {folder} is not a folder that can be written to",
-    )
 
 
 def _reason(error: Exception) -> str:

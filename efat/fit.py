@@ -139,6 +139,7 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
     module = _build_module(job.setup, store, job.start, job.checkpoint)
     if job.fault_map is not None and job.array is not None:
         mask_model(module.model, job.fault_map, job.array, job.setup.off_array)
+    module.guarded = True
     curve = CurveRecorder()
     callbacks: list[pl.Callback] = [SameDraws(), MaskGuard()]
     data, resume_from = instantiate(job.setup.data), None

@@ -58,6 +58,9 @@ class FaultAwareModule(pl.LightningModule):
         self.test_metric = self.val_metric.clone()
         self.recipe.freeze(model)
 
+    guarded = False
+    """See `keep_masked`; set where a training runs with `MaskGuard` and nothing foreign."""
+
     def forward(self, x: Tensor) -> Tensor:
         return unwrap(self.model(x))
 
@@ -82,7 +85,7 @@ class FaultAwareModule(pl.LightningModule):
         optimizer = self.optimizer_factory(self.recipe.parameter_groups(self.model))
         scale_rates(optimizer)
         if masked_layers(self.model):
-            keep_masked(self.model, optimizer)
+            keep_masked(self.model, optimizer, self.guarded)
         if self.scheduler_factory is None:
             return optimizer
         schedule = {"scheduler": self.scheduler_factory(optimizer), "interval": "step"}

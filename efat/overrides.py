@@ -73,7 +73,8 @@ def draft_jobs(arguments: Sequence[str]) -> list[Draft]:
         EfatError: No primary config to start from.
     """
     flags, problems = _read_flags(list(arguments))
-    if any(getattr(flags, name, None) for name in FLAGS_WITHOUT_WORK):
+    idle = any(getattr(flags, name, None) for name in FLAGS_WITHOUT_WORK)
+    if idle and not flags.overrides:
         raise_problems(problems)
         return []
     name = flags.config_name or "config"
@@ -94,7 +95,13 @@ def draft_jobs(arguments: Sequence[str]) -> list[Draft]:
             reason = f"command line: --config-name {name} given; {why}"
             raise EfatError([*problems, reason]) from None
         overrides = [o for text in flags.overrides for o in _parse(text, problems)]
-        return _draft_all(name, extra, overrides, flags.multirun, problems)
+        drafts = _draft_all(name, extra, overrides, flags.multirun, problems)
+        if not idle:
+            return drafts
+        for draft in drafts:  # Hydra shows values that are missing, and stops at others
+            missing = map(not_given, map(str, OmegaConf.missing_keys(draft.cfg)))
+            raise_problems(set(draft.problems).difference(missing))
+        return []
 
 
 def _read_flags(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:

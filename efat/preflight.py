@@ -13,7 +13,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from efat import fit
-from efat.checks import Problems, check_choice, check_values
+from efat.checks import Problems, build, check_choice, check_values
 from efat.chips import Fleet
 from efat.errors import EfatError, raise_problems
 from efat.experiment import Amounts, Experiment, Selection
@@ -133,7 +133,7 @@ def _check_store(cfg: DictConfig) -> None:
 
 def _with(node: DictConfig, method: str) -> Any:
     """Build a part of the user's choice and see that it can do its work."""
-    part = instantiate(node)
+    part = build(node)
     if not callable(getattr(part, method, None)):
         raise EfatError(
             f"{node._get_full_key('')}: {type(part).__name__} given; it has no {method}"

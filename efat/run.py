@@ -7,14 +7,17 @@ died); 2 bad input, before any work and before any file; 130 stopped by Ctrl-C, 
 from __future__ import annotations
 
 import contextlib
+import errno
 import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -22,6 +25,7 @@ from omegaconf import DictConfig
 from efat.config import CONF
 from efat.errors import EfatError, raise_problems
 from efat.overrides import Draft, draft_jobs, name_jobs
+from efat.sweep import forget_sweeps, note_status, worst_of_sweep
 
 if TYPE_CHECKING:  # seconds to import: not for --help
     from efat.experiment import Experiment
@@ -38,11 +42,15 @@ def _job(cfg: DictConfig) -> None:
     from efat.preflight import build_experiment
     from efat.terminal import print_problems
 
+    status, problem = 1, ""
     try:
-        _statuses.append(run_job(cfg, _checked.pop() if _checked else build_experiment(cfg)))
+        status = run_job(cfg, _checked.pop() if _checked else build_experiment(cfg))
     except (EfatError, OSError) as error:  # a full disk, say; finished units are in the store
-        print_problems(error if isinstance(error, EfatError) else EfatError(_explain(cfg, error)))
-        _statuses.append(1)
+        problems = error if isinstance(error, EfatError) else EfatError(_explain(cfg, error))
+        print_problems(problems)
+        problem = str(problems)
+    _statuses.append(status)
+    note_status(Path(HydraConfig.get().runtime.output_dir), status, problem)
 
 
 def main() -> int:
@@ -50,17 +58,20 @@ def main() -> int:
     with _stoppable() as stopped_by:
         try:
             return _run_command_line()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+            if not stopped_by:
+                raise
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)  # nothing is left to stop
             again = shlex.join(["python", "-m", "efat.run", *sys.argv[1:]])
             print(f"stopped; finished work is saved, to go on: {again}", file=sys.stderr)  # noqa: T201
-            return 128 + (stopped_by or [signal.SIGINT])[0]
+            return 128 + stopped_by[0]
 
 
 def _run_command_line() -> int:
     _statuses.clear()
     _checked.clear()
+    forget_sweeps()
     try:
         drafts = draft_jobs(sys.argv[1:])
         _check(drafts)
@@ -72,7 +83,7 @@ def _run_command_line() -> int:
     if drafts and all(draft.cfg.stage == "status" for draft in drafts):
         return _print_status(drafts)
     _job()
-    return max(_statuses, default=0)
+    return max([*_statuses, worst_of_sweep()])
 
 
 def _print_status(drafts: list[Draft]) -> int:
@@ -103,9 +114,10 @@ def _stoppable() -> Iterator[list[int]]:
 
 
 def _explain(cfg: DictConfig, error: OSError) -> str:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return (
         f"files: {error}; no file is half-written, and what was finished is in {cfg.store}: once "
-        "there is room, the same command goes on from there"
+        f"{'there is room' if full else 'that is mended'}, the same command goes on from there"
     )
 
 
@@ -125,6 +137,9 @@ def _check(drafts: list[Draft]) -> None:
     from efat.preflight import build_experiment  # seconds to import: not for --help
 
     found: list[Sequence[str]] = []
+    stages = {draft.cfg.stage for draft in drafts}
+    if "status" in stages and len(stages) > 1:
+        raise EfatError(f"stage: {', '.join(sorted(stages))} given; status cannot share a sweep")
     for draft in drafts:
         try:
             experiment = build_experiment(draft.cfg, draft.problems, draft.left_out)

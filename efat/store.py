@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -26,6 +27,10 @@ FORMAT = 2
 
 LAYOUT = 2
 """Raised when the files of a store mean something else; a store of another layout is refused."""
+
+
+HALF_WRITTEN = re.compile(r"\.[0-9a-f]{64}\.(json|safetensors)\.")
+"""Names of what `atomic` writes before it is renamed to a result."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,8 @@ class Store:
         if self._layout() is None:
             atomic.write_json(self.root / "layout.json", {"layout": LAYOUT})
         for rest in self.root.glob("*/.*"):
+            if not HALF_WRITTEN.match(rest.name) or not rest.is_file():
+                continue  # whoever names a folder with files of his own keeps them
             stage, key = rest.parent.name, rest.name.split(".")[1]
             with contextlib.suppress(Timeout, FileNotFoundError), self.lock(stage, key):
                 rest.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,38 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from efat.atomic import write_json
 from efat.tables import Row, write_csv
+
+STATUS = "status.json"
+"""Exit status of a job, and why it failed; Hydra's launchers may run it in another process."""
+
+_seen: list[int] = []
+
+
+def note_status(folder: Path, status: int, problem: str) -> None:
+    """Leave the exit status of a job in its folder; a full disk stops nothing here."""
+    with contextlib.suppress(OSError):
+        write_json(folder / STATUS, {"status": status, "problem": problem})
+
+
+def forget_sweeps() -> None:
+    """Start a new command line."""
+    _seen.clear()
+
+
+def worst_of_sweep() -> int:
+    """Return the highest exit status of a sweep's jobs; 0 without a sweep."""
+    return max(_seen, default=0)
+
+
+def _status(job: Path) -> tuple[int, str]:
+    """Read what a job left; one that left nothing did not come to its end."""
+    try:
+        left = json.loads((job / STATUS).read_text())
+    except (OSError, ValueError):
+        return 1, "ended without a status"
+    return left["status"], left["problem"]
 
 
 class ResultsTable(Callback):
@@ -21,7 +53,9 @@ class ResultsTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
-        rows = [row for job in _job_folders(folder) for row in _rows(job)]
+        jobs = _job_folders(folder)
+        _seen.extend(_status(job)[0] for job in jobs)
+        rows = [row for job in jobs for row in _rows(job)]
         if rows:
             write_csv(folder / "results.csv", rows)
             print(f"\nresults of all jobs in {folder / 'results.csv'}")  # noqa: T201
@@ -36,7 +70,13 @@ def _job_folders(folder: Path) -> list[Path]:
 def _rows(job: Path) -> list[Row]:
     overrides = OmegaConf.to_container(OmegaConf.load(job / ".hydra/overrides.yaml")) or []
     assert isinstance(overrides, list)  # noqa: S101 - Hydra writes a list; this tells mypy
-    first = {"job": job.name, "overrides": " ".join(map(str, overrides))}
+    status, problem = _status(job)
+    first = {
+        "job": job.name,
+        "overrides": " ".join(map(str, overrides)),
+        "status": status,
+        "problem": problem,
+    }
     if not (job / "summary.json").exists():
         return [first]
     strategies = json.loads((job / "summary.json").read_text())["strategies"]

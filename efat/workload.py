@@ -8,11 +8,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from efat.checks import Problems
+from efat.checks import Problems, build
 from efat.errors import EfatError
 from efat.fit import Setup
 from efat.masking import mapped_layers
@@ -72,7 +71,7 @@ class Workload:
 def build_workload(cfg: DictConfig, problems: Problems) -> Workload:
     """Build all parts and pass some samples through them; what could not be built is None."""
     model_known, both_known = problems.known("model"), problems.known("model", "data")
-    network = problems.attempt("model", lambda: instantiate(cfg.model))
+    network = problems.attempt("model", lambda: build(cfg.model))
     if network and model_known:
         problems.attempt("model", lambda: mapped_layers(network, tuple(cfg.array.off_array)))
     data = problems.attempt("data", lambda: _load_data(cfg))
@@ -92,7 +91,7 @@ def build_workload(cfg: DictConfig, problems: Problems) -> Workload:
 
 
 def _load_data(cfg: DictConfig) -> pl.LightningDataModule:
-    data: pl.LightningDataModule = instantiate(cfg.data)
+    data: pl.LightningDataModule = build(cfg.data)
     data.prepare_data()
     data.setup("fit")
     if len(data.train_dataloader()) == 0:

@@ -32,17 +32,24 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def check_numbers(**values: tuple[Any, float]) -> None:
+def check_numbers(*problems: str, **values: tuple[Any, float]) -> None:
     """Refuse arguments of an executor that are not ints of at least their least value.
+
+    Args:
+        problems: What else is wrong already.
+        values: Value and least value of each.
 
     Raises:
         EfatError: All of them at once.
     """
     raise_problems(
         [
-            f"executor.{name}: {value!r} given; an int >= {least} is needed"
-            for name, (value, least) in values.items()
-            if type(value) is not int or value < least
+            *problems,
+            *(
+                f"executor.{name}: {value!r} given; an int >= {least} is needed"
+                for name, (value, least) in values.items()
+                if type(value) is not int or value < least
+            ),
         ]
     )
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic
 
-from efat.errors import EfatError
 from efat.executors.base import Item, Lost, Output, check_numbers, one_thread, usable_cores
 from efat.executors.pool import DeadError, Pool, Worker, shared_pool
 
@@ -42,12 +41,16 @@ class Processes:
         self, workers: int | None = None, retries: int = 2, fail_fast: bool = False
     ) -> None:
         most = MOST_WORKERS_PER_CORE * usable_cores()
-        if workers is not None and (type(workers) is not int or not 1 <= workers <= most):
-            raise EfatError(
+        known = workers is None or (type(workers) is int and 1 <= workers <= most)
+        check_numbers(
+            *()
+            if known
+            else (
                 f"executor.workers: {workers!r} given; an int from 1 to {most} "
-                f"({MOST_WORKERS_PER_CORE} a core) or null is needed"
-            )
-        check_numbers(retries=(retries, 0))
+                f"({MOST_WORKERS_PER_CORE} a core) or null is needed",
+            ),
+            retries=(retries, 0),
+        )
         self.workers = workers or usable_cores()
         self.retries, self.fail_fast = retries, fail_fast
 

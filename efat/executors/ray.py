@@ -44,10 +44,16 @@ class Ray:
             import ray  # noqa: F401 - only to see that it is there
         except ImportError:
             raise missing_extra("ray") from None
-        for name, value in (("num_cpus", num_cpus), ("num_gpus", num_gpus)):
-            if value < 0 or (name == "num_cpus" and value == 0):
-                raise EfatError(f"executor.{name}: {value!r} given; a share > 0 is needed")
-        check_numbers(retries=(retries, 0), in_flight=(1 if in_flight is None else in_flight, 1))
+        shares = (("num_cpus", num_cpus, num_cpus > 0), ("num_gpus", num_gpus, num_gpus >= 0))
+        check_numbers(
+            *(
+                f"executor.{name}: {value!r} given; a share > 0 is needed"
+                for name, value, good in shares
+                if not good
+            ),
+            retries=(retries, 0),
+            in_flight=(1 if in_flight is None else in_flight, 1),
+        )
         self.address, self.num_cpus, self.num_gpus = address, num_cpus, num_gpus
         self.in_flight, self.retries, self.fail_fast = in_flight, retries, fail_fast
 

@@ -76,9 +76,9 @@ def check_fleet_file(path: Path | str) -> None:
         pass
 
 
-def save_fleet(fleet: Fleet, path: Path) -> None:
+def save_fleet(fleet: Fleet, path: Path | str) -> None:
     """Write a fleet as `.npz`; see the module for what is in it."""
-    with atomic.writer(path) as stream:
+    with atomic.writer(Path(path)) as stream:
         write_npz(fleet, stream)
 
 

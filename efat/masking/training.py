@@ -1,8 +1,8 @@
 """Keeping what is pruned at exactly 0 while the rest trains (METHOD section 3).
 
-Gradients are multiplied by the mask as they come. That is enough for an optimizer that moves each
-weight by its own gradient and state alone, as long as both are 0; in every other case the weights
-are multiplied too, after each step. On a CPU a multiplication takes the time of the memory that it
+Gradients are multiplied by the mask as they come, weights after each step. Where somebody watches
+over the masks, the second can be left out for an optimizer that moves each weight by its own
+gradient and state alone, as long as both are 0. On a CPU a multiplication takes the time of the memory that it
 touches, so that of a mask only the part that repeats is read: output channels that are a whole
 array apart lie on the same PEs.
 """
@@ -30,17 +30,22 @@ SHORTEST_TILE = 1 << 10
 """Elements; repeating a shorter part of a mask takes longer than reading the whole."""
 
 
-def keep_masked(model: nn.Module, optimizer: optim.Optimizer) -> list[RemovableHandle]:
+def keep_masked(
+    model: nn.Module, optimizer: optim.Optimizer, guarded: bool = False
+) -> list[RemovableHandle]:
     """Keep pruned weights, their gradients and their optimizer state at 0 from now on.
 
     Gradients are masked as they are accumulated, hence before any clipping; weights after every
-    `optimizer.step()` that might have moved a pruned one. A deep copy of the model keeps its masks
-    but, like any copy, has no optimizer: call this again for the copy and its own optimizer. Masks
-    on outputs or inputs need nothing: they are part of the forward pass, and gradients follow.
+    `optimizer.step()`. A deep copy of the model keeps its masks but, like any copy, has no
+    optimizer: call this again for the copy and its own optimizer. Masks on outputs or inputs need
+    nothing: they are part of the forward pass, and gradients follow.
 
     Args:
         model: A model that went through `mask_model`.
         optimizer: The optimizer of its parameters, of any type.
+        guarded: Weights need not be masked after a step to which masked gradients were all there
+            was, because nothing but the optimizer writes weights and `verify_masks` is called
+            along the way, as `efat.callbacks.MaskGuard` does. Saves a pass over the weights.
 
     Returns:
         Handles; `handle.remove()` on each detaches everything; none for `os` and `is`.
@@ -55,11 +60,9 @@ def keep_masked(model: nn.Module, optimizer: optim.Optimizer) -> list[RemovableH
         return []
     masks = [_CurrentMask(weight) for weight in weights]
     handles: list[RemovableHandle] = [
-        weight.tensor.register_post_accumulate_grad_hook(mask.apply_to_gradient)
-        for weight, mask in zip(weights, masks, strict=True)
-        if weight.tensor.requires_grad  # frozen ones have no gradient
+        _on_gradient(weight.tensor, mask) for weight, mask in zip(weights, masks, strict=True)
     ]
-    trust = _Trust(optimizer)
+    trust = _Trust(guarded, optimizer)
     return [
         *handles,
         optimizer.register_load_state_dict_post_hook(trust.withdraw),
@@ -70,11 +73,21 @@ def keep_masked(model: nn.Module, optimizer: optim.Optimizer) -> list[RemovableH
 class _Trust:
     """Whether masked gradients are enough: nothing else can have moved a pruned weight."""
 
-    def __init__(self, optimizer: optim.Optimizer) -> None:
-        self.given = type(optimizer) in ELEMENTWISE and not optimizer.state  # no old momentum
+    def __init__(self, guarded: bool, optimizer: optim.Optimizer) -> None:
+        fresh = not optimizer.state  # no old momentum
+        self.given = guarded and fresh and type(optimizer) in ELEMENTWISE
 
     def withdraw(self, *_: object) -> None:
         self.given = False
+
+
+def _on_gradient(weight: Tensor, mask: _CurrentMask) -> RemovableHandle:
+    """Register for a weight that is frozen too: it may be trained later."""
+    frozen = not weight.requires_grad
+    weight.requires_grad_(True)
+    handle = weight.register_post_accumulate_grad_hook(mask.apply_to_gradient)
+    weight.requires_grad_(not frozen)
+    return handle
 
 
 class _CurrentMask:
@@ -127,6 +140,7 @@ class _CurrentMask:
         """Return whether the gradient is still as it was when it was masked, and forget it."""
         masked, self.masked_gradient = self.masked_gradient, None
         weight = self.parameters[self.parameter]
+        self.replaced |= self.buffers.get(self.name) is not self.mask
         if masked is None or weight is None or self.replaced:  # the state may be of another mask
             return False
         return weight.grad is masked[0] and masked[0]._version == masked[1]
