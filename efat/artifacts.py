@@ -39,15 +39,14 @@ class RunFolder:
     path: Path
     experiment: Experiment
 
-    def write_curves(self, curves: tuple[ResilienceCurve, ...], target: float) -> list[Row]:
-        """Write `curves.csv` and `figures/curves.png`; return the rows."""
+    def write_curves(self, curves: tuple[ResilienceCurve, ...], target: float) -> None:
+        """Write `curves.csv` and its figure."""
         rows = _curve_rows(self.experiment, curves)
         write_csv(self.path / "curves.csv", rows)
         steps_per_epoch = self.experiment.amounts.steps_per_epoch
         self._write_figure(
             "curves", plots.plot_curves(curves, steps_per_epoch, target, self.experiment.metric)
         )
-        return rows
 
     def write_map(
         self, analysis: Analysis, resilience_map: ResilienceMap, plan: Plan | None
@@ -133,10 +132,6 @@ class RunFolder:
         rows = unit_rows(records, store)
         if rows:
             write_csv(self.path / "units.csv", rows)
-
-    def figures(self) -> list[Path]:
-        """List the figures written so far."""
-        return sorted((self.path / "figures").glob("*.png"))
 
     def _write_figure(self, name: str, figure: Figure) -> None:
         """Write a figure for the screen (PNG), for pages (SVG) and for papers (PDF)."""

@@ -29,10 +29,11 @@ from efat.experiment import Experiment
 from efat.library_files import read_library, write_library
 from efat.pages.writing import write_comparison, write_report
 from efat.progress import Progress
-from efat.report import Row
 from efat.resilience import ResilienceMap
 from efat.stages import Analysis, Baseline
 from efat.store import Store
+from efat.tracking.guard import Guard
+from efat.tracking.scene import describe_scene, track
 
 OK, NO = 0, 1
 
@@ -61,13 +62,21 @@ def run_job(cfg: DictConfig, experiment: Experiment) -> int:
         executor.start()
     per_epoch = experiment.amounts.steps_per_epoch
     with Progress(console, _estimate(experiment, cfg.stage), per_epoch) as progress:
+        scene = describe_scene(experiment, OmegaConf.to_container(cfg, resolve=True), folder.path)
+        tracker, finished = Guard(instantiate(cfg.tracking), progress.say), None
+        tracker.begin(scene)
         campaign = Campaign(store, executor, progress, cfg.checkpoint_every)
+        campaign.on_computed = lambda unit, result: track(tracker, unit, result)
         try:
             answer = _travel(cfg, campaign, folder)
-        finally:
             folder.write_units(campaign.records.values(), store)
-    if cfg.stage == "evaluate":
-        write_report(folder.path)
+            if cfg.stage == "evaluate":
+                finished = write_report(folder.path)
+        except BaseException:
+            folder.write_units(campaign.records.values(), store)
+            raise
+        finally:
+            tracker.finish(finished)
     terminal.print_end(console, campaign.computed, folder.path, time.perf_counter() - begin)
     return answer
 
@@ -132,7 +141,7 @@ def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
         return _run_single(campaign, folder, baseline, target)
     analysis = stages.analyse(experiment, campaign, baseline)
     _say_if(say, terminal.describe_diverged(analysis))
-    rows = folder.write_curves(analysis.curves, target)
+    folder.write_curves(analysis.curves, target)
     resilience_map = stages.select(experiment, analysis, target)
     say(terminal.describe_map(experiment, resilience_map))
     if cfg.stage in ("analyse", "assign"):
@@ -140,7 +149,7 @@ def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
         if cfg.stage == "analyse":
             return OK
         return _assign(cfg, campaign, folder, baseline, resilience_map)
-    return _serve(cfg, campaign, folder, baseline, analysis, resilience_map, rows)
+    return _serve(cfg, campaign, folder, baseline, analysis, resilience_map)
 
 
 def _serve(
@@ -150,7 +159,6 @@ def _serve(
     baseline: Baseline,
     analysis: Analysis,
     resilience_map: ResilienceMap,
-    rows: list[Row],
 ) -> int:
     """Plan for the whole fleet, retrain and evaluate, as far as `cfg.stage`."""
     experiment, say = folder.experiment, campaign.progress.say
@@ -180,12 +188,6 @@ def _serve(
     )
     folder.write_outcome(outcome)
     folder.write_layers(chosen, campaign.store)
-    instantiate(cfg.tracking).log(
-        folder.path,
-        OmegaConf.to_container(cfg, resolve=True),
-        {"curves": rows, "chips": outcome.chips},
-        folder.figures(),
-    )
     say(terminal.describe_outcome(experiment, outcome))
     return answer
 

@@ -177,7 +177,7 @@ def _settings(runs: Sequence[FinishedRun]) -> Iterable[tuple[str, ...]]:
     flat = [dict(_leaves("", OmegaConf.to_container(OmegaConf.create(r.config)))) for r in runs]
     for key in dict.fromkeys(key for one in flat for key in one):
         values = [one.get(key, "-") for one in flat]
-        if len(set(values)) > 1 and not key.startswith(("store", "executor", "tracking")):
+        if len(set(values)) > 1 and not key.startswith(("store", "executor", "tracking", "runs")):
             yield (key, *values)
 
 

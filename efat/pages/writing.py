@@ -7,14 +7,14 @@ from pathlib import Path
 
 from efat.pages.compare import compare_runs
 from efat.pages.compare_page import write_compare_page, write_compare_text
-from efat.pages.finished import read_run
+from efat.pages.finished import FinishedRun, read_run
 from efat.pages.html import write_page
 from efat.pages.text import write_text
 from efat.tables import write_csv
 
 
-def write_report(folder: Path) -> None:
-    """Write `report.html` and `report.md` of a finished run into its folder.
+def write_report(folder: Path) -> FinishedRun:
+    """Write `report.html` and `report.md` of a finished run into its folder; return the run.
 
     Raises:
         EfatError: The run is not finished, or a file of it is damaged.
@@ -22,6 +22,7 @@ def write_report(folder: Path) -> None:
     run = read_run(folder)
     write_page(run, folder / "report.html")
     write_text(run, folder / "report.md")
+    return run
 
 
 def write_comparison(folders: Sequence[Path], target: Path) -> list[str]:
