@@ -56,10 +56,10 @@ def _artifact(run: FinishedRun, scene: Scene, kind: str, names: Sequence[str]) -
     artifact = wandb.Artifact(f"{scene.name}-{kind}", type=kind)
     for name in names:
         path = run.folder / name
-        if path.is_dir():
-            artifact.add_dir(str(path), name, policy="immutable", skip_cache=True)
-        elif path.exists():
-            artifact.add_file(str(path), name, policy="immutable", skip_cache=True)
+        for file in sorted(path.glob("*")) if path.is_dir() else [path]:
+            if file.exists():
+                place = str(file.relative_to(run.folder))
+                artifact.add_file(str(file), place, policy="immutable", skip_cache=True)
     return artifact
 
 
@@ -97,7 +97,7 @@ def log_results(live: Any, run: FinishedRun) -> None:
         }
     )
     if (run.folder / "report.html").exists():
-        live.save(str(run.folder / "report.html"), base_path=str(run.folder), policy="now")
+        live.log({"report": wandb.Html((run.folder / "report.html").open(), inject=False)})
 
 
 def _table(rows: Sequence[Row]) -> wandb.Table:
