@@ -14,7 +14,11 @@ from efat.overrides import compose_jobs
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS = re.findall(r"python -m efat\.run ([^\n`#]*)", README)
+DOCS = sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
+COMMAND = r"^\s*python -m efat\.run ([^\n`#]*)"
+COMMANDS = re.findall(r"python -m efat\.run ([^\n`#]*)", README) + [
+    command for page in DOCS for command in re.findall(COMMAND, page.read_text(), re.MULTILINE)
+]
 
 
 def test_pictures_and_links_are_there():
@@ -26,7 +30,7 @@ def test_pictures_and_links_are_there():
 
 def test_there_is_something_to_test():
     assert len(BLOCKS) >= 2
-    assert len(COMMANDS) >= 7
+    assert len(COMMANDS) >= 17
 
 
 def fake_campaign(folder):

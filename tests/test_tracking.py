@@ -3,7 +3,9 @@
 import csv
 import json
 import threading
+import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 from pytorch_lightning.loggers import CSVLogger
@@ -33,7 +35,17 @@ def tracked(tmp_path_factory):
         tracker.begin(scene(folder))
         tracker.train(TRAINING)
         tracker.finish(write_report(folder))
-    return folder, records(folder)
+    return folder, settled(folder)
+
+
+def settled(folder):
+    """Return the records once W&B's service, a process of its own, has written all of them."""
+    for _ in range(200):
+        runs = records(folder)
+        if of_kind(runs, "exit").keys() == runs.keys():
+            return runs
+        time.sleep(0.05)
+    raise AssertionError("W&B did not finish its files within 10 s")
 
 
 def scene(folder):
@@ -177,8 +189,6 @@ def test_lightnings_loggers_get_curves_and_results(tmp_path):
 def test_secrets_and_home_folders_stay_at_home():
     config = {"data": {"path": "/home/me/x", "Auth_Token": "abc"}, "list": ["/home/me", 1],
               "other": "/home/meadow", "api_key": None}  # fmt: skip
-    from pathlib import Path
-
     assert public(config, Path("/home/me")) == {
         "data": {"path": "~/x", "Auth_Token": "(left out)"}, "list": ["~", 1],
         "other": "/home/meadow", "api_key": None,

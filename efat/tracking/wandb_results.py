@@ -105,7 +105,7 @@ def _table(rows: Sequence[Row]) -> wandb.Table:
 
     columns: list[str | int] = [*rows[0]] if rows else []
     data = [list(row.values()) for row in rows]
-    return wandb.Table(columns=columns, data=data, allow_mixed_types=True)
+    return wandb.Table(columns=columns, data=data)
 
 
 def _strategy_rows(run: FinishedRun) -> list[Row]:
@@ -137,7 +137,7 @@ def _chip_table(run: FinishedRun) -> wandb.Table:
 
     maps = {chip.chip_id: chip for chip in run.maps}
     columns = list(run.chips[0])
-    table = wandb.Table(columns=["fault_map", "why", *columns], allow_mixed_types=True)
+    table = wandb.Table(columns=["fault_map", "why", *columns])
     for index, row in enumerate(run.chips):
         picture = wandb.Image(_thumbnail(maps[row["chip_id"]])) if index < THUMBNAILS else None
         table.add_data(picture, _why(row), *(row[column] for column in columns))
