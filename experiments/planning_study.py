@@ -217,22 +217,24 @@ def figures(folder: Path) -> None:
 
 
 def _bounds_figure(folder: Path) -> None:
-    """Draw price and proved bound of each fleet kind, as shares of the price."""
+    """Draw the proved bound of each case as a share of the price of `best`, a row a fleet size."""
     found = [row for path in sorted(folder.glob("results_*.csv")) for row in read(path)]
     rows = [row for row in found if row["bound"]]
-    cases = list(dict.fromkeys((row["kind"], row["curve"], int(row["chips"])) for row in rows))
-    figure = Figure(figsize=(max(6.0, 0.9 * len(cases)), 4), layout="constrained")
-    axes = figure.subplots()
-    for x, case in enumerate(cases):
-        row = [r for r in rows if (r["kind"], r["curve"], int(r["chips"])) == case][-1]
-        axes.bar(x - 0.2, 1, 0.4, color="#3b6ea5", label="" if x else "price of best")
-        share = float(row["bound"]) / float(row["price"])
-        axes.bar(x + 0.2, share, 0.4, color="#b5452c", label="" if x else "proved bound")
-        axes.text(x + 0.2, share, f"{share:.0%}", ha="center", va="bottom", fontsize=7)
-    axes.set_xticks(range(len(cases)), [f"{k}\n{c}\n{n} chips" for k, c, n in cases], fontsize=7)
-    axes.set_ylabel("share of the price")
-    axes.set_ylim(0, 1.25)
-    axes.legend(ncols=2, loc="upper left")
+    sizes = sorted({int(row["chips"]) for row in rows})
+    figure = Figure(figsize=(9, 2.8 * len(sizes)), layout="constrained")
+    for chips, axes in zip(sizes, figure.subplots(len(sizes), 1, squeeze=False)[:, 0], strict=True):
+        shown = [row for row in rows if int(row["chips"]) == chips]
+        shares = [100 * float(row["bound"]) / float(row["price"]) for row in shown]
+        axes.bar(range(len(shown)), shares, 0.6, color="#b5452c")
+        for x, share in enumerate(shares):
+            axes.text(x, share + 2, f"{share:.0f} %", ha="center", fontsize=8)
+        axes.axhline(100, color="#3b6ea5", label="price of best")
+        names = [f"{row['kind']}\n{row['curve']}" for row in shown]
+        axes.set_xticks(range(len(shown)), names, fontsize=7)
+        axes.set_ylabel("proved bound, %")
+        axes.set_title(f"{chips:,} chips, 256x256")
+        axes.set_ylim(0, 125)
+        axes.legend(loc="upper right", fontsize=7)
     figure.savefig(folder / "bounds.png", dpi=110)
 
 

@@ -174,7 +174,9 @@ def test_ray_survives_dead_workers_and_a_dead_driver(tmp_path, undisturbed):
     ray = ("executor=ray", "executor.retries=9")
     driver = start(tmp_path, *TINY, *ray)
     wait_for(driver, tmp_path, "analyse:")
-    workers = [pid for pid in descendants(driver.pid) if "ray::" in command_of(pid)]
+    workers: list[int] = []
+    while not workers and driver.poll() is None:  # not Ray's agents, without which its daemon ends
+        workers = [pid for pid in descendants(driver.pid) if "ray::_call" in command_of(pid)]
     assert sum(map(kill, workers))
     while driver.poll() is None and not finished_units(tmp_path, "analyse"):
         time.sleep(0.05)

@@ -12,7 +12,7 @@ from torch.nn.utils import prune
 
 from efat import EfatError, FaultMap, SystolicArray, keep_masked, mask_model, verify_masks
 from efat.masking import MASK, mapped_layers, masked_layers, unmask_model
-from efat.masking.training import mask_period
+from efat.masking.training import ELEMENTWISE, mask_period
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
 from tests.reference import walk_conv2d, walk_linear
@@ -141,6 +141,12 @@ OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.01),
     "nesterov": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, nesterov=True),
     "adamw": lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1),
+    "adam": lambda p: torch.optim.Adam(p, 0.01, weight_decay=0.1, amsgrad=True),
+    "rmsprop": lambda p: torch.optim.RMSprop(
+        p, 0.01, momentum=0.9, weight_decay=0.1, centered=True
+    ),
+    "adagrad": lambda p: torch.optim.Adagrad(p, 0.1, weight_decay=0.1),
+    "nadam": lambda p: torch.optim.NAdam(p, 0.01, weight_decay=0.1, decoupled_weight_decay=True),
 }
 HOW = {
     "plain": {},
@@ -219,6 +225,78 @@ def test_large_weights_train_as_under_torch_prune_and_follow_a_new_mask():
     ours(x).square().mean().backward()
     built[ours].step()
     verify_masks(ours)
+
+
+def test_the_optimizers_that_are_trusted_are_those_that_are_tried():
+    tried = {type(build([nn.Parameter(torch.zeros(1))])) for build in OPTIMIZERS.values()}
+    assert tried == set(ELEMENTWISE)
+
+
+class Mixing(torch.optim.Optimizer):
+    """Moves every weight by what it moves the others by, as optimizers on matrices do."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, {})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for parameter in self.param_groups[0]["params"]:
+            parameter += 0.01
+
+
+def _set_by_hand(model, optimizer):
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+
+
+def _load_momentum(model, optimizer):
+    copied = copy.deepcopy(model)
+    other = torch.optim.SGD(copied.parameters(), 0.1, momentum=0.9)
+    _set_by_hand(copied, other)
+    other.step()
+    optimizer.load_state_dict(other.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("build", "after_backward"),
+    [
+        (Mixing, lambda *_: None),
+        (OPTIMIZERS["sgd"], _set_by_hand),
+        (OPTIMIZERS["sgd"], _load_momentum),
+    ],
+    ids=["optimizer that mixes", "gradients by hand", "momentum from elsewhere"],
+)
+def test_weights_are_masked_where_masked_gradients_are_not_enough(build, after_backward):
+    model = mask_model(small_net(), random_map(0.5), ARRAY)
+    optimizer = build(model.parameters())
+    keep_masked(model, optimizer)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.randn(2, 2, 6, 6)).square().mean().backward()
+        after_backward(model, optimizer)
+        optimizer.step()
+        verify_masks(model)
+
+
+def test_gradients_that_processes_exchange_move_no_pruned_weight(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    model = mask_model(small_net(), random_map(0.5), ARRAY)
+    optimizer = OPTIMIZERS["sgd"](model.parameters())
+    keep_masked(model, optimizer)
+    model(torch.randn(2, 2, 6, 6)).square().mean().backward()
+    for parameter in model.parameters():
+        parameter.grad.data.fill_(1.0)  # as a bucket is written back: no version counts it
+    optimizer.step()
+    verify_masks(model)
+
+
+def test_momentum_from_before_the_masking_moves_no_pruned_weight():
+    model = small_net()
+    optimizer = OPTIMIZERS["sgd"](model.parameters())
+    train(model, optimizer)
+    keep_masked(mask_model(model, random_map(0.5), ARRAY), optimizer)
+    train(model, optimizer)
+    verify_masks(model)
 
 
 def _input_shape(layer):

@@ -22,7 +22,8 @@ class Ray:
         address: Of a running cluster (`auto`, `ray://...`); None starts Ray on this machine.
         num_cpus: Cores of a unit.
         num_gpus: GPUs of a unit; 0.25 lets four units share one.
-        in_flight: Units handed to Ray at once; None takes two for each that can run.
+        in_flight: Units handed to Ray at once; None takes eight for each that can run, which hides
+            the way to Ray and back. Another campaign on the same store waits for those.
         retries: How often a unit is tried again whose worker died (Ray's `max_retries`).
         fail_fast: Stop at the first unit that fails, rather than after the others of its stage.
 
@@ -98,7 +99,7 @@ class Ray:
         )
         shared = ray.put(function)
         fresh, flying = enumerate(tasks), dict[Any, int]()
-        most = self.in_flight or 2 * self.workers
+        most = self.in_flight or 8 * self.workers
 
         def fill() -> None:
             while len(flying) < most and (task := next(fresh, None)) is not None:

@@ -1,8 +1,10 @@
 """Keeping what is pruned at exactly 0 while the rest trains (METHOD section 3).
 
-Both passes over the weights, gradients and weights, are one multiplication each. On a CPU their
-time is that of the memory they touch, so that of a mask only the part that repeats is read: output
-channels that are a whole array apart lie on the same PEs.
+Gradients are multiplied by the mask as they come. That is enough for an optimizer that moves each
+weight by its own gradient and state alone, as long as both are 0; in every other case the weights
+are multiplied too, after each step. On a CPU a multiplication takes the time of the memory that it
+touches, so that of a mask only the part that repeats is read: output channels that are a whole
+array apart lie on the same PEs.
 """
 
 from __future__ import annotations
@@ -11,12 +13,15 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn, optim
 from torch.utils.hooks import RemovableHandle
 
 from efat.errors import EfatError
 from efat.masking.masks import masked_layers, masked_weights
 from efat.masking.weights import MappedWeight, mask_name
+
+ELEMENTWISE = (optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad, optim.NAdam)
+"""Optimizers that leave a weight of 0 at 0 where gradient and state are 0; subclasses may not."""
 
 SMALLEST_TILED = 1 << 16
 """Elements; a smaller mask is in the cache anyway."""
@@ -25,13 +30,13 @@ SHORTEST_TILE = 1 << 10
 """Elements; repeating a shorter part of a mask takes longer than reading the whole."""
 
 
-def keep_masked(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[RemovableHandle]:
+def keep_masked(model: nn.Module, optimizer: optim.Optimizer) -> list[RemovableHandle]:
     """Keep pruned weights, their gradients and their optimizer state at 0 from now on.
 
     Gradients are masked as they are accumulated, hence before any clipping; weights after every
-    `optimizer.step()`. A deep copy of the model keeps its masks but, like any copy, has no
-    optimizer: call this again for the copy and its own optimizer. Masks on outputs or inputs need
-    nothing: they are part of the forward pass, and gradients follow.
+    `optimizer.step()` that might have moved a pruned one. A deep copy of the model keeps its masks
+    but, like any copy, has no optimizer: call this again for the copy and its own optimizer. Masks
+    on outputs or inputs need nothing: they are part of the forward pass, and gradients follow.
 
     Args:
         model: A model that went through `mask_model`.
@@ -54,7 +59,22 @@ def keep_masked(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Remo
         for weight, mask in zip(weights, masks, strict=True)
         if weight.tensor.requires_grad  # frozen ones have no gradient
     ]
-    return [*handles, optimizer.register_step_post_hook(partial(_mask_after_step, masks))]
+    trust = _Trust(optimizer)
+    return [
+        *handles,
+        optimizer.register_load_state_dict_post_hook(trust.withdraw),
+        optimizer.register_step_post_hook(partial(_mask_after_step, masks, trust)),
+    ]
+
+
+class _Trust:
+    """Whether masked gradients are enough: nothing else can have moved a pruned weight."""
+
+    def __init__(self, optimizer: optim.Optimizer) -> None:
+        self.given = type(optimizer) in ELEMENTWISE and not optimizer.state  # no old momentum
+
+    def withdraw(self, *_: object) -> None:
+        self.given = False
 
 
 class _CurrentMask:
@@ -71,11 +91,15 @@ class _CurrentMask:
         self.mask: Tensor | None = None
         self.tile: Tensor | None = None
         self.shape: tuple[int, ...] | None = None
+        self.replaced = False
+        self.masked_gradient: tuple[Tensor, int] | None = None
+        self._look_at(self.buffers.get(self.name))
 
     def apply(self, values: Tensor) -> None:
         """Multiply `values`, of the weight's shape, by the mask in place, if there still is one."""
         mask = self.buffers.get(self.name)
         if mask is not self.mask:
+            self.replaced = True
             self._look_at(mask)
         if self.shape is not None:
             values = values.view(self.shape)
@@ -92,17 +116,29 @@ class _CurrentMask:
     def apply_to_gradient(self, weight: Tensor) -> None:
         if weight.grad is not None:
             self.apply(weight.grad)
+            self.masked_gradient = weight.grad, weight.grad._version
 
     def apply_to_weight(self) -> None:
         weight = self.parameters[self.parameter]
         if weight is not None:
             self.apply(weight)
 
+    def take_masked_gradient(self) -> bool:
+        """Return whether the gradient is still as it was when it was masked, and forget it."""
+        masked, self.masked_gradient = self.masked_gradient, None
+        weight = self.parameters[self.parameter]
+        if masked is None or weight is None or self.replaced:  # the state may be of another mask
+            return False
+        return weight.grad is masked[0] and masked[0]._version == masked[1]
+
 
 @torch.no_grad()
-def _mask_after_step(masks: Sequence[_CurrentMask], *_: object) -> None:
+def _mask_after_step(masks: Sequence[_CurrentMask], trust: _Trust, *_: object) -> None:
+    alone = not (distributed.is_available() and distributed.is_initialized())
     for mask in reversed(masks):  # the last weights that were stepped are still in the cache
-        mask.apply_to_weight()
+        # processes exchange gradients after they were masked
+        if not (mask.take_masked_gradient() and trust.given and alone):
+            mask.apply_to_weight()
 
 
 def mask_period(mask: Tensor) -> int:
@@ -114,7 +150,7 @@ def mask_period(mask: Tensor) -> int:
     (4, 8)
     """
     channels = len(mask)
-    if mask.device.type != "cpu":
+    if mask.device.type != "cpu" or mask.numel() < SMALLEST_TILED:
         return channels
     per_channel = max(1, mask[0].numel())
     periods = (

@@ -18,8 +18,8 @@ SLACKS = (0.64, 0.4, 0.25, 0.16, 0.11, 0.08, 0.055, 0.04, 0.028, 0.02, 0.014, 0.
 BRANCHES, FIRST_BRANCHES, TURNS = 6000, 300, 40
 """Effort of the proof: branches a search, branches of the first ones, which tell whether a proof is
 within reach at all, and searches that found new groups."""
-MOST_CHIPS = 12000
-"""Chips up to which all pairs are looked at: n^2 / 2 unions, no n x n matrix."""
+MOST_CHIPS = 4000
+"""Chips up to which all pairs are looked at: n^2 unions, a row at a time, no n x n matrix."""
 SAMPLE, SAMPLE_ROUNDS = 64, 20
 """Chips whose values are carried over to a larger fleet, and rounds spent on them."""
 DEPTH = 63
