@@ -12,9 +12,9 @@ from pathlib import Path
 from efat.run import main
 
 SMALL = (
-    "+experiment=resnet_fat", "baseline.epochs=2", "fault_rates.rates=[0.05,0.2,0.35,0.5]",
-    "fault_rates.maps_per_rate=5", "fleet.chips=20", "selection.max_drop=0.05",
-    "compare=[none,fixed,individual]", "executor.workers=2",
+    "+experiment=resnet_fat", "baseline.epochs=2", "fault_rates.rates=[0.05,0.3,0.5]",
+    "fault_rates.maps_per_rate=4", "fleet.chips=10", "selection.max_drop=0.05",
+    "compare=[none,individual]", "executor.workers=2",
 )  # fmt: skip
 
 
