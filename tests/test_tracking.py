@@ -105,7 +105,9 @@ def test_the_campaigns_run_has_tables_pictures_and_the_verdict(tracked):
     table = json.loads(table.read_text())
     row = dict(zip(table["columns"], table["data"][1], strict=True))
     assert row["chip_id"] == "chip01"
-    assert row["fault_map"]["_type"] == "image-file"
+    [chips] = [a for a in of_kind(runs, "artifact")["fromagent"] if a.name.endswith("-chips")]
+    pictures = [c.path for c in chips.manifest.contents if c.path.startswith("media/images/")]
+    assert len(pictures) == len(set(pictures)) == 12
     assert row["why"].startswith("carries group000, whose fused map")
     summary = {u.key: json.loads(u.value_json) for record in of_kind(runs, "summary")["fromagent"]
                for u in record.update}  # fmt: skip
