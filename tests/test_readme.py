@@ -56,6 +56,6 @@ def test_commands_compose(command, tmp_path, monkeypatch):
     save_fleet(uniform_fleet(SystolicArray(16, 16), 0, 2, 0.1), tmp_path / "chips.npz")
     jobs = compose_jobs(shlex.split(command))
     if "-m " in command:
-        assert len(jobs) >= (8 if "planner=greedy,individual" in command else 2)
+        assert len(jobs) == 8 if "array=ws_8,ws_16 seed=0,1" in command else len(jobs) >= 3
     else:
         assert len(jobs) == (0 if "--help" in command else 1)
