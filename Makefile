@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 # Fleets that `make bench` plans for.
 CHIPS ?= 1000 10000
 
-.PHONY: help setup run test test-all check lint bench bench-large clean
+.PHONY: help setup run test test-all check lint docs bench bench-large clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -43,9 +43,14 @@ lint: setup ## Format check, lint, types
 
 check: lint test ## What must pass before a commit: lint, types, tests
 
+docs: setup ## Build the documentation site in build/site; a warning is an error
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: setup ## Measure speed: training, emulation, a campaign, planning (CHIPS="1000 10000")
 	$(BIN)/python -m experiments.bench
 	$(BIN)/python -m experiments.bench_planning $(CHIPS)
+	$(BIN)/python -m experiments.bench_tracking
 
 bench-large: setup ## Plan for 100,000 chips: many minutes, up to 8 GB
 	$(BIN)/python -m experiments.bench_planning 10000 100000

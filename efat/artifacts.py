@@ -17,10 +17,13 @@ from efat.chips import Chip, Fleet
 from efat.experiment import Experiment
 from efat.fleets import FleetSummary, save_fleet, summarise
 from efat.fleets.figures import draw_summary
+from efat.fleets.npz_files import fleet_hash
 from efat.library import found_library
 from efat.library_files import write_library
 from efat.plan_figures import draw_groups, draw_history, draw_overlaps, draw_rewards
 from efat.planning.base import Group, Plan
+from efat.provenance import describe_run
+from efat.pruned_share import layer_rows
 from efat.report import Outcome, Row, group_name
 from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.stages import Analysis, Model
@@ -36,15 +39,14 @@ class RunFolder:
     path: Path
     experiment: Experiment
 
-    def write_curves(self, curves: tuple[ResilienceCurve, ...], target: float) -> list[Row]:
-        """Write `curves.csv` and `figures/curves.png`; return the rows."""
+    def write_curves(self, curves: tuple[ResilienceCurve, ...], target: float) -> None:
+        """Write `curves.csv` and its figure."""
         rows = _curve_rows(self.experiment, curves)
         write_csv(self.path / "curves.csv", rows)
         steps_per_epoch = self.experiment.amounts.steps_per_epoch
         self._write_figure(
             "curves", plots.plot_curves(curves, steps_per_epoch, target, self.experiment.metric)
         )
-        return rows
 
     def write_map(
         self, analysis: Analysis, resilience_map: ResilienceMap, plan: Plan | None
@@ -106,11 +108,24 @@ class RunFolder:
         atomic.write_json(self.path / "assignment.json", document)
 
     def write_outcome(self, outcome: Outcome) -> None:
-        """Write `chips.csv`, `summary.json` and `figures/strategies.png`."""
+        """Write `chips.csv`, `summary.json` and the figure of the strategies."""
         write_csv(self.path / "chips.csv", outcome.chips)
         summary = {name: value for name, value in asdict(outcome).items() if name != "chips"}
+        summary["metric"] = asdict(self.experiment.metric)
         atomic.write_json(self.path / "summary.json", summary)
         self._write_figure("strategies", plots.plot_strategies(outcome, len(outcome.chips)))
+
+    def write_layers(self, plan: Plan, store: Store) -> None:
+        """Write `layers.csv`: how much of each layer is pruned, if anything is."""
+        rows = layer_rows(self.experiment, store, plan)
+        if rows:
+            write_csv(self.path / "layers.csv", rows)
+
+    def write_made(self, command: str, begun: str) -> None:
+        """Write `made.json`: how the run was made."""
+        document = describe_run(self.experiment, command, begun)
+        document["fleet_sha256"] = fleet_hash(self.experiment.fleet)
+        atomic.write_json(self.path / "made.json", document)
 
     def write_units(self, records: Iterable[Record], store: Store) -> None:
         """Write `units.csv`, also of a campaign that was stopped or failed."""
@@ -118,14 +133,12 @@ class RunFolder:
         if rows:
             write_csv(self.path / "units.csv", rows)
 
-    def figures(self) -> list[Path]:
-        """List the figures written so far."""
-        return sorted((self.path / "figures").glob("*.png"))
-
     def _write_figure(self, name: str, figure: Figure) -> None:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=150)
-        atomic.write_bytes(self.path / "figures" / f"{name}.png", buffer.getvalue())
+        """Write a figure for the screen (PNG), for pages (SVG) and for papers (PDF)."""
+        for kind in ("png", "svg", "pdf"):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=150)
+            atomic.write_bytes(self.path / "figures" / f"{name}.{kind}", buffer.getvalue())
 
 
 def _curve_rows(experiment: Experiment, curves: Iterable[ResilienceCurve]) -> list[Row]:

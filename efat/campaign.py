@@ -69,6 +69,8 @@ class Campaign:
     checkpoint_every: int = 0
     records: dict[tuple[str, str], Record] = field(default_factory=dict)
     """Every unit asked for so far, by stage and key."""
+    on_computed: Callable[[Unit, Result], None] | None = None
+    """Told of every unit computed here, once its result is saved."""
     stages: list[str] = field(default_factory=list)
     """Stages that ran so far, also those without a unit."""
 
@@ -143,6 +145,8 @@ class Campaign:
             return
         self.store.write(unit.stage, unit.key, output)
         self._note(unit, "computed", replace(output, weights=None))
+        if self.on_computed:
+            self.on_computed(unit, output)
         if work.keeps_checkpoints(unit):
             self.store.drop_checkpoints(unit.stage, unit.key)
 

@@ -19,6 +19,8 @@ STAGES = (
     "evaluate",
     "assign",
     "single",
+    "report",
+    "compare",
 )
 
 PACKAGED = Path(__file__).parent / "conf"
@@ -113,6 +115,7 @@ class Config:
     store: str = "outputs/store"
     checkpoint_every: int = 1000
     library: str | None = None
+    runs: list[str] = field(default_factory=list)
     model: Any = MISSING
     data: Any = MISSING
     task: TaskConfig = field(default_factory=TaskConfig)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,16 +13,27 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from efat import assignment, assignment_terminal, atomic, report, stages, status, terminal
+from efat import (
+    assignment,
+    assignment_terminal,
+    atomic,
+    report,
+    stages,
+    status,
+    terminal,
+)
 from efat.artifacts import RunFolder
 from efat.campaign import Campaign
+from efat.errors import EfatError, raise_problems
 from efat.experiment import Experiment
 from efat.library_files import read_library, write_library
+from efat.pages.writing import write_comparison, write_report
 from efat.progress import Progress
-from efat.report import Row
 from efat.resilience import ResilienceMap
 from efat.stages import Analysis, Baseline
 from efat.store import Store
+from efat.tracking.guard import Guard
+from efat.tracking.scene import describe_scene, track
 
 OK, NO = 0, 1
 
@@ -42,17 +54,29 @@ def run_job(cfg: DictConfig, experiment: Experiment) -> int:
     begin = time.perf_counter()
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), experiment)
     atomic.write_bytes(folder.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
+    command = shlex.join(["python", "-m", "efat.run", *HydraConfig.get().overrides.task])
+    folder.write_made(command, time.strftime("%Y-%m-%dT%H:%M:%S%z"))
     executor, console, store = instantiate(cfg.executor), Console(), Store(Path(cfg.store))
     if cfg.stage != "fleet":
         store.open()
         executor.start()
     per_epoch = experiment.amounts.steps_per_epoch
     with Progress(console, _estimate(experiment, cfg.stage), per_epoch) as progress:
+        scene = describe_scene(experiment, OmegaConf.to_container(cfg, resolve=True), folder.path)
+        tracker, finished = Guard(instantiate(cfg.tracking), progress.say), None
+        tracker.begin(scene)
         campaign = Campaign(store, executor, progress, cfg.checkpoint_every)
+        campaign.on_computed = lambda unit, result: track(tracker, unit, result)
         try:
             answer = _travel(cfg, campaign, folder)
-        finally:
             folder.write_units(campaign.records.values(), store)
+            if cfg.stage == "evaluate":
+                finished = write_report(folder.path)
+        except BaseException:
+            folder.write_units(campaign.records.values(), store)
+            raise
+        finally:
+            tracker.finish(finished)
     terminal.print_end(console, campaign.computed, folder.path, time.perf_counter() - begin)
     return answer
 
@@ -67,6 +91,36 @@ def print_status(cfg: DictConfig, experiment: Experiment) -> None:
     console.print(f"{cfg.name}: units in {store.root}", highlight=False, soft_wrap=True)
     per_epoch = experiment.amounts.steps_per_epoch
     console.print(status.describe_stock(counts, per_epoch, workers), highlight=False)
+
+
+def write_reports(cfg: DictConfig) -> None:
+    """Write the report of every run that `cfg.runs` names into its folder.
+
+    Raises:
+        EfatError: None is named, or some are not finished; the others have their report.
+    """
+    if not cfg.runs:
+        raise EfatError("runs: none given; stage=report needs folders: runs=[outputs/NAME/DATE]")
+    problems: list[str] = []
+    for name in cfg.runs:
+        try:
+            write_report(Path(name))
+            Console().print(f"report in {Path(name) / 'report.html'}", soft_wrap=True)
+        except EfatError as error:  # noqa: PERF203 - one run at a time
+            problems += error.problems
+    raise_problems(problems)
+
+
+def compare(cfg: DictConfig) -> None:
+    """Compare the runs that `cfg.runs` names, in a folder of its own.
+
+    Raises:
+        EfatError: Fewer than two, unfinished ones, or of different metrics.
+    """
+    target = Path("outputs/compare") / time.strftime("%Y-%m-%d_%H-%M-%S")
+    findings = write_comparison([Path(name) for name in cfg.runs], target)
+    for finding in [*findings, f"comparison in {target / 'compare.html'} (also .md and .csv)"]:
+        Console().print(finding, soft_wrap=True, highlight=False)
 
 
 def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
@@ -87,7 +141,7 @@ def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
         return _run_single(campaign, folder, baseline, target)
     analysis = stages.analyse(experiment, campaign, baseline)
     _say_if(say, terminal.describe_diverged(analysis))
-    rows = folder.write_curves(analysis.curves, target)
+    folder.write_curves(analysis.curves, target)
     resilience_map = stages.select(experiment, analysis, target)
     say(terminal.describe_map(experiment, resilience_map))
     if cfg.stage in ("analyse", "assign"):
@@ -95,7 +149,7 @@ def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
         if cfg.stage == "analyse":
             return OK
         return _assign(cfg, campaign, folder, baseline, resilience_map)
-    return _serve(cfg, campaign, folder, baseline, analysis, resilience_map, rows)
+    return _serve(cfg, campaign, folder, baseline, analysis, resilience_map)
 
 
 def _serve(
@@ -105,7 +159,6 @@ def _serve(
     baseline: Baseline,
     analysis: Analysis,
     resilience_map: ResilienceMap,
-    rows: list[Row],
 ) -> int:
     """Plan for the whole fleet, retrain and evaluate, as far as `cfg.stage`."""
     experiment, say = folder.experiment, campaign.progress.say
@@ -134,12 +187,7 @@ def _serve(
         experiment, baseline, analysis, resilience_map, plans, models, evaluation
     )
     folder.write_outcome(outcome)
-    instantiate(cfg.tracking).log(
-        folder.path,
-        OmegaConf.to_container(cfg, resolve=True),
-        {"curves": rows, "chips": outcome.chips},
-        folder.figures(),
-    )
+    folder.write_layers(chosen, campaign.store)
     say(terminal.describe_outcome(experiment, outcome))
     return answer
 

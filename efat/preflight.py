@@ -61,7 +61,7 @@ def build_experiment(
     problems = Problems(found, left_out)
     check_values(cfg, problems)
     problems.attempt("executor", lambda: _with(cfg.executor, "run"))
-    problems.attempt("tracking", lambda: _with(cfg.tracking, "log"))
+    problems.attempt("tracking", lambda: _with(cfg.tracking, "finish"))
     problems.attempt("store", lambda: _check_store(cfg))
     _check_trainer(cfg, problems)
     planner = problems.attempt("planner", lambda: _with(cfg.planner, "__call__"))

@@ -74,6 +74,8 @@ def _run_command_line() -> int:
     forget_sweeps()
     try:
         drafts = draft_jobs(sys.argv[1:])
+        if _reads_runs(drafts):
+            return _read_runs(drafts)
         _check(drafts)
     except EfatError as error:
         from efat.terminal import print_problems
@@ -84,6 +86,36 @@ def _run_command_line() -> int:
         return _print_status(drafts)
     _job()
     return max([*_statuses, worst_of_sweep()])
+
+
+READERS = ("report", "compare")
+"""Stages that read finished runs and compute nothing."""
+
+
+def _reads_runs(drafts: list[Draft]) -> bool:
+    """Tell whether these jobs read finished runs; such jobs stand alone.
+
+    Raises:
+        EfatError: What is wrong with the command line, or a sweep that mixes them with others.
+    """
+    reading = [draft.cfg.stage in READERS for draft in drafts]
+    if not any(reading):
+        if any(draft.cfg.runs for draft in drafts):
+            raise EfatError("runs: only stage=report and stage=compare use it; leave it out")
+        return False
+    raise_problems(name_jobs(drafts, [draft.problems for draft in drafts]))
+    if len(drafts) > 1:
+        raise EfatError("stage: report and compare cannot be part of a sweep; run them alone")
+    return True
+
+
+def _read_runs(drafts: list[Draft]) -> int:
+    """Write the pages of finished runs; without Hydra, which would make a folder."""
+    from efat.pipeline import compare, write_reports
+
+    for draft in drafts:
+        (write_reports if draft.cfg.stage == "report" else compare)(draft.cfg)
+    return 0
 
 
 def _print_status(drafts: list[Draft]) -> int:

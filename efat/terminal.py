@@ -48,7 +48,10 @@ FILES = {
     "chips.csv": "one row a chip",
     "summary.json": "costs and results of every strategy",
     "units.csv": "one row a unit of work, with its log",
-    "figures": "PNG figures",
+    "layers.csv": "share of each layer that is pruned",
+    "made.json": "command, versions, seed, hashes",
+    "figures": "PNG figures, and SVG and PDF for papers",
+    "report.html": "all of it on one page, for a browser (report.md: as text)",
 }
 
 

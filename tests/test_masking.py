@@ -158,10 +158,11 @@ HOW = {
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("how", HOW)
-def test_pruned_weights_are_zero_at_every_forward_and_after_every_step(optimizer, how):
+@pytest.mark.parametrize("guarded", [False, True])
+def test_pruned_weights_are_zero_at_every_forward_and_after_every_step(optimizer, how, guarded):
     model = mask_model(small_net(), random_map(0.5), ARRAY)
     built = OPTIMIZERS[optimizer](model.parameters())
-    keep_masked(model, built)
+    keep_masked(model, built, guarded)
     seen = watch_forwards(model)
     before = copy.deepcopy(model.state_dict())
     train(model, built, **HOW[how])
@@ -269,7 +270,7 @@ def _load_momentum(model, optimizer):
 def test_weights_are_masked_where_masked_gradients_are_not_enough(build, after_backward):
     model = mask_model(small_net(), random_map(0.5), ARRAY)
     optimizer = build(model.parameters())
-    keep_masked(model, optimizer)
+    keep_masked(model, optimizer, guarded=True)
     for _ in range(3):
         optimizer.zero_grad()
         model(torch.randn(2, 2, 6, 6)).square().mean().backward()
@@ -282,7 +283,7 @@ def test_gradients_that_processes_exchange_move_no_pruned_weight(monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     model = mask_model(small_net(), random_map(0.5), ARRAY)
     optimizer = OPTIMIZERS["sgd"](model.parameters())
-    keep_masked(model, optimizer)
+    keep_masked(model, optimizer, guarded=True)
     model(torch.randn(2, 2, 6, 6)).square().mean().backward()
     for parameter in model.parameters():
         parameter.grad.data.fill_(1.0)  # as a bucket is written back: no version counts it
@@ -294,9 +295,52 @@ def test_momentum_from_before_the_masking_moves_no_pruned_weight():
     model = small_net()
     optimizer = OPTIMIZERS["sgd"](model.parameters())
     train(model, optimizer)
-    keep_masked(mask_model(model, random_map(0.5), ARRAY), optimizer)
+    keep_masked(mask_model(model, random_map(0.5), ARRAY), optimizer, guarded=True)
     train(model, optimizer)
     verify_masks(model)
+
+
+def _noise_past_autograd(model):
+    for parameter in model.parameters():
+        parameter.grad.data.add_(1.0)
+
+
+def _noise_on_weights(model):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+
+
+def _another_map(model):
+    mask_model(model, random_map(0.5, seed=3), ARRAY)
+
+
+@pytest.mark.parametrize("between", [_noise_past_autograd, _noise_on_weights, _another_map])
+@pytest.mark.parametrize("guarded", [False, True])
+def test_what_a_users_own_loop_does_between_backward_and_step(between, guarded):
+    if guarded and between is not _another_map:
+        pytest.skip("a guarded training is efat's own")
+    model = mask_model(small_net(), random_map(0.5), ARRAY)
+    optimizer = OPTIMIZERS["sgd"](model.parameters())
+    keep_masked(model, optimizer, guarded=guarded)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(torch.randn(2, 2, 6, 6)).square().mean().backward()
+        between(model)
+        optimizer.step()
+        verify_masks(model)
+
+
+def test_a_layer_that_is_thawed_later_has_masked_gradients():
+    model = mask_model(small_net(), random_map(0.5), ARRAY)
+    weight = model[0].weight.requires_grad_(False)
+    keep_masked(model, OPTIMIZERS["sgd"](model.parameters()))
+    assert not weight.requires_grad
+    weight.requires_grad_(True)
+    model(torch.randn(2, 2, 6, 6)).square().mean().backward()
+    pruned = getattr(model[0], MASK) == 0
+    assert pruned.any()
+    assert not weight.grad[pruned].any()
 
 
 def _input_shape(layer):

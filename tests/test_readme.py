@@ -14,7 +14,11 @@ from efat.overrides import compose_jobs
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS = re.findall(r"python -m efat\.run ([^\n`#]*)", README)
+DOCS = sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
+COMMAND = r"^\s*python -m efat\.run ([^\n`#]*)"
+COMMANDS = re.findall(r"python -m efat\.run ([^\n`#]*)", README) + [
+    command for page in DOCS for command in re.findall(COMMAND, page.read_text(), re.MULTILINE)
+]
 
 
 def test_pictures_and_links_are_there():
@@ -26,7 +30,7 @@ def test_pictures_and_links_are_there():
 
 def test_there_is_something_to_test():
     assert len(BLOCKS) >= 2
-    assert len(COMMANDS) >= 7
+    assert len(COMMANDS) >= 17
 
 
 def fake_campaign(folder):
@@ -51,4 +55,7 @@ def test_commands_compose(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_fleet(uniform_fleet(SystolicArray(16, 16), 0, 2, 0.1), tmp_path / "chips.npz")
     jobs = compose_jobs(shlex.split(command))
-    assert len(jobs) == (8 if "-m " in command else 0 if "--help" in command else 1)
+    if "-m " in command:
+        assert len(jobs) == 8 if "array=ws_8,ws_16 seed=0,1" in command else len(jobs) >= 3
+    else:
+        assert len(jobs) == (0 if "--help" in command else 1)

@@ -110,7 +110,8 @@ def done(tmp_path_factory):
 def test_everything_is_where_it_says(done):
     folder, result = done
     run = run_folder(folder)
-    for name in (*SAME, "summary.json", "config.yaml", "models"):
+    for name in (*SAME, "summary.json", "config.yaml", "models", "report.html", "layers.csv",
+                 "made.json"):  # fmt: skip
         assert (run / name).exists(), name
         assert name.split(".")[0] in result.stdout
     assert {f.stem for f in (run / "figures").iterdir()} == {
@@ -168,8 +169,12 @@ def test_checkpoints_load_into_the_plain_model_and_give_the_reported_accuracy(do
 
 
 def test_wandb_wrote_an_offline_run(done):
-    (offline,) = run_folder(done[0]).glob("wandb/offline-run-*/*.wandb")
-    assert offline.stat().st_size > 10_000
+    run = run_folder(done[0])
+    trained = [row for row in rows(run / "units.csv") if row["stage"] != "evaluate"]
+    offline = {p.stem.removeprefix("run-") for p in run.glob("wandb/offline-run-*/*.wandb")}
+    assert {row["key"][:16] for row in trained} <= offline
+    assert len(offline) == len(trained) + 5 + 1  # one a stage for the lineage, and the campaign's
+    assert "tracking" not in done[1].stdout
 
 
 def test_worker_processes_give_the_same_bytes_as_one_process(done, tmp_path):

@@ -2,9 +2,9 @@
 
 Gradients are multiplied by the mask as they come, weights after each step. Where somebody watches
 over the masks, the second can be left out for an optimizer that moves each weight by its own
-gradient and state alone, as long as both are 0. On a CPU a multiplication takes the time of the memory that it
-touches, so that of a mask only the part that repeats is read: output channels that are a whole
-array apart lie on the same PEs.
+gradient and state alone, as long as both are 0. On a CPU a multiplication takes the time of the
+memory that it touches, so that of a mask only the part that repeats is read: output channels that
+are a whole array apart lie on the same PEs.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _on_gradient(weight: Tensor, mask: _CurrentMask) -> RemovableHandle:
     """Register for a weight that is frozen too: it may be trained later."""
     frozen = not weight.requires_grad
     weight.requires_grad_(True)
-    handle = weight.register_post_accumulate_grad_hook(mask.apply_to_gradient)
+    handle: RemovableHandle = weight.register_post_accumulate_grad_hook(mask.apply_to_gradient)
     weight.requires_grad_(not frozen)
     return handle
 

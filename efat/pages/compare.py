@@ -1,0 +1,189 @@
+"""Two or more finished runs side by side: what differs, and by more than chance allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from efat.errors import EfatError, raise_problems
+from efat.pages.finished import FinishedRun
+from efat.seeds import generator
+
+Row = dict[str, Any]
+
+DRAWS = 2000
+"""Of the bootstrap."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better a run does on the chips that both serve.
+
+    Args:
+        chips: How many chips of equal name and fault map both have.
+        clusters: Independent parts they fall into: chips that share a model in either run hang
+            together.
+        mean: Of the difference in the test metric, this run less the first.
+        low: End of the 95 % interval.
+        high: Other end.
+    """
+
+    chips: int
+    clusters: int
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval leaves out zero, on enough parts to be one."""
+        return self.clusters >= 5 and (self.low > 0 or self.high < 0)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs, a row each, what each does on the chips of the first, and all of that in words."""
+
+    runs: tuple[FinishedRun, ...]
+    names: tuple[str, ...]
+    rows: tuple[Row, ...]
+    differences: tuple[Difference | None, ...]
+    settings: tuple[tuple[str, ...], ...]
+    findings: tuple[str, ...]
+
+
+def compare_runs(runs: Sequence[FinishedRun]) -> Comparison:
+    """Compare runs with the first of them.
+
+    Raises:
+        EfatError: Fewer than two, or they measure different things.
+    """
+    if len(runs) < 2:
+        raise EfatError(f"runs: {len(runs)} given; stage=compare needs two or more folders")
+    first = runs[0]
+    raise_problems(
+        f"runs: {run.folder} measures {run.metric.name}, {first.folder} {first.metric.name}; "
+        "only runs of one metric can be compared"
+        for run in runs[1:]
+        if run.metric != first.metric
+    )
+    names = tuple(_name(index, run) for index, run in enumerate(runs))
+    differences = (None, *(_difference(first, run) for run in runs[1:]))
+    rows = tuple(map(_row, names, runs, differences))
+    others = zip(names[1:], runs[1:], differences[1:], strict=True)
+    words = [_finding(names[0], first, *rest) for rest in others]
+    return Comparison(tuple(runs), names, rows, differences, tuple(_settings(runs)), tuple(words))
+
+
+def _name(index: int, run: FinishedRun) -> str:
+    """Name a run in tables: a letter, its name and its planner."""
+    return f"{chr(65 + index % 26)}: {run.made.get('name', run.folder.name)}, {run.chosen['name']}"
+
+
+def _row(name: str, run: FinishedRun, difference: Difference | None) -> Row:
+    chosen = run.chosen
+    row = {
+        "run": name,
+        "folder": str(run.folder),
+        "chips": len(run.chips),
+        "models": chosen["models"],
+        "epochs": chosen["retraining"]["epochs"],
+        "epochs_with_analysis": chosen["retraining"]["epochs"] + run.summary["analysis"]["epochs"],
+        "met_val": chosen["met_val"],
+        "met_test": chosen["met_test"],
+        "unsalvageable": len(run.summary["unsalvageable"]),
+        "baseline_test": run.summary["baseline"]["test"],
+        "mean_test": chosen["mean_test"],
+        "worst_test": chosen["worst_test"],
+    }
+    names = ("difference", "difference_low", "difference_high", "difference_shown")
+    values: tuple[Any, ...] = (None,) * 4
+    if difference:
+        values = (difference.mean, difference.low, difference.high, difference.shown)
+    return row | dict(zip(names, values, strict=True))
+
+
+def _difference(first: FinishedRun, run: FinishedRun) -> Difference | None:
+    """Compare chip by chip; None where no chip is in both."""
+    theirs = {chip.chip_id: chip.fault_map for chip in first.maps}
+    same = [c.chip_id for c in run.maps if theirs.get(c.chip_id) == c.fault_map]
+    if not same:
+        return None
+    before, now = ({row["chip_id"]: row for row in r.chips} for r in (first, run))
+    deltas = np.array([now[chip]["test_after"] - before[chip]["test_after"] for chip in same])
+    labels = _clusters([(before[chip]["group"], now[chip]["group"]) for chip in same])
+    low, high = _interval(deltas, labels)
+    return Difference(len(same), len(set(labels)), float(deltas.mean()), low, high)
+
+
+def _clusters(pairs: Sequence[tuple[str, str]]) -> list[int]:
+    """Number the parts into which chips fall that share a model in either run.
+
+    >>> _clusters([("a", "x"), ("a", "y"), ("b", "y"), ("c", "z"), ("", "")])
+    [0, 0, 0, 3, 4]
+    """
+    labels = list(range(len(pairs)))
+    seen: dict[tuple[int, str], int] = {}
+    for index, pair in enumerate(pairs):
+        for side, group in enumerate(pair):
+            if not group:
+                continue
+            other = labels[seen.setdefault((side, group), index)]
+            mine, least = labels[index], min(labels[index], other)
+            labels = [least if label in (mine, other) else label for label in labels]
+    return labels
+
+
+def _interval(deltas: np.ndarray[Any, Any], labels: Sequence[int]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean by a bootstrap over clusters (Efron, 1979)."""
+    unique, inverse = np.unique(labels, return_inverse=True)
+    sums = np.bincount(inverse, weights=deltas)
+    sizes = np.bincount(inverse)
+    drawn = generator(0, "compare").integers(0, len(unique), (DRAWS, len(unique)))
+    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _finding(
+    base: str, first: FinishedRun, name: str, run: FinishedRun, difference: Difference | None
+) -> str:
+    """Say how a run compares with the first."""
+    ours, theirs = (r.chosen["retraining"]["epochs"] for r in (run, first))
+    cost = f"{ours:.1f} epochs against {theirs:.1f}"
+    cost += f" ({ours / theirs - 1:+.0%})" if theirs else ""
+    if difference is None:
+        return f"{name} against {base}: {cost}; no chip is in both, so accuracy is not compared."
+    unit = 100 if run.metric.is_share else 1
+    what = f"{run.metric.name}{' points' if unit == 100 else ''}"
+    mean, low, high = (unit * v for v in (difference.mean, difference.low, difference.high))
+    if difference.clusters < 5:
+        flag = f"only {difference.clusters} independent parts: too few to tell"
+    else:
+        flag = "a difference" if difference.shown else "no difference shown"
+    return (
+        f"{name} against {base}: {cost}; test {what} on {difference.chips} common chips "
+        f"{mean:+.3g} (95% interval {low:+.3g} to {high:+.3g}, {difference.clusters} independent "
+        f"parts): {flag}."
+    )
+
+
+def _settings(runs: Sequence[FinishedRun]) -> Iterable[tuple[str, ...]]:
+    """Yield each key of the configuration whose values are not all the same, with the values."""
+    flat = [dict(_leaves("", OmegaConf.to_container(OmegaConf.create(r.config)))) for r in runs]
+    for key in dict.fromkeys(key for one in flat for key in one):
+        values = [one.get(key, "-") for one in flat]
+        if len(set(values)) > 1 and not key.startswith(("store", "executor", "tracking", "runs")):
+            yield (key, *values)
+
+
+def _leaves(name: str, value: Any) -> Iterable[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(f"{name}.{key}" if name else str(key), item)
+    else:
+        yield name, str(value)

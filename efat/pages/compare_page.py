@@ -1,0 +1,90 @@
+"""The comparison of runs as a page and as text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import efat.pages.charts as charts
+from efat import atomic
+from efat.pages.compare import Comparison, Difference
+from efat.pages.html import packed, plotly_script, template
+from efat.pages.text import markdown_table
+from efat.provenance import public
+
+HEAD = (
+    "run", "chips", "models", "epochs", "with analysis", "met, val.", "met, test", "unsalvageable",
+    "mean test", "worst test", "difference on common chips (95%)",
+)  # fmt: skip
+
+
+def write_compare_page(comparison: Comparison, path: Path) -> None:
+    """Write `compare.html`, one page that needs nothing else."""
+    figures = {"figures": compare_figures(comparison)}
+    html = template("compare.html.j2").render(
+        head=HEAD,
+        comparison=comparison,
+        table=table(comparison),
+        data=packed(json.dumps(figures, allow_nan=False).encode()),
+        plotly=plotly_script(),
+    )
+    atomic.write_bytes(path, html.encode())
+
+
+def write_compare_text(comparison: Comparison, path: Path) -> None:
+    """Write `compare.md`."""
+    parts = [
+        "# Runs compared",
+        "\n".join(f"- {finding}" for finding in comparison.findings),
+        markdown_table(HEAD, table(comparison)),
+        "## Settings that differ",
+        markdown_table(["key", *comparison.names], comparison.settings),
+        "\n".join(
+            f"- {name}: `{public(str(run.folder))}`"
+            for name, run in zip(comparison.names, comparison.runs, strict=True)
+        ),
+    ]
+    atomic.write_bytes(path, ("\n\n".join(parts) + "\n").encode())
+
+
+def table(comparison: Comparison) -> list[list[str]]:
+    """Lay the rows out under `HEAD`."""
+    show = comparison.runs[0].metric.show
+    unit = 100 if comparison.runs[0].metric.is_share else 1
+    return [
+        [
+            row["run"],
+            str(row["chips"]),
+            str(row["models"]),
+            f"{row['epochs']:.1f}",
+            f"{row['epochs_with_analysis']:.1f}",
+            str(row["met_val"]),
+            str(row["met_test"]),
+            str(row["unsalvageable"]),
+            show(row["mean_test"]),
+            show(row["worst_test"]),
+            _interval(difference, unit),
+        ]
+        for row, difference in zip(comparison.rows, comparison.differences, strict=True)
+    ]
+
+
+def _interval(difference: Difference | None, unit: float) -> str:
+    if difference is None:
+        return "-"
+    mean, low, high = (unit * v for v in (difference.mean, difference.low, difference.high))
+    mark = " (shown)" if difference.shown else ""
+    return f"{mean:+.3g} [{low:+.3g}, {high:+.3g}]{mark}"
+
+
+def compare_figures(comparison: Comparison) -> dict[str, Any]:
+    """Draw cost, resilience maps and chips of all runs in common figures."""
+    palette = (charts.BLUE, charts.ORANGE, charts.GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+    colors = [palette[index % len(palette)] for index in range(len(comparison.runs))]
+    named = list(zip(comparison.names, comparison.runs, colors, strict=True))
+    return {
+        "cost": charts.costs_side_by_side(named),
+        "map": charts.maps_side_by_side(named),
+        "chips": charts.chips_side_by_side(named),
+    }

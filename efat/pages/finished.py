@@ -1,0 +1,152 @@
+"""A finished run, read from its folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from efat.chips import Chip
+from efat.errors import EfatError
+from efat.fleets import load_fleet
+from efat.metric import Metric
+
+Row = dict[str, Any]
+
+NEEDED = (
+    "summary.json", "resilience_map.json", "plan.json", "chips.csv", "groups.csv", "curves.csv",
+    "fleet.npz",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a campaign left; rows of tables hold numbers, booleans, texts and None.
+
+    Args:
+        folder: Where.
+        summary: Costs and results, as in `summary.json`.
+        resilience_map: As in `resilience_map.json`.
+        plan: As in `plan.json`.
+        chips: One row a chip.
+        groups: One row a group.
+        curves: One row a point of a resilience curve.
+        layers: One row a weight tensor; empty where none is pruned.
+        units: One row a unit of work.
+        made: How it was made (`made.json`).
+        config: `config.yaml`, as text.
+        maps: Fault maps of the chips.
+        fused: Fault maps of the groups.
+    """
+
+    folder: Path
+    summary: dict[str, Any]
+    resilience_map: dict[str, Any]
+    plan: dict[str, Any]
+    chips: tuple[Row, ...]
+    groups: tuple[Row, ...]
+    curves: tuple[Row, ...]
+    layers: tuple[Row, ...]
+    units: tuple[Row, ...]
+    made: dict[str, Any]
+    config: str
+    maps: tuple[Chip, ...]
+    fused: tuple[Chip, ...]
+
+    @property
+    def metric(self) -> Metric:
+        """What the constraint is about."""
+        return Metric(**self.summary["metric"])
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The strategy that was carried out."""
+        strategy: dict[str, Any] = self.summary["strategies"][0]
+        return strategy
+
+    @property
+    def budget_epochs(self) -> float:
+        """Most retraining that the analysis looked at."""
+        return float(max(row["amount_epochs"] for row in self.curves))
+
+
+def read_run(folder: Path) -> FinishedRun:
+    """Read what a campaign left in its folder.
+
+    Raises:
+        EfatError: Files are missing or damaged; all of them are named.
+    """
+    missing = [name for name in NEEDED if not (folder / name).is_file()]
+    if missing:
+        raise EfatError(
+            f"runs: {folder} given; no {', '.join(missing)} in it; name the folder of a run that "
+            f"went through stage=evaluate{_suggest(folder)}"
+        )
+    try:
+        run = _read(folder)
+        run.metric, run.chosen, run.budget_epochs  # noqa: B018 - damage shows here, not later
+        return run
+    except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
+        raise EfatError(
+            f"runs: {folder} is damaged, or another version of efat made it "
+            f"({type(error).__name__}: {error}); run its command again for a new folder"
+        ) from None
+
+
+def _read(folder: Path) -> FinishedRun:
+    fused = folder / "fused_maps.npz"
+    config = folder / "config.yaml"
+    return FinishedRun(
+        folder=folder,
+        summary=_json(folder / "summary.json"),
+        resilience_map=_json(folder / "resilience_map.json"),
+        plan=_json(folder / "plan.json"),
+        chips=_rows(folder / "chips.csv"),
+        groups=_rows(folder / "groups.csv"),
+        curves=_rows(folder / "curves.csv"),
+        layers=_rows(folder / "layers.csv"),
+        units=_rows(folder / "units.csv"),
+        made=_json(folder / "made.json") if (folder / "made.json").exists() else {},
+        config=config.read_text() if config.exists() else "",
+        maps=load_fleet(folder / "fleet.npz").chips,
+        fused=load_fleet(fused).chips if fused.exists() else (),
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(path.read_bytes())
+    return document
+
+
+def _rows(path: Path) -> tuple[Row, ...]:
+    """Read a table; a missing file has no rows."""
+    if not path.exists():
+        return ()
+    with path.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return tuple({name: _value(name, text) for name, text in row.items()} for row in rows)
+
+
+TEXTS = ("chip_id", "group", "members", "layer", "stage", "key", "config", "host", "reason", "log")
+
+
+def _value(name: str, text: str) -> Any:
+    """Read a cell: names stay texts even where they look like numbers."""
+    if name in TEXTS:
+        return text
+    if text in ("", "True", "False"):
+        return {"": None, "True": True, "False": False}[text]
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _suggest(folder: Path) -> str:
+    """Name the newest finished run near the folder that was given, if there is one."""
+    near = (folder, folder.parent, Path("outputs"))
+    found = {path.parent for place in near for deep in ("*", "*/*") for path in
+             place.glob(f"{deep}/summary.json")}  # fmt: skip
+    return f", such as runs=[{max(found, key=lambda path: path.name)}]" if found else ""

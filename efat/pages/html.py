@@ -1,0 +1,182 @@
+"""The report of a run as one page that needs nothing else: no network, no other file."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+
+import efat.pages.charts as charts
+import efat.pages.verdict as verdict
+from efat import atomic
+from efat.pages.finished import FinishedRun
+from efat.provenance import public
+
+MAX_SIDE = 64
+"""Rows or columns of a fault map that is shown PE by PE; a larger one is shown in blocks."""
+BLOCKS = 32
+"""Blocks a side of such a map."""
+MAPS_BYTES = 1_200_000
+"""Of fault maps in a page, before they are encoded; chips that need the most come first."""
+
+CHIP_COLUMNS = (
+    ("chip_id", "chip", "text"),
+    ("fault_rate", "faulty PEs", "share"),
+    ("group", "model", "text"),
+    ("group_size", "chips on it", "count"),
+    ("fused_fault_rate", "pruned for", "share"),
+    ("amount_epochs", "epochs", "number"),
+    ("test_before", "test before", "metric"),
+    ("test_after", "test after", "metric"),
+    ("val_after", "val. after", "metric"),
+    ("met_test", "meets it", "flag"),
+)
+"""Column, heading and kind of the table of chips."""
+
+
+def write_page(run: FinishedRun, path: Path) -> None:
+    """Write `report.html`."""
+    html = template("report.html.j2").render(_values(run))
+    atomic.write_bytes(path, html.encode())
+
+
+def _values(run: FinishedRun) -> dict[str, Any]:
+    return {
+        "run": run,
+        "title": run.made.get("name", run.folder.name),
+        "headline": verdict.headline(run),
+        "sentences": verdict.sentences(run),
+        "figures": FIGURES if run.layers else [f for f in FIGURES if f[0] != "layers"],
+        "rates": sorted({row["fault_rate"] for row in run.curves}),
+        "show": run.metric.show,
+        "made": _made(run),
+        "stages": _stages(run),
+        "config": public(run.config),
+        "data": packed(json.dumps(page_data(run), allow_nan=False).encode()),
+        "plotly": plotly_script(),
+    }
+
+
+FIGURES = (
+    ("cost", "What each strategy cost", "Blue is retraining; the hatched part is the resilience "
+     "analysis, which is done once a network and serves every fleet after it."),
+    ("map", "How much retraining a fault map needs", "Grey dots are the fault maps of the "
+     "analysis, where their curve first met the constraint; the line is the resilience map, read "
+     "off the worst of them so far. Green ticks are chips, rings are groups with fused maps."),
+    ("curves", "Resilience curves", "Mean over the fault maps of a rate; choose one rate to see "
+     "its range. Dashed: the constraint."),
+    ("groups", "The plan", "What each group costs beside what its chips would cost one by one."),
+    ("chips", "Every chip before and after", "Dashed: the constraint on test. Chips of one group "
+     "carry the same model and have the same accuracy."),
+    ("layers", "What is pruned, layer by layer", "Mean, and range over the chips or models."),
+)  # fmt: skip
+"""Name, heading and caption of each figure."""
+
+
+def page_data(run: FinishedRun) -> dict[str, Any]:
+    """Return what the page's script draws: figures, chips, fault maps."""
+    figures = {
+        "cost": charts.cost_chart(run),
+        "map": charts.map_chart(run),
+        "curves": charts.curves_chart(run),
+        "groups": charts.groups_chart(run),
+        "chips": charts.chips_chart(run),
+    }
+    if run.layers:
+        figures["layers"] = charts.layers_chart(run)
+    return {
+        "figures": figures,
+        "share": run.metric.is_share,
+        "columns": CHIP_COLUMNS,
+        "chips": [
+            [row[name] for name, _, _ in CHIP_COLUMNS] + [row["salvageable"]] for row in run.chips
+        ],
+        "maps": _maps(run),
+    }
+
+
+def _maps(run: FinishedRun) -> dict[str, Any]:
+    """Encode fault maps of groups and chips, as many as fit: chips on large groups first."""
+    order = {row["chip_id"]: -row["group_size"] for row in run.chips}
+    chips = sorted(run.maps, key=lambda chip: order[chip.chip_id])
+    encoded: dict[str, str] = {}
+    room = MAPS_BYTES
+    for chip in (*run.fused, *chips):
+        body = _map_bytes(chip.fault_map.faulty)
+        room -= len(body)
+        if room < 0:
+            break
+        encoded[chip.chip_id] = base64.b64encode(body).decode()
+    rows, cols = run.maps[0].fault_map.shape
+    exact = max(rows, cols) <= MAX_SIDE
+    shown = (rows, cols) if exact else (min(rows, BLOCKS), min(cols, BLOCKS))
+    return {"rows": shown[0], "cols": shown[1], "exact": exact, "maps": encoded}
+
+
+def _map_bytes(faulty: NDArray[np.bool_]) -> bytes:
+    """Pack a small map bit by bit; of a large one, the share of faulty PEs in blocks, of 255."""
+    if max(faulty.shape) <= MAX_SIDE:
+        return np.packbits(faulty).tobytes()
+    parts = [np.array_split(np.arange(n), min(n, BLOCKS)) for n in faulty.shape]
+    starts = [np.array([part[0] for part in axis]) for axis in parts]
+    sums = np.add.reduceat(np.add.reduceat(faulty.astype(float), starts[0], 0), starts[1], 1)
+    tall, wide = ([len(part) for part in axis] for axis in parts)
+    return bytes(np.rint(255 * sums / np.outer(tall, wide)).astype(np.uint8))
+
+
+def _made(run: FinishedRun) -> list[tuple[str, str]]:
+    """List how the run was made, a line each."""
+    flat: list[tuple[str, str]] = []
+    for name, value in run.made.items():
+        items = value.items() if isinstance(value, dict) else [("", value)]
+        flat += [(f"{name} {part}".strip().replace("_", " "), str(item)) for part, item in items]
+    return [(name, value) for name, value in flat if value != "None"]
+
+
+def _stages(run: FinishedRun) -> list[tuple[str, int, int, float]]:
+    """Count units and seconds by stage: name, computed in this run, found in the store, seconds."""
+    names = dict.fromkeys(row["stage"] for row in run.units)
+    states = Counter((row["stage"], row["state"]) for row in run.units)
+    return [
+        (
+            name,
+            states[name, "computed"],
+            states[name, "found"],
+            sum(row["seconds"] or 0 for row in run.units if row["stage"] == name),
+        )
+        for name in names
+    ]
+
+
+def packed(data: bytes) -> str:
+    """Compress for a page; its script takes it apart with the browser's `DecompressionStream`."""
+    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
+
+
+@cache
+def plotly_script() -> str:
+    """Return Plotly's script, packed: 4.8 MB become 2 MB."""
+    from plotly.offline import get_plotlyjs
+
+    return packed(get_plotlyjs().encode())
+
+
+@cache
+def template(name: str) -> jinja2.Template:
+    """Return a page's template; whatever a user named is escaped in it."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)

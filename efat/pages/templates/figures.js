@@ -1,0 +1,45 @@
+"use strict";
+const $ = id => document.getElementById(id);
+
+async function unpack(id) {
+  const bytes = Uint8Array.from(atob($(id).textContent.trim()), c => c.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).text();
+}
+
+let page;
+
+/* ---- figures ---- */
+function colors() {
+  const style = getComputedStyle(document.documentElement), get = name => style.getPropertyValue(name).trim();
+  return {ink: get("--ink"), rule: get("--rule"), card: get("--card")};
+}
+function themed(layout) {
+  const {ink, rule, card} = colors(), axis = {gridcolor: rule, zerolinecolor: rule, linecolor: rule};
+  return {...layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: ink, size: 13, family: "system-ui, sans-serif"},
+          hoverlabel: {bgcolor: card, font: {color: ink}}, xaxis: {...layout.xaxis, ...axis}, yaxis: {...layout.yaxis, ...axis}};
+}
+function drawFigures() {
+  for (const [name, figure] of Object.entries(page.figures))
+    Plotly.react($("figure-" + name), figure.data, themed(figure.layout), {responsive: true, displaylogo: false, displayModeBar: false});
+}
+async function loadPlotly() {
+  const script = document.createElement("script");
+  script.text = await unpack("plotly");
+  document.head.append(script);
+}
+function trouble(error) {
+  $("trouble").hidden = false;
+  $("trouble").textContent = `This browser cannot draw the figures (${error.message}); the same numbers are in the files beside this page.`;
+  throw error;
+}
+
+/* ---- light and dark ---- */
+const dark = matchMedia("(prefers-color-scheme: dark)");
+function theme(name) { document.documentElement.dataset.theme = name; if (page && window.Plotly) drawFigures(); }
+theme(dark.matches ? "dark" : "light");
+dark.addEventListener("change", () => theme(dark.matches ? "dark" : "light"));
+$("theme").onclick = () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+let before;
+addEventListener("beforeprint", () => { before = document.documentElement.dataset.theme; theme("light"); });
+addEventListener("afterprint", () => theme(before));

@@ -1,0 +1,73 @@
+"""The report of a run as text (Markdown), for a README, an issue or a paper's notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import efat.pages.verdict as verdict
+from efat import atomic
+from efat.pages.finished import FinishedRun
+
+
+def write_text(run: FinishedRun, path: Path) -> None:
+    """Write `report.md`; its figures are those in `figures/` beside it."""
+    parts = [
+        f"# {run.made.get('name', run.folder.name)}",
+        f"**{verdict.headline(run)}**",
+        "\n".join(f"- {sentence}" for sentence in verdict.sentences(run)),
+        "## Strategies",
+        markdown_table(STRATEGY_HEAD, _strategies(run)),
+        *_figures(run.folder),
+        "## How this was made",
+        "\n".join(f"- {name}: `{value}`" for name, value in run.made.items()),
+    ]
+    atomic.write_bytes(path, ("\n\n".join(parts) + "\n").encode())
+
+
+STRATEGY_HEAD = (
+    "strategy", "models", "epochs", "with analysis", "met, val.", "met, test", "mean test",
+    "worst test",
+)  # fmt: skip
+
+
+def _strategies(run: FinishedRun) -> Iterable[Sequence[object]]:
+    show, analysis = run.metric.show, run.summary["analysis"]["epochs"]
+    for s in run.summary["strategies"]:
+        epochs = s["retraining"]["epochs"]
+        together = epochs + (analysis if s["models"] else 0)
+        models = f"{s['models']}{'*' if s['beyond_map'] else ''}"
+        yield (
+            s["name"], models, f"{epochs:.1f}", f"{together:.1f}", s["met_val"], s["met_test"],
+            show(s["mean_test"]), show(s["worst_test"]),
+        )  # fmt: skip
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    r"""Lay a table out in Markdown.
+
+    >>> print(markdown_table(["a", "b"], [[1, "x|y"]]))
+    | a | b |
+    |---|---|
+    | 1 | x\|y |
+    """
+    lines = [head, ["---"] * len(head), *rows]
+    written = ["|".join(["", *(f" {cell} " for cell in map(_cell, line)), ""]) for line in lines]
+    written[1] = written[1].replace(" ", "")
+    return "\n".join(written)
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|")
+
+
+def _figures(folder: Path) -> Iterable[str]:
+    """Show the figures that are there; a reader without pictures has their names."""
+    for name, what in (
+        ("strategies", "Cost of each strategy"),
+        ("resilience_map", "The resilience map, with chips and groups on it"),
+        ("curves", "Resilience curves"),
+        ("fault_maps", "Fault maps of some groups"),
+    ):
+        if (folder / "figures" / f"{name}.png").exists():
+            yield f"![{what}](figures/{name}.png)"

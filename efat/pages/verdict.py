@@ -1,0 +1,123 @@
+"""What a run found, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from efat.pages.finished import FinishedRun
+
+NAMED = 12
+"""Chips named in a sentence; further ones are counted, and marked in the table."""
+
+
+def headline(run: FinishedRun) -> str:
+    """Say the result in one sentence."""
+    chosen, chips = run.chosen, len(run.chips)
+    target = run.metric.show(run.summary["targets"]["test"])
+    return (
+        f"{chosen['met_test']} of {chips} chips meet the constraint on test ({run.metric.name} "
+        f"{_at_least(run)} {target}), for {_count(chosen['models'], 'retraining')} and "
+        f"{chosen['retraining']['epochs']:.1f} epochs."
+    )
+
+
+def sentences(run: FinishedRun) -> list[str]:
+    """Say what a reader should know before looking at a figure."""
+    found = [_split(run), _change(run)]
+    found += [line for other in run.summary["strategies"][1:] if (line := _against(run, other))]
+    return [*found, _analysis(run), *_lost(run), *_bound(run), *_diverged(run)]
+
+
+def _at_least(run: FinishedRun) -> str:
+    return "at least" if run.metric.higher_is_better else "at most"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _split(run: FinishedRun) -> str:
+    """Say where it was decided, and how many of the results are independent."""
+    chosen, chips = run.chosen, len(run.chips)
+    return (
+        f"Decisions are made on validation, where {chosen['met_val']} of {chips} chips meet it. "
+        f"Chips of one group carry the same model, so these are {chosen['models']} independent "
+        "results, from one seed."
+    )
+
+
+def _change(run: FinishedRun) -> str:
+    """Say what retraining did to the chips."""
+    before = [row["test_before"] for row in run.chips]
+    mean, worst = sum(before) / len(before), run.metric.worst(before)
+    met = sum(run.metric.meets(value, run.summary["targets"]["test"]) for value in before)
+    show, chosen = run.metric.show, run.chosen
+    return (
+        f"Test {run.metric.name} went from {show(mean)} on average ({show(worst)} on the worst "
+        f"chip; {met} chips met the constraint as they were) to {show(chosen['mean_test'])} "
+        f"({show(chosen['worst_test'])}). The fault-free network has "
+        f"{show(run.summary['baseline']['test'])}."
+    )
+
+
+def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
+    """Compare the cost with that of another strategy; None for one that trains nothing."""
+    ours, theirs = run.chosen["retraining"]["epochs"], other["retraining"]["epochs"]
+    if not theirs:
+        return None
+    saved = 1 - ours / theirs
+    return (
+        f"Against {other['name']} ({_count(other['models'], 'retraining')}, {theirs:.1f} epochs, "
+        f"{other['met_test']} chips meet it on test): {abs(saved):.0%} "
+        f"{'less' if saved >= 0 else 'more'} retraining."
+    )
+
+
+def _analysis(run: FinishedRun) -> str:
+    """Say what the analysis cost, and what doing without it would."""
+    analysis = run.summary["analysis"]["epochs"]
+    together = run.chosen["retraining"]["epochs"] + analysis
+    blind = run.budget_epochs * len(run.chips)
+    cheaper = "less" if together < blind else "not less"
+    return (
+        f"The resilience analysis, done once a network, cost {analysis:.1f} epochs more: "
+        f"{together:.1f} in all, {cheaper} than retraining every chip for the whole budget without "
+        f"any analysis ({len(run.chips)} x {run.budget_epochs:.1f} = {blind:.1f})."
+    )
+
+
+def _lost(run: FinishedRun) -> list[str]:
+    """Name the chips that fall short, and those that nothing repairs."""
+    unsalvageable = run.summary["unsalvageable"]
+    short = [chip for chip in run.chosen["short"] if chip not in unsalvageable]
+    found = []
+    if short:
+        found.append(f"Short of the constraint on test: {_names(short)}.")
+    if unsalvageable:
+        found.append(
+            f"Unsalvageable, since no amount within the budget repairs them: "
+            f"{_names(unsalvageable)}."
+        )
+    else:
+        found.append("No chip is unsalvageable.")
+    return found
+
+
+def _names(chips: list[str]) -> str:
+    more = len(chips) - NAMED
+    return ", ".join(chips[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _bound(run: FinishedRun) -> list[str]:
+    gap = run.plan["gap"]
+    if not run.plan["groups"]:
+        return []
+    what = "costs less" if gap < 0.0005 else f"costs more than {gap:.0%} less"
+    return [f"It is proved that no plan under the same rules {what}."]
+
+
+def _diverged(run: FinishedRun) -> list[str]:
+    count = run.chosen["diverged"]
+    if not count:
+        return []
+    return [f"{_count(count, 'training')} diverged; those chips keep the masked baseline."]

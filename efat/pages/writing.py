@@ -1,0 +1,38 @@
+"""Write the pages of finished runs into folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from efat.pages.compare import compare_runs
+from efat.pages.compare_page import write_compare_page, write_compare_text
+from efat.pages.finished import FinishedRun, read_run
+from efat.pages.html import write_page
+from efat.pages.text import write_text
+from efat.tables import write_csv
+
+
+def write_report(folder: Path) -> FinishedRun:
+    """Write `report.html` and `report.md` of a finished run into its folder; return the run.
+
+    Raises:
+        EfatError: The run is not finished, or a file of it is damaged.
+    """
+    run = read_run(folder)
+    write_page(run, folder / "report.html")
+    write_text(run, folder / "report.md")
+    return run
+
+
+def write_comparison(folders: Sequence[Path], target: Path) -> list[str]:
+    """Write `compare.html`, `compare.md` and `compare.csv` into `target`; return the findings.
+
+    Raises:
+        EfatError: A run is not finished, or measures another thing than the others.
+    """
+    comparison = compare_runs([read_run(folder) for folder in folders])
+    write_compare_page(comparison, target / "compare.html")
+    write_compare_text(comparison, target / "compare.md")
+    write_csv(target / "compare.csv", comparison.rows)
+    return list(comparison.findings)

@@ -1,0 +1,50 @@
+"""Lightning's own loggers as trackers: CSV files, TensorBoard, MLflow and others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pytorch_lightning.loggers import Logger
+
+from efat.pages.finished import FinishedRun
+from efat.tracking.base import Scene, Training, points
+
+
+class LightningTracker:
+    """Give each training a logger of its own, and the results one more.
+
+    Args:
+        logger: A partial Lightning logger that takes `save_dir`, `name` and `version`.
+        folder: Below the run's folder.
+    """
+
+    def __init__(self, logger: Callable[..., Logger], folder: str) -> None:
+        self.logger, self.folder = logger, folder
+
+    def begin(self, scene: Scene) -> None:
+        """Take note of the campaign."""
+        self.scene = scene
+
+    def train(self, training: Training) -> None:
+        """Log the curve of a training."""
+        logger = self._open(training.stage, training.key[:16])
+        logger.log_hyperparams(dict(training.config))
+        for point in points(self.scene, training):
+            logger.log_metrics(point, step=int(point["steps"]))
+        logger.finalize("success")
+
+    def finish(self, run: FinishedRun | None) -> None:
+        """Log what every strategy cost and achieved."""
+        if run is None:
+            return
+        for strategy in run.summary["strategies"]:
+            logger = self._open("results", strategy["name"])
+            names = ("models", "met_val", "met_test", "mean_test", "worst_test")
+            metrics = {name: float(strategy[name]) for name in names}
+            logger.log_metrics(metrics | {"epochs": strategy["retraining"]["epochs"]}, step=0)
+            logger.finalize("success")
+
+    def _open(self, name: str, version: str) -> Logger:
+        target: Path = self.scene.folder / self.folder
+        return self.logger(save_dir=str(target), name=name, version=version)

@@ -1,0 +1,114 @@
+"""Weights & Biases: a group a campaign, a run a training, and one run a stage for the lineage."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+from efat.errors import EfatError
+from efat.pages.finished import FinishedRun
+from efat.tracking.base import Scene, Training, points
+from efat.tracking.wandb_results import log_lineage, log_results
+
+if TYPE_CHECKING:
+    import wandb
+
+MODES = ("offline", "online", "disabled")
+
+
+class WandbTracker:
+    """Log a campaign to Weights & Biases.
+
+    Args:
+        project: W&B project.
+        mode: `offline` writes into the run's folder, to be sent with `wandb sync`; `online` needs
+            an account; `disabled` logs nothing.
+
+    Raises:
+        EfatError: Another mode.
+    """
+
+    def __init__(
+        self, project: str, mode: Literal["offline", "online", "disabled"] = "offline"
+    ) -> None:
+        if mode not in MODES:
+            raise EfatError(f"tracking.mode: {mode!r} given; allowed: {', '.join(MODES)}")
+        self.project, self.mode = project, mode
+
+    def begin(self, scene: Scene) -> None:
+        """Take note of the campaign; what an agent of a sweep says goes to the campaign's run."""
+        self.scene = scene
+        self.sweep_run = os.environ.pop("WANDB_RUN_ID", None)
+        self.sweep = os.environ.pop("WANDB_SWEEP_ID", None)
+        if self.mode == "online":
+            self._check_key()
+
+    def train(self, training: Training) -> None:
+        """Log a training as a run; its id is from its key, so that it is there once."""
+        if self.mode == "disabled":
+            return
+        with self.start(training.stage, training.key[:16], training.stage, training.config) as run:
+            for axis in ("epochs", "steps", "samples"):
+                run.define_metric(axis, hidden=True)
+            run.define_metric("val_metric", step_metric="epochs", summary="last,min,max")
+            for point in points(self.scene, training):
+                run.log(point)
+            run.summary["trained_steps"] = training.trained_steps
+            run.summary["elapsed_s"] = training.elapsed_s
+
+    def finish(self, run: FinishedRun | None) -> None:
+        """Log the lineage of the artifacts, a run a stage, and the campaign's own run."""
+        if self.mode == "disabled" or run is None:
+            return
+        log_lineage(self.start, run, self.scene)
+        run_id = self.sweep_run or self.scene.group
+        with self.start("campaign", run_id, self.scene.name, sweep=self.sweep) as live:
+            log_results(live, run)
+
+    def start(
+        self,
+        job_type: str,
+        run_id: str,
+        name: str,
+        derived: Any = None,
+        sweep: str | None = None,
+    ) -> wandb.Run:
+        """Begin a run of this campaign's group."""
+        import wandb  # slow to import, and only here needed
+
+        sweeping: dict[str, Any] = {"sweep_id": sweep} if sweep else {}
+        settings = wandb.Settings(
+            silent=True,
+            console="off",
+            disable_git=True,
+            disable_code=True,
+            disable_job_creation=True,
+            x_disable_meta=True,  # hosts, users and home folders
+            x_disable_stats=True,
+            x_disable_machine_info=True,
+            x_save_requirements=False,
+            **sweeping,
+        )
+        return wandb.init(
+            project=self.project,
+            mode=self.mode,
+            dir=str(self.scene.folder),
+            id=run_id,
+            name=f"{name} {run_id[:8]}" if derived else name,
+            resume="allow" if self.mode == "online" else None,
+            reinit="create_new",  # a run of the user's own in this process stays as it is
+            group=self.scene.group,
+            job_type=job_type,
+            tags=[*self.scene.tags, job_type],
+            config={**self.scene.config, **({"training_unit": dict(derived)} if derived else {})},
+            settings=settings,
+        )
+
+    def _check_key(self) -> None:
+        """Refuse to go online without a key: W&B would ask for one, on a terminal that is busy."""
+        import wandb
+
+        if not wandb.api.api_key:
+            raise EfatError(
+                "no W&B key; run `wandb login`, or leave tracking.mode=offline and use `wandb sync`"
+            )

@@ -1,0 +1,197 @@
+"""Trackers: what W&B and Lightning's loggers really wrote, and that none can stop a campaign."""
+
+import csv
+import json
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from pytorch_lightning.loggers import CSVLogger
+
+from efat.errors import EfatError
+from efat.pages.writing import write_report
+from efat.provenance import public
+from efat.tracking.base import Scene, Training
+from efat.tracking.guard import Guard
+from efat.tracking.lightning import LightningTracker
+from efat.tracking.wandb_runs import WandbTracker
+from tests.run_folders import finished
+from tests.wandb_files import of_kind, records
+
+KEY = "0123456789abcdef" * 4
+TRAINING = Training("analyse", KEY, {"fault_rate": 0.1}, (0, 10, 20), (0.5, 0.6, 0.7), 20, 1.5)
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory):
+    """One tiny campaign in W&B, offline, with a training that is logged twice."""
+    folder = finished(tmp_path_factory.mktemp("wandb"))
+    tracker = WandbTracker("efat", "offline")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_SWEEP_ID", "sweep1")
+        patch.setenv("WANDB_RUN_ID", "fromagent")
+        tracker.begin(scene(folder))
+        tracker.train(TRAINING)
+        tracker.finish(write_report(folder))
+    return folder, settled(folder)
+
+
+def settled(folder):
+    """Return the records once W&B's service, a process of its own, has written all of them."""
+    for _ in range(200):
+        runs = records(folder)
+        if of_kind(runs, "exit").keys() == runs.keys():
+            return runs
+        time.sleep(0.05)
+    raise AssertionError("W&B did not finish its files within 10 s")
+
+
+def scene(folder):
+    return Scene(folder, "tiny", "tiny-group", {"seed": 3, "derived": {"x": 1}}, ("8x8",), 10, 32)
+
+
+def items(record):
+    return {item.key or "/".join(item.nested_key): json.loads(item.value_json)
+            for item in record.item}  # fmt: skip
+
+
+def test_a_training_is_a_run_of_the_campaigns_group(tracked):
+    _, runs = tracked
+    [run] = of_kind(runs, "run")[KEY[:16]]
+    assert (run.run_group, run.job_type, list(run.tags)) == (
+        "tiny-group", "analyse", ["8x8", "analyse"],
+    )  # fmt: skip
+    config = {u.key: json.loads(u.value_json) for u in run.config.update}
+    assert config["seed"] == 3
+    assert config["derived"] == {"x": 1}
+    assert config["training_unit"] == {"fault_rate": 0.1}
+    assert {r.run_group for [r] in of_kind(runs, "run").values()} == {"tiny-group"}
+
+
+def test_curves_have_three_axes(tracked):
+    _, runs = tracked
+    points = [items(record) for record in of_kind(runs, "history")[KEY[:16]]]
+    axes = ("epochs", "steps", "samples", "val_metric")
+    assert [tuple(p[axis] for axis in axes) for p in points] == [
+        (0, 0, 0, 0.5), (1, 10, 320, 0.6), (2, 20, 640, 0.7),
+    ]  # fmt: skip
+    defined = {m.name: m.step_metric for m in of_kind(runs, "metric")[KEY[:16]]}
+    assert defined["val_metric"] == "epochs"
+
+
+def test_artifacts_lead_from_chips_to_models(tracked):
+    _, runs = tracked
+    kinds = {name: {(a.type, a.use_after_commit) for a in found}
+             for name, found in of_kind(runs, "artifact").items()}  # fmt: skip
+    assert kinds["fleet-tiny-group"] == {("chips", False)}
+    assert kinds["analyse-tiny-group"] == {("chips", True), ("curves", False)}
+    assert kinds["select-tiny-group"] == {("curves", True), ("map", False)}
+    assert kinds["plan-tiny-group"] == {("chips", True), ("map", True), ("plan", False)}
+    assert kinds["retrain-tiny-group"] == {("plan", True), ("models", False)}
+    chips = {a.digest for found in of_kind(runs, "artifact").values() for a in found
+             if a.type == "chips"}  # fmt: skip
+    assert len(chips) == 1  # what is used is what was made
+
+
+def test_the_campaigns_run_has_tables_pictures_and_the_verdict(tracked):
+    folder, runs = tracked
+    logged = {key.split("/")[0] for record in of_kind(runs, "history")["fromagent"]
+              for key in items(record)}  # fmt: skip
+    assert {"chips", "plan", "resilience_map", "resilience_heat_map", "strategies", "cost_table",
+            "report"} <= logged  # fmt: skip
+    [table] = folder.glob("wandb/*fromagent/files/media/table/chips_*.json")
+    table = json.loads(table.read_text())
+    row = dict(zip(table["columns"], table["data"][1], strict=True))
+    assert row["chip_id"] == "chip01"
+    [chips] = [a for a in of_kind(runs, "artifact")["fromagent"] if a.name.endswith("-chips")]
+    pictures = [c.path for c in chips.manifest.contents if c.path.startswith("media/images/")]
+    assert len(pictures) == len(set(pictures)) == 12
+    assert row["why"].startswith("carries group000, whose fused map")
+    summary = {u.key: json.loads(u.value_json) for record in of_kind(runs, "summary")["fromagent"]
+               for u in record.update}  # fmt: skip
+    assert summary["verdict"].startswith("10 of 12 chips meet the constraint")
+
+
+def test_disabled_writes_nothing(tmp_path):
+    tracker = WandbTracker("efat", "disabled")
+    tracker.begin(scene(tmp_path))
+    tracker.train(TRAINING)
+    tracker.finish(None)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(EfatError, match=r"tracking.mode: 'on' given; allowed: offline"):
+        WandbTracker("efat", "on")
+
+
+def test_no_key_warns_once_and_stops_nothing(tmp_path, monkeypatch):
+    for name in ("HOME", "XDG_CONFIG_HOME", "WANDB_CONFIG_DIR", "NETRC"):
+        monkeypatch.setenv(name, str(tmp_path / "nobody"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    said = []
+    guard = Guard(WandbTracker("efat", "online"), said.append)
+    guard.begin(scene(tmp_path))
+    guard.train(TRAINING)
+    guard.finish(None)
+    assert len(said) == 1
+    assert "no W&B key" in said[0]
+
+
+class Broken:
+    def __init__(self):
+        self.calls, self.free = [], threading.Event()
+
+    def begin(self, scene):
+        self.calls.append("begin")
+
+    def train(self, training):
+        self.calls.append("train")
+        raise OSError("No space left on device")
+
+    def finish(self, run):
+        self.free.wait(20)
+
+
+def test_what_fails_is_said_once_and_left_off(tmp_path):
+    said, broken = [], Broken()
+    guard = Guard(broken, said.append)
+    guard.begin(scene(tmp_path))
+    for _ in range(3):
+        guard.train(TRAINING)
+    guard.finish(None)
+    assert broken.calls == ["begin", "train"]
+    [line] = said
+    assert "OSError: No space left on device" in line
+
+
+def test_what_hangs_is_not_waited_for(tmp_path):
+    said, broken = [], Broken()
+    guard = Guard(broken, said.append, patience_s=0.05)
+    guard.begin(scene(tmp_path))
+    guard.finish(None)
+    broken.free.set()
+    assert "no answer for 0.05 s" in said[0]
+
+
+def test_lightnings_loggers_get_curves_and_results(tmp_path):
+    folder = finished(tmp_path)
+    tracker = LightningTracker(partial(CSVLogger), "csv_logs")
+    tracker.begin(scene(folder))
+    tracker.train(TRAINING)
+    tracker.finish(write_report(folder))
+    place = folder / "csv_logs" / "analyse" / KEY[:16] / "metrics.csv"
+    rows = list(csv.DictReader(place.open()))
+    assert [(float(r["samples"]), float(r["val_metric"])) for r in rows] == [
+        (0, 0.5), (320, 0.6), (640, 0.7),
+    ]  # fmt: skip
+    [greedy] = csv.DictReader((folder / "csv_logs/results/greedy/metrics.csv").open())
+    assert float(greedy["epochs"]) == 8.0
+
+
+def test_secrets_and_home_folders_stay_at_home():
+    config = {"data": {"path": "/home/me/x", "Auth_Token": "abc"}, "list": ["/home/me", 1],
+              "other": "/home/meadow", "api_key": None}  # fmt: skip
+    assert public(config, Path("/home/me")) == {
+        "data": {"path": "~/x", "Auth_Token": "(left out)"}, "list": ["~", 1],
+        "other": "/home/meadow", "api_key": None,
+    }  # fmt: skip
