@@ -125,6 +125,16 @@ def test_a_stopped_campaign_says_how_to_go_on_and_does(tmp_path, undisturbed, nu
     assert sum(attempts(tmp_path)) - len(after) <= 1  # the one under way
 
 
+def test_a_stopped_training_in_the_driver_itself_says_how_to_go_on(tmp_path):
+    driver = start(tmp_path, *TINY, "executor=serial", "baseline.epochs=4000", "stage=pretrain")
+    while driver.poll() is None and not list(tmp_path.glob("outputs/store/logs/pretrain/*.log")):
+        time.sleep(0.02)
+    time.sleep(2)  # into Lightning's loop, which has its own way with signals
+    driver.send_signal(signal.SIGTERM)
+    assert driver.wait(60) == 143
+    assert "stopped; finished work is saved, to go on:" in (tmp_path / "err").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("pgrep"), reason="finds workers with pgrep")
 def test_thirty_kills(tmp_path, undisturbed):

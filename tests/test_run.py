@@ -340,6 +340,47 @@ def test_a_sweep_runs_every_job(tmp_path):
     assert str(table.relative_to(tmp_path)) in result.stdout
 
 
+def test_a_failing_job_of_a_sweep_is_in_its_table_whoever_launched_it(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    result = efat(
+        tmp_path, "-m", *TINY, "stage=pretrain", "executor=serial", "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2", "selection.max_drop=null", "selection.limit=0.1,0.9999",
+    )  # fmt: skip
+    (table,) = tmp_path.glob("outputs/*/sweep_*/results.csv")
+    assert [row["status"] for row in rows(table)] == ["0", "1"]
+    assert "selection.limit" in rows(table)[1]["problem"]
+    assert result.returncode == 1
+
+
+def test_a_sweep_cannot_mix_work_with_its_state(tmp_path):
+    result = efat(tmp_path, "-m", *TINY, "stage=status,pretrain")
+    assert result.returncode == 2
+    assert "stage: pretrain, status given; status cannot share a sweep" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_forced_keys_and_numbers_of_one_part_are_all_named(tmp_path):
+    forced = ("+executor.foo=1", "+executor.bar=2", "+model.foo=1", "+model.bar=2")
+    result = efat(tmp_path, *TINY, *forced)
+    assert result.returncode == 2
+    for key in ("executor.foo: 1", "executor.bar: 2", "model.foo: 1", "model.bar: 2"):
+        assert key in result.stderr
+    result = efat(
+        tmp_path, *TINY, "executor=processes", "executor.workers=0", "executor.retries=-1"
+    )
+    assert result.returncode == 2
+    assert "executor.workers: 0" in result.stderr
+    assert "executor.retries: -1" in result.stderr
+
+
+def test_bad_keys_are_named_where_a_configuration_is_only_shown(tmp_path):
+    for flags in (["--cfg", "job"], ["--help"]):
+        result = efat(tmp_path, *flags, "+experiment=resnet_fat", "modle=x", "sede=1")
+        assert result.returncode == 2
+        assert "modle: no such key" in result.stderr
+        assert "sede: no such key" in result.stderr
+
+
 def test_the_table_of_a_sweep_has_the_costs_and_results_of_its_jobs(done, tmp_path):
     job = tmp_path / "0"
     (job / ".hydra").mkdir(parents=True)

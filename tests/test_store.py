@@ -81,3 +81,15 @@ def test_json_refuses_what_json_cannot_hold(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         atomic.write_json(tmp_path / "x.json", {"a": float("inf")})
     assert not list(tmp_path.iterdir())
+
+
+def test_files_of_the_user_stay_and_half_written_ones_go(tmp_path):
+    (tmp_path / "proj").mkdir()
+    (tmp_path / "proj/.env").write_text("SECRET=1")
+    (tmp_path / "proj/.git").mkdir()
+    half = tmp_path / "proj" / f".{'0' * 64}.json.x"
+    half.write_text("{")
+    Store(tmp_path).open()
+    assert sorted(p.name for p in (tmp_path / "proj").iterdir() if p.suffix != ".lock") == [
+        ".env", ".git",
+    ]  # fmt: skip
