@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from inspect import signature
+from inspect import Parameter, signature
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -85,9 +85,8 @@ def build(node: DictConfig) -> Any:
         EfatError: Every argument that the node gives and the target does not take.
         Exception: Whatever the target raises.
     """
-    target = get_object(node._target_) if isinstance(node.get("_target_"), str) else None
-    parameters = signature(target).parameters if callable(target) else {}
-    if target and all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
+    parameters = _parameters(node)
+    if parameters and all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
         raise_problems(
             f"{node._get_full_key(str(key))}: {node[key]!r} given; {node._target_} takes no such "
             f"argument, but: {', '.join(parameters)}"
@@ -95,6 +94,14 @@ def build(node: DictConfig) -> Any:
             if key not in parameters and not str(key).startswith("_")
         )
     return instantiate(node)
+
+
+def _parameters(node: DictConfig) -> Mapping[str, Parameter]:
+    """Return what a node's target takes; nothing where that is not known."""
+    try:
+        return signature(get_object(node._target_)).parameters
+    except Exception:  # no such target, of which Hydra tells; or one of C, without a signature
+        return {}
 
 
 def check_values(cfg: DictConfig, problems: Problems) -> None:

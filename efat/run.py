@@ -58,14 +58,14 @@ def main() -> int:
     with _stoppable() as stopped_by:
         try:
             return _run_command_line()
-        except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
-            if not stopped_by:
+        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns one into the other
+            if isinstance(stop, SystemExit) and not stopped_by:
                 raise
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)  # nothing is left to stop
             again = shlex.join(["python", "-m", "efat.run", *sys.argv[1:]])
             print(f"stopped; finished work is saved, to go on: {again}", file=sys.stderr)  # noqa: T201
-            return 128 + stopped_by[0]
+            return 128 + (stopped_by or [signal.SIGINT])[0]
 
 
 def _run_command_line() -> int:

@@ -160,10 +160,10 @@ def test_a_dead_owner_blocks_nobody(tmp_path, capsys):
 def test_what_a_killed_writer_left_is_removed_but_not_what_a_living_one_writes(tmp_path):
     store = campaign(tmp_path).store
     (store.root / "train").mkdir()
-    rests = [store.root / "train" / f".{key}.json.x7" for key in ("dead", "alive")]
+    rests = [store.root / "train" / f".{key}.json.x7" for key in ("d" * 64, "a" * 64)]
     for rest in rests:
         rest.touch()
-    with store.lock("train", "alive"):
+    with store.lock("train", "a" * 64):
         store.open()
     assert [rest.exists() for rest in rests] == [False, True]
 

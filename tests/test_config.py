@@ -226,7 +226,7 @@ HIDDEN = (
         (["executor.workers=100000"], "executor.workers: 100000 given; an int from 1 to"),
         (
             ["store=/etc/hostname"],
-            "store: '/etc/hostname' given, but /etc/hostname is not",
+            "store: /etc/hostname given; it cannot be written (Not a directory)",
         ),
         (["baseline.epochs=inf"], "baseline.epochs: inf given; a finite number > 0"),
         (["training.eval_every_epochs=9"], "training.eval_every_epochs: 9.0 given; at most"),
