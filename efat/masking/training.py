@@ -114,10 +114,11 @@ class _CurrentMask:
         if mask is not self.mask:
             self.replaced = True
             self._look_at(mask)
+        if self.tile is None:
+            return
         if self.shape is not None:
             values = values.view(self.shape)
-        if self.tile is not None:
-            values.mul_(self.tile)
+        values.mul_(self.tile)
 
     def _look_at(self, mask: Tensor | None) -> None:
         """Find the part of a new mask that repeats; None follows `unmask_model`."""
@@ -127,9 +128,10 @@ class _CurrentMask:
         self.shape = (-1, period, *mask.shape[1:]) if mask is not None and tiled else None
 
     def apply_to_gradient(self, weight: Tensor) -> None:
-        if weight.grad is not None:
-            self.apply(weight.grad)
-            self.masked_gradient = weight.grad, weight.grad._version
+        gradient = weight.grad
+        if gradient is not None:
+            self.apply(gradient)
+            self.masked_gradient = gradient, gradient._version
 
     def apply_to_weight(self) -> None:
         weight = self.parameters[self.parameter]
