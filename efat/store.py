@@ -215,10 +215,10 @@ class Store:
             return "missing"
         return hashlib.sha256(data).hexdigest()
 
-    def _layout(self) -> Any:
-        """Return the layout of what is there; None if nothing is."""
+    def _layout(self) -> int | None:
+        """Return the layout of what is there; None if nothing is, 0 if it cannot be read."""
         try:
-            return json.loads((self.root / "layout.json").read_bytes())["layout"]
+            return int(json.loads((self.root / "layout.json").read_bytes())["layout"])
         except (ValueError, KeyError, TypeError):
             return 0
         except OSError:

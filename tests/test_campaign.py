@@ -168,7 +168,7 @@ def test_what_a_killed_writer_left_is_removed_but_not_what_a_living_one_writes(t
     assert [rest.exists() for rest in rests] == [False, True]
 
 
-@pytest.mark.parametrize("layout", [None, LAYOUT - 1, LAYOUT + 1])
+@pytest.mark.parametrize("layout", [None, LAYOUT - 1, LAYOUT + 1, "text"])
 def test_a_store_of_another_layout_is_refused_with_what_to_do(tmp_path, layout):
     store = campaign(tmp_path).store
     store.write("train", "k", Result({}))
