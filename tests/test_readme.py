@@ -52,6 +52,9 @@ def test_blocks_run(block, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_compose(command, tmp_path, monkeypatch):
+    for launcher in ("joblib", "submitit"):
+        if f"hydra/launcher={launcher}" in command:
+            pytest.importorskip(f"hydra_plugins.hydra_{launcher}_launcher")
     monkeypatch.chdir(tmp_path)
     save_fleet(uniform_fleet(SystolicArray(16, 16), 0, 2, 0.1), tmp_path / "chips.npz")
     jobs = compose_jobs(shlex.split(command))
