@@ -34,6 +34,7 @@ test: setup ## Run the tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-all: setup ## Run the tests, and the slow ones: campaigns killed again and again
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,ray,slurm,data]" hydra-joblib-launcher
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m ""
 
 lint: setup ## Format check, lint, types

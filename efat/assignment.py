@@ -11,7 +11,7 @@ from efat.experiment import Experiment
 from efat.library import Library, grow_library
 from efat.planning.assign import Assignment, assign
 from efat.planning.base import Group, Plan
-from efat.report import Row, group_name
+from efat.report import Row, group_name, measured_cells
 from efat.resilience import ResilienceMap
 from efat.stages import Baseline, Measured, Model, Weights
 
@@ -124,12 +124,7 @@ def arrival_rows(
                 "model": group_name(serving[name]) if placement else "",
                 "price": placement.price if placement else None,
                 "model_steps": to_train.get(model.fused.key, 0) if model else None,
-                "val_before": before.val,
-                "val_after": now.val,
-                "test_before": before.test,
-                "test_after": now.test,
-                "met_val": experiment.metric.meets(now.val, targets.val),
-                "met_test": experiment.metric.meets(now.test, targets.test),
+                **measured_cells(experiment.metric, before, now, targets),
             }
         )
     return rows

@@ -15,6 +15,7 @@ from efat.assignment import Arrival
 from efat.experiment import Experiment
 from efat.library import Library
 from efat.planning.assign import How
+from efat.progress import counted
 from efat.report import Row
 from efat.terminal import lost_note, off_ws_note
 
@@ -26,10 +27,11 @@ def describe_arrival(experiment: Experiment, arrival: Arrival, library: Library)
     """Say how new chips are placed and what that takes; unsalvageable chips by name."""
     counts = Counter(placement.how for placement in arrival.assignment.placements)
     done = sum(entry.model.finished for entry in library.entries)
+    served = ", ".join(f"{counts[how]} {how}" for how in get_args(How))
     line = (
-        f"assign     {len(experiment.fleet)} chips to {len(library.entries)} models ({done} "
-        f"trained): {', '.join(f'{counts[how]} {how}' for how in get_args(How))}; "
-        f"{len(arrival.plan.groups)} models to train, "
+        f"assign     {counted(len(experiment.fleet), 'chip')} to "
+        f"{counted(len(library.entries), 'model')} ({done} trained): {served}; "
+        f"{counted(len(arrival.plan.groups), 'model')} to train, "
         f"{arrival.plan.total_steps / experiment.amounts.steps_per_epoch:.1f} epochs in total"
     )
     return line + off_ws_note(experiment, counts["covered"] > 0) + lost_note(arrival.plan)
@@ -77,6 +79,7 @@ def describe_growth(home: Path, before: Library, after: Library) -> str:
     known = {entry.checkpoint for entry in before.entries if entry.weights}
     trained = [entry.checkpoint for entry in after.entries if entry.checkpoint not in known]
     return (
-        f"library    {home}: {len(after.chips) - len(before.chips)} more chips, {new} more models; "
+        f"library    {home}: {counted(len(after.chips) - len(before.chips), 'new chip')}, "
+        f"{counted(new, 'new model')}; "
         f"checkpoints added: {', '.join(trained) or 'none'}"
     )

@@ -11,6 +11,16 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+
+def counted(number: int, name: str) -> str:
+    """Count things on the screen.
+
+    >>> counted(1, "unit"), counted(1200, "unit")
+    ('1 unit', '1,200 units')
+    """
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
+
+
 PLAIN_EVERY_S = 30.0
 """Between two lines about the same stage where the output is no terminal."""
 
@@ -51,7 +61,7 @@ class Progress:
         self.stage_s = self.printed_s = time.monotonic()
         self.bar.update(self.task, description=stage, total=sum(self.steps.values()))
         if not self.console.is_terminal:
-            self.console.print(f"{stage}: {units} units to compute")
+            self.console.print(f"{stage}: {counted(units, 'unit')} to compute")
 
     def advance(self, steps: int) -> None:
         """Count a finished unit, with its work."""
@@ -71,7 +81,7 @@ class Progress:
     def wait_for(self, units: int) -> None:
         """Say, once, that another campaign on this store computes what is left."""
         if not self.waiting and not self.console.is_terminal:
-            self.console.print(f"{self.stage}: waiting for {units} units of another run")
+            self.console.print(f"{self.stage}: waiting for {counted(units, 'unit')} of another run")
         self.waiting = units
 
     def say(self, what: RenderableType) -> None:
@@ -80,7 +90,7 @@ class Progress:
 
     def describe(self) -> str:
         """Return the line about the stage: units, rate, and the cost spent and left."""
-        parts = [f"{self.stage}: {self.done} of {self.units} units"]
+        parts = [f"{self.stage}: {self.done} of {counted(self.units, 'unit')}"]
         parts += [f"{self.running} running"] if self.running else []
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.waiting} in another run"] if self.waiting else []

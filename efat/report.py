@@ -9,6 +9,7 @@ from typing import Any
 
 from efat.chips import Chip
 from efat.experiment import Experiment
+from efat.metric import Metric
 from efat.planning.base import Plan
 from efat.planning.cost import Cost as PlanCost
 from efat.resilience import ResilienceMap
@@ -194,16 +195,23 @@ def chip_rows(
                 "amount_epochs": None
                 if steps is None
                 else steps / experiment.amounts.steps_per_epoch,
-                "val_before": before.val,
-                "val_after": now.val,
-                "test_before": before.test,
-                "test_after": now.test,
-                "met_val": experiment.metric.meets(now.val, targets.val),
-                "met_test": experiment.metric.meets(now.test, targets.test),
+                **measured_cells(experiment.metric, before, now, targets),
                 "salvageable": chip.chip_id not in plan.unsalvageable,
             }
         )
     return rows
+
+
+def measured_cells(metric: Metric, before: Measured, now: Measured, limit: Measured) -> Row:
+    """Return the cells of a chip about its metric: masked baseline, its model, the constraint."""
+    return {
+        "val_before": before.val,
+        "val_after": now.val,
+        "test_before": before.test,
+        "test_after": now.test,
+        "met_val": metric.meets(now.val, limit.val),
+        "met_test": metric.meets(now.test, limit.test),
+    }
 
 
 def group_rows(plan: Plan, chips: Sequence[Chip], cost: PlanCost) -> list[Row]:

@@ -25,12 +25,11 @@ from omegaconf import DictConfig
 from efat.config import CONF
 from efat.errors import EfatError, raise_problems
 from efat.overrides import Draft, draft_jobs, name_jobs
-from efat.sweep import forget_sweeps, note_status, worst_of_sweep
+from efat.sweep import forget_jobs, note_status, worst_status
 
 if TYPE_CHECKING:  # seconds to import: not for --help
     from efat.experiment import Experiment
 
-_statuses: list[int] = []
 _checked: list[Experiment] = []
 """What the check built, for a lone job; the jobs of a sweep may be too large to keep them all."""
 
@@ -49,7 +48,6 @@ def _job(cfg: DictConfig) -> None:
         problems = error if isinstance(error, EfatError) else EfatError(_explain(cfg, error))
         print_problems(problems)
         problem = str(problems)
-    _statuses.append(status)
     note_status(Path(HydraConfig.get().runtime.output_dir), status, problem)
 
 
@@ -69,9 +67,8 @@ def main() -> int:
 
 
 def _run_command_line() -> int:
-    _statuses.clear()
     _checked.clear()
-    forget_sweeps()
+    forget_jobs()
     try:
         drafts = draft_jobs(sys.argv[1:])
         if _reads_runs(drafts):
@@ -85,7 +82,7 @@ def _run_command_line() -> int:
     if drafts and all(draft.cfg.stage == "status" for draft in drafts):
         return _print_status(drafts)
     _job()
-    return max([*_statuses, worst_of_sweep()])
+    return worst_status()
 
 
 READERS = ("report", "compare")

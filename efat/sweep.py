@@ -1,4 +1,4 @@
-"""One table over the jobs of a sweep, whatever launcher ran them."""
+"""What became of the jobs of a command, whatever launcher ran them: exit status, one table."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def note_status(folder: Path, status: int, problem: str) -> None:
         write_json(folder / STATUS, {"status": status, "problem": problem})
 
 
-def forget_sweeps() -> None:
+def forget_jobs() -> None:
     """Start a new command line."""
     _seen.clear()
 
 
-def worst_of_sweep() -> int:
-    """Return the highest exit status of a sweep's jobs; 0 without a sweep."""
+def worst_status() -> int:
+    """Return the highest exit status of the jobs that Hydra ran; 0 where it ran none."""
     return max(_seen, default=0)
 
 
@@ -45,11 +45,14 @@ def _status(job: Path) -> tuple[int, str]:
 
 
 class ResultsTable(Callback):
-    """Write `results.csv` into the folder of a sweep: one row a job and strategy.
+    """Note exit statuses; write a sweep's `results.csv`: one row a job and strategy.
 
     A job without a `summary.json` (it failed, or stopped at an earlier stage) has one row, without
     results.
     """
+
+    def on_run_end(self, config: DictConfig, **_: Any) -> None:
+        _seen.append(_status(Path(config.hydra.runtime.output_dir))[0])
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir)

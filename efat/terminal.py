@@ -15,6 +15,7 @@ from efat.experiment import Experiment
 from efat.fleets import FleetSummary
 from efat.metric import ACCURACY, Metric
 from efat.planning.base import Plan
+from efat.progress import counted
 from efat.report import Outcome, Row, StrategyResult
 from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.stages import Analysis, Baseline, Evaluation
@@ -116,7 +117,7 @@ def describe_plan(experiment: Experiment, plan: Plan) -> str:
     """Say what the plan asks for; unsalvageable chips by name."""
     line = (
         f"plan       {experiment.planner_name}: {len(experiment.fleet)} chips, "
-        f"{len(plan.groups)} groups, "
+        f"{counted(len(plan.groups), 'group')}, "
         f"{plan.total_steps / experiment.amounts.steps_per_epoch:.1f} epochs in total"
     )
     if plan.bound:
@@ -260,7 +261,7 @@ def print_end(
 ) -> None:
     """Say how long it took, what was computed and where everything is."""
     units = ", ".join(f"{stage} {count}" for stage, count in computed.items())
-    console.print(f"\n{elapsed_s:.0f} s; units computed: {units}", highlight=False)
+    console.print(f"\n{elapsed_s:.0f} s; units computed: {units or 'none'}", highlight=False)
     console.print(f"results in {folder}", highlight=False, soft_wrap=True)
     for name, what in FILES.items():
         if (folder / name).exists():

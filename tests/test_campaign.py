@@ -154,7 +154,7 @@ def test_a_dead_owner_blocks_nobody(tmp_path, capsys):
     threading.Timer(0.5, owner.kill).start()
     assert answers(done.run("train", square, JOBS)) == [0, 1, 4, 9, 16, 25]
     owner.wait()
-    assert "train: waiting for 1 units of another run" in capsys.readouterr().out
+    assert "train: waiting for 1 unit of another run" in capsys.readouterr().out
 
 
 def test_what_a_killed_writer_left_is_removed_but_not_what_a_living_one_writes(tmp_path):

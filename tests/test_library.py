@@ -89,7 +89,7 @@ def test_the_same_chips_again_change_nothing_and_it_is_said(tmp_path):
     again = grown(after, COVERED, OTHER)
     assert again == after
     assert "unchanged, every chip was there already" in describe_growth(tmp_path, after, again)
-    assert "2 more chips, 1 more models" in describe_growth(tmp_path, library, after)
+    assert "2 new chips, 1 new model;" in describe_growth(tmp_path, library, after)
 
 
 def test_an_extended_model_keeps_its_old_checkpoint(tmp_path):
