@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 
 from efat.masking import verify_masks
-from efat.recipe import DivergedError
+from efat.retraining import DivergedError
 
 
 class CurveRecorder(pl.Callback):

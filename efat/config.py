@@ -63,6 +63,15 @@ class TrainingConfig:
 
 
 @dataclass
+class RecipeConfig:
+    """The steps applied to a chip or a group; see `efat.recipe.Recipe`."""
+
+    steps: list[str] = field(default_factory=lambda: ["retrain"])
+    mode: str = "one_shot"
+    samples: int = 1024
+
+
+@dataclass
 class FaultRatesConfig:
     """The grid of the resilience analysis."""
 
@@ -122,6 +131,7 @@ class Config:
     array: ArrayConfig = field(default_factory=ArrayConfig)
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
     fault_rates: FaultRatesConfig = field(default_factory=FaultRatesConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     fleet: Any = MISSING

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from efat.chips import Fleet
-from efat.fit import Setup
+from efat.jobs import Setup
 from efat.mapping import SystolicArray
 from efat.metric import ACCURACY, Metric
 from efat.planning.base import Planner
 from efat.planning.rules import Rules
+from efat.recipe import Recipe
 from efat.resilience import Constraint, Interpolation, Stat
 from efat.severity import Severity
 from efat.weight_files import WeightFile
+
+RETRAIN = Recipe()
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Experiment:
         metric: What the constraint is about.
         checkpoint: The baseline's weights, if it is not to be trained.
         skipped: Images that were left out, one line each.
+        recipe: What is done to a fault map's network, retraining included.
     """
 
     name: str
@@ -87,6 +91,7 @@ class Experiment:
     metric: Metric = ACCURACY
     checkpoint: WeightFile | None = None
     skipped: tuple[str, ...] = ()
+    recipe: Recipe = RETRAIN
 
     @property
     def planner_name(self) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 
 from efat.chips import Chip
 from efat.experiment import Experiment
+from efat.findings import Analysis, Baseline, Evaluation, Measured, Model
 from efat.metric import Metric
 from efat.planning.base import Plan
 from efat.planning.cost import Cost as PlanCost
 from efat.resilience import ResilienceMap
-from efat.stages import Analysis, Baseline, Evaluation, Measured, Model
 
 Row = dict[str, Any]
 
@@ -62,6 +62,7 @@ class StrategyResult:
         worst_test: The worst of them.
         short: Names of the chips that miss the constraint on the test split.
         diverged: Groups whose training diverged, so that their chips carry the masked baseline.
+        repair_s: Seconds of repair before retraining, summed over the processes.
     """
 
     name: str
@@ -74,6 +75,7 @@ class StrategyResult:
     worst_test: float
     short: tuple[str, ...]
     diverged: int = 0
+    repair_s: float = 0.0
 
     @property
     def needs_analysis(self) -> bool:
@@ -93,6 +95,9 @@ class Outcome:
         strategies: The chosen planner first, then those it is compared with.
         unsalvageable: Chips that no amount within the budget repairs.
         chips: One row a chip for the chosen planner.
+        recipe: Its steps; the last is `retrain`, or there is no retraining.
+        calibration_s: Seconds of measuring Gram matrices, once a network.
+        analysis_repair_s: Seconds of repair in the analysis.
     """
 
     baseline: Measured
@@ -102,6 +107,14 @@ class Outcome:
     strategies: tuple[StrategyResult, ...]
     unsalvageable: tuple[str, ...]
     chips: tuple[Row, ...]
+    recipe: tuple[str, ...] = ("retrain",)
+    calibration_s: float = 0.0
+    analysis_repair_s: float = 0.0
+
+    @property
+    def once_s(self) -> float:
+        """Seconds spent once a network: calibration and analysis."""
+        return self.calibration_s + self.analysis_repair_s + self.analysis.elapsed_s
 
 
 def build_outcome(
@@ -129,10 +142,15 @@ def build_outcome(
         baseline=evaluation.baseline,
         targets=targets,
         pretrain_s=baseline.elapsed_s,
-        analysis=_cost(experiment, _analysis_steps(analysis), analysis.elapsed_s),
+        analysis=_cost(
+            experiment, _analysis_steps(analysis), analysis.elapsed_s - analysis.repair_s
+        ),
         strategies=results,
         unsalvageable=chosen.unsalvageable,
         chips=tuple(chip_rows(experiment, chosen, evaluation, targets)),
+        recipe=experiment.recipe.steps,
+        calibration_s=baseline.calibration.elapsed_s if baseline.calibration else 0.0,
+        analysis_repair_s=analysis.repair_s,
     )
 
 
@@ -157,6 +175,7 @@ def _strategy_result(
         worst_test=experiment.metric.worst(tests),
         short=tuple(chip for chip, m in after.items() if not meets(m.test, targets.test)),
         diverged=sum(model.diverged for model in models),
+        repair_s=sum(model.repair_s for model in models),
     )
 
 

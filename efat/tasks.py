@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from efat.errors import EfatError
-from efat.fit import Setup, build_loss
+from efat.fit import build_loss
+from efat.jobs import Setup
 from efat.metric import Metric
 from efat.module import unwrap
 

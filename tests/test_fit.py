@@ -9,7 +9,8 @@ from efat import EfatError, FaultMap, SystolicArray, mask_model, verify_masks
 from efat.callbacks import CurveRecorder, MaskGuard
 from efat.data.digits import Digits
 from efat.data.tensors import TensorBatches
-from efat.fit import EvaluationJob, Setup, TrainingJob, evaluate, train
+from efat.fit import evaluate, train
+from efat.jobs import EvaluationJob, Setup, TrainingJob
 from efat.masking import MASK, masked_layers
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet

@@ -6,10 +6,10 @@ import math
 import pytest
 from rich.console import Console
 
+from efat.findings import Analysis, Evaluation, Measured, Model
 from efat.planning.base import Plan
 from efat.report import Cost, build_outcome, group_rows
 from efat.resilience import ResilienceCurve, ResilienceMap
-from efat.stages import Analysis, Evaluation, Measured, Model
 from efat.terminal import describe_groups, describe_outcome
 from tests.test_stages import BASELINE, CHIPS, experiment, group
 
