@@ -108,6 +108,7 @@ def arrival_rows(
 ) -> list[Row]:
     """Return one row a chip, in the fleet's order; unsalvageable chips have no model."""
     serving = _serving(arrival.assignment)
+    verification = experiment.verification(evaluation.test_samples)
     placed = {placement.chip: placement for placement in arrival.assignment.placements}
     to_train = {group.fused.key: group.amount_steps for group in arrival.plan.groups}
     rows: list[Row] = []
@@ -125,7 +126,7 @@ def arrival_rows(
                 "model": group_name(serving[name]) if placement else "",
                 "price": placement.price if placement else None,
                 "model_steps": to_train.get(model.fused.key, 0) if model else None,
-                **measured_cells(experiment.metric, before, now, targets),
+                **measured_cells(verification, before, now, targets),
             }
         )
     return rows

@@ -81,7 +81,7 @@ class FaultRatesConfig:
 
 @dataclass
 class SelectionConfig:
-    """The constraint, and how curves become amounts."""
+    """The constraint, how curves become amounts, and how surely chips are to meet it."""
 
     max_drop: float | None = None
     limit: float | None = None
@@ -89,6 +89,7 @@ class SelectionConfig:
     quantile: float = 0.9
     interpolation: str = "linear"
     severity: str = "array_rate"
+    confidence: float = 0.95
 
 
 @dataclass

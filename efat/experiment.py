@@ -13,6 +13,7 @@ from efat.planning.rules import Rules
 from efat.recipe import Recipe
 from efat.resilience import Constraint, Interpolation, Stat
 from efat.severity import Severity
+from efat.verification import Verification
 from efat.weight_files import WeightFile
 
 RETRAIN = Recipe()
@@ -39,12 +40,13 @@ class Amounts:
 
 @dataclass(frozen=True)
 class Selection:
-    """How curves become amounts; see `efat.resilience.build_resilience_map`."""
+    """How curves become amounts (`efat.resilience`), and how surely chips are to meet it."""
 
     constraint: Constraint
     stat: Stat
     quantile: float
     interpolation: Interpolation
+    confidence: float = 0.95
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,10 @@ class Experiment:
     checkpoint: WeightFile | None = None
     skipped: tuple[str, ...] = ()
     recipe: Recipe = RETRAIN
+
+    def verification(self, test_samples: int | None) -> Verification:
+        """Return how chips are verified on a test split of so many samples."""
+        return Verification(self.metric, test_samples, self.selection.confidence)
 
     @property
     def planner_name(self) -> str:

@@ -75,8 +75,10 @@ class Evaluation:
         before: The masked baseline, by chip.
         after: The model that the chip carries, by strategy and chip; the masked baseline for
             chips without a group, or whose group's training diverged.
+        test_samples: Samples of the test split.
     """
 
     baseline: Measured
     before: dict[str, Measured]
     after: dict[str, dict[str, Measured]]
+    test_samples: int | None = None

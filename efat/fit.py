@@ -103,7 +103,7 @@ def evaluate(job: EvaluationJob, store: Store) -> Result:
     """Run an evaluation job.
 
     Returns:
-        Values `val` and `test`: the metric, one a fault map; and `elapsed_s`.
+        Values `val` and `test`: the metric, one a fault map; `test_samples`; and `elapsed_s`.
     """
     begin = time.perf_counter()
     data = instantiate(job.setup.data)
@@ -117,7 +117,8 @@ def evaluate(job: EvaluationJob, store: Store) -> Result:
             mask_model(module.model, fault_map, job.array, job.setup.off_array, placement)
         val.append(trainer.validate(module, data, verbose=False)[0]["val_metric"])
         test.append(trainer.test(module, data, verbose=False)[0]["test_metric"])
-    return Result({"val": val, "test": test, "elapsed_s": time.perf_counter() - begin})
+    values = {"val": val, "test": test, "test_samples": sum(module.tested)}
+    return Result({**values, "elapsed_s": time.perf_counter() - begin})
 
 
 def build_trainer(job: TrainingJob, callbacks: list[pl.Callback]) -> pl.Trainer:

@@ -61,6 +61,10 @@ class FaultAwareModule(pl.LightningModule):
     guarded = False
     """See `keep_masked`; set where a training runs with `MaskGuard` and nothing foreign."""
 
+    def on_test_start(self) -> None:
+        self.tested: list[int] = []
+        """Targets seen on the test split, one a batch; as many as samples where each has one."""
+
     def forward(self, x: Tensor) -> Tensor:
         return unwrap(self.model(x))
 
@@ -79,6 +83,7 @@ class FaultAwareModule(pl.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         inputs, targets = batch
         self.test_metric.update(self(inputs), targets)
+        self.tested.append(targets.numel())
         self.log("test_metric", self.test_metric)
 
     def configure_optimizers(self) -> Any:

@@ -221,10 +221,14 @@ def _selection(cfg: DictConfig, metric: Metric, problems: Problems) -> Selection
     problems.require(
         0 <= how.quantile <= 1, f"selection.quantile: {how.quantile} given; [0, 1] is needed"
     )
+    problems.require(
+        0 < how.confidence < 1,
+        f"selection.confidence: {how.confidence} given; a number in (0, 1) is needed",
+    )
     if not problems.known("selection.max_drop", "selection.limit"):
         return None
     constraint = Constraint(how.max_drop, how.limit, metric)
-    return Selection(constraint, how.stat, how.quantile, how.interpolation)
+    return Selection(constraint, how.stat, how.quantile, how.interpolation, how.confidence)
 
 
 def _check_batches(cfg: DictConfig, data: pl.LightningDataModule) -> None:

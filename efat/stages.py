@@ -176,12 +176,13 @@ def evaluate(
         _evaluation(experiment, model.weights, tuple(maps[chip] for chip in model.group.members))
         for _, model in carried
     ]
-    (first, *rest) = [_measured(v) for _, v in campaign.run("evaluate", fit.evaluate, jobs)]
+    found = [values for _, values in campaign.run("evaluate", fit.evaluate, jobs)]
+    (first, *rest) = map(_measured, found)
     before = dict(zip(maps, first[1:], strict=True))
     after = {name: dict(before) for name in models}
     for (name, model), measured in zip(carried, rest, strict=True):
         after[name].update(zip(model.group.members, measured, strict=True))
-    return Evaluation(first[0], before, after)
+    return Evaluation(first[0], before, after, found[0]["test_samples"])
 
 
 def single(

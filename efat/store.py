@@ -27,6 +27,9 @@ from efat.repair.artifact import pack_repaired, read_placement
 FORMAT = 2
 """Raised when a unit computes something else from the same inputs; older results are not found."""
 
+FORMATS = {"evaluate": 3}
+"""Of stages that have one of their own."""
+
 LAYOUT = 2
 """Raised when the files of a store mean something else; a store of another layout is refused."""
 
@@ -68,7 +71,7 @@ def content_key(stage: str, inputs: Any) -> str:
             `metadata={"key": False}` determines nothing, one with `{"key": "name"}` goes by that
             name, and an `OPTIONAL` one counts where it is not None.
     """
-    value = [FORMAT, torch.__version__, stage, plain(inputs)]
+    value = [FORMATS.get(stage, FORMAT), torch.__version__, stage, plain(inputs)]
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 

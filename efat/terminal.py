@@ -19,6 +19,7 @@ from efat.planning.base import Plan
 from efat.progress import counted
 from efat.report import Outcome, Row, StrategyResult
 from efat.resilience import ResilienceCurve, ResilienceMap
+from efat.verification import verification_note
 
 COLUMNS = (
     "models",
@@ -29,6 +30,7 @@ COLUMNS = (
     "+an.",
     "met\nval",
     "met\ntest",
+    "ver.\ntest",
     "mean\n%",
     "worst\n%",
 )
@@ -242,6 +244,7 @@ def _cells(result: StrategyResult, outcome: Outcome, metric: Metric) -> tuple[st
         f"{cost.elapsed_s + result.repair_s + add * outcome.once_s:.0f}",
         f"{result.met_val}/{chips}",
         f"{result.met_test}/{chips}",
+        "-" if result.verified is None else str(result.verified),
         metric.show(result.mean_test).rstrip("%"),
         metric.show(result.worst_test).rstrip("%"),
     )
@@ -255,6 +258,7 @@ def _footnotes(outcome: Outcome, metric: Metric) -> str:
         f"network: {extra.epochs:.1f} epochs, {extra.samples:,} samples, {outcome.once_s:.0f} s. "
         f"Seconds are of the training jobs{_repair_note(outcome)}, over all processes. met: chips "
         f"that meet the constraint; mean, worst: test {metric.name} over all chips."
+        f"\n{verification_note(outcome.confidence, outcome.test_samples, outcome.needed, metric)}"
     )
     if outcome.unsalvageable:
         notes += f"\nUnsalvageable within the budget: {', '.join(outcome.unsalvageable)}"

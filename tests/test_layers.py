@@ -15,7 +15,7 @@ LAYERS = (
     ("faults.detection",),
     ("faults",),
     ("mapping", "resilience"),
-    ("chips", "severity", "lowering"),
+    ("chips", "severity", "lowering", "verification"),
     ("fleets.draw", "fleets.npy_files", "fleets.csv_files", "activation_masks"),
     ("fleets.npz_files",),
     ("fleets.uniform", "fleets.clustered", "fleets.patterned", "fleets.files", "fleets.summary"),

@@ -99,7 +99,8 @@ class FakeCampaign:
 
     def evaluated(self, job):
         val = [measured(job.start, fault_map) for fault_map in job.fault_maps]
-        return {"val": val, "test": [v - 0.0625 for v in val], "elapsed_s": 1.0}
+        test = [v - 0.0625 for v in val]
+        return {"val": val, "test": test, "test_samples": 64, "elapsed_s": 1.0}
 
 
 def measured(weights, fault_map):
@@ -138,6 +139,7 @@ def test_every_chip_is_measured_with_its_own_map_before_and_after():
         assert job.array == ARRAY
         assert job.setup.off_array == ("layers.1",)
     before = {chip.chip_id: accuracy(BASELINE.weights, chip.fault_map) for chip in CHIPS}
+    assert found.test_samples == 64
     assert found.baseline == accuracy(BASELINE.weights, None)
     assert found.before == before
     after = {"a": accuracy(one, a), "b": accuracy(one, b), "c": accuracy(two, c), "d": before["d"]}

@@ -129,7 +129,19 @@ def _rows(path: Path) -> tuple[Row, ...]:
     return tuple({name: _value(name, text) for name, text in row.items()} for row in rows)
 
 
-TEXTS = ("chip_id", "group", "members", "layer", "stage", "key", "config", "host", "reason", "log")
+TEXTS = (
+    "chip_id",
+    "status",
+    "group",
+    "members",
+    "layer",
+    "stage",
+    "key",
+    "config",
+    "host",
+    "reason",
+    "log",
+)
 
 
 def _value(name: str, text: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from efat.pages.finished import FinishedRun
+from efat.verification import verification_note
 
 NAMED = 12
 """Chips named in a sentence; further ones are counted, and marked in the table."""
@@ -25,7 +26,7 @@ def sentences(run: FinishedRun) -> list[str]:
     """Say what a reader should know before looking at a figure."""
     found = [*_recipe(run), _split(run), _change(run)]
     found += [line for other in run.summary["strategies"][1:] if (line := _against(run, other))]
-    return [*found, *_analysis(run), *_lost(run), *_bound(run), *_diverged(run)]
+    return [*found, *_analysis(run), *_verified(run), *_lost(run), *_bound(run), *_diverged(run)]
 
 
 def _at_least(run: FinishedRun) -> str:
@@ -116,6 +117,23 @@ def _analysis(run: FinishedRun) -> list[str]:
         f"The resilience analysis, done once a network, cost {analysis:.1f} epochs more: "
         f"{together:.1f} in all, {cheaper} than retraining every chip for the whole budget without "
         f"any analysis ({len(run.chips)} x {run.budget_epochs:.1f} = {blind:.1f})."
+    ]
+
+
+def _verified(run: FinishedRun) -> list[str]:
+    """Say how many chips are verified, and what that means."""
+    summary, chosen = run.summary, run.chosen
+    if "confidence" not in summary:  # a run of an earlier version
+        return []
+    samples, needed = summary["test_samples"], summary["needed"]
+    note = verification_note(summary["confidence"], samples, needed, run.metric)
+    if chosen["verified"] is None:
+        return [note]
+    met, short = chosen["met_test"] - chosen["verified"], len(run.chips) - chosen["met_test"]
+    return [
+        f"{chosen['verified']} chips are verified, {met} met and {short} short, on test, which "
+        f"decided nothing. {note[0].upper()}{note[1:]} The constraint counts as a given number, "
+        "and the statement is about one chip at a time."
     ]
 
 
