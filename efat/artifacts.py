@@ -167,6 +167,7 @@ def _map_document(experiment: Experiment, resilience_map: ResilienceMap) -> Row:
         "stat": experiment.selection.stat,
         "max_severity": resilience_map.max_severity,
         "steps_per_epoch": experiment.amounts.steps_per_epoch,
+        "budget_steps": experiment.amounts.budget_steps,
         "severities": list(resilience_map.severities),
         "amounts_steps": [_finite_or_none(a) for a in resilience_map.amounts_steps],
     }

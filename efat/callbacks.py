@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -35,6 +36,17 @@ class CurveRecorder(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.amount_steps = list(state_dict["amount_steps"])
         self.metric = list(state_dict["metric"])
+
+
+class StopWhen(pl.Callback):
+    """Stop a training after the first evaluation on the way whose value `met` accepts."""
+
+    def __init__(self, met: Callable[[float], bool]) -> None:
+        self.met = met
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            trainer.should_stop |= self.met(float(trainer.callback_metrics["val_metric"]))
 
 
 class SameDraws(pl.Callback):

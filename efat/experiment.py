@@ -73,6 +73,7 @@ class Experiment:
         checkpoint: The baseline's weights, if it is not to be trained.
         skipped: Images that were left out, one line each.
         recipe: What is done to a fault map's network, retraining included.
+        until_met: Whether a curve of the analysis ends where it first meets the constraint.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Experiment:
     checkpoint: WeightFile | None = None
     skipped: tuple[str, ...] = ()
     recipe: Recipe = RETRAIN
+    until_met: bool = False
 
     def verification(self, test_samples: int | None) -> Verification:
         """Return how chips are verified on a test split of so many samples."""

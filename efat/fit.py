@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from torch import nn
 from torch.nn import functional
 
-from efat.callbacks import CurveRecorder, MaskGuard, SameDraws
+from efat.callbacks import CurveRecorder, MaskGuard, SameDraws, StopWhen
 from efat.checkpoints import Checkpointer, Checkpoints, make_resumable
 from efat.errors import EfatError
 from efat.jobs import EvaluationJob, Setup, TrainingJob
@@ -46,6 +46,8 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
     module.guarded = True
     curve = CurveRecorder()
     callbacks: list[pl.Callback] = [SameDraws(), MaskGuard()]
+    if job.until:
+        callbacks.append(StopWhen(job.until.met))
     data, resume_from = instantiate(job.setup.data), None
     if checkpoints:
         make_resumable(data)
@@ -57,7 +59,7 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
     torch.manual_seed(job.seed)  # what training draws depends on nothing that came before
     diverged_steps = None
     try:
-        if job.amount_steps:
+        if job.amount_steps and not (job.until and any(map(job.until.met, curve.metric))):
             trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
         _check_grid(job, curve.amount_steps)
     except DivergedError:
@@ -90,8 +92,10 @@ def _start(job: TrainingJob, store: Store) -> tuple[nn.Module, Placement | None]
 
 def _check_grid(job: TrainingJob, amount_steps: list[int]) -> None:
     """Refuse a curve that was not recorded exactly where it says."""
-    every = job.eval_every_steps
-    expected = list(range(0, job.amount_steps + 1, every)) if every else []
+    every, last = job.eval_every_steps, job.amount_steps
+    if job.until and amount_steps:
+        last = amount_steps[-1]
+    expected = list(range(0, last + 1, every)) if every else []
     if amount_steps != expected:
         raise EfatError(
             f"training: the metric was recorded at steps {amount_steps}, not at {expected}; the "

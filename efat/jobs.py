@@ -8,6 +8,7 @@ from typing import Any
 
 from efat.faults import FaultMap
 from efat.mapping import SystolicArray
+from efat.metric import Metric
 from efat.recipe import Mode, Step
 from efat.retraining import Retraining
 from efat.store import OPTIONAL
@@ -79,8 +80,25 @@ class Repair:
 
 
 @dataclass(frozen=True)
+class Until:
+    """Where a curve may end: once it has met the constraint, for what is read off it is known.
+
+    Args:
+        limit: Of the constraint, on validation.
+        higher_is_better: False where the metric is an error.
+    """
+
+    limit: float
+    higher_is_better: bool = True
+
+    def met(self, value: float) -> bool:
+        """Tell whether a value of the metric meets it."""
+        return Metric(higher_is_better=self.higher_is_better).meets(value, self.limit)
+
+
+@dataclass(frozen=True)
 class TrainingJob:
-    """Train for exactly `amount_steps` optimizer steps.
+    """Train for exactly `amount_steps` optimizer steps, or `until` a constraint is met.
 
     Args:
         setup: See `Setup`.
@@ -93,6 +111,7 @@ class TrainingJob:
         keep_weights: Whether the result holds the trained weights.
         checkpoint: A user's file to start from instead.
         repair: What is done to the masked network first; None: nothing.
+        until: Stop at the first evaluation that meets this; None: never.
     """
 
     setup: Setup
@@ -105,6 +124,7 @@ class TrainingJob:
     keep_weights: bool = True
     checkpoint: WeightFile | None = None
     repair: Repair | None = field(default=None, metadata=OPTIONAL)
+    until: Until | None = field(default=None, metadata=OPTIONAL)
 
     @property
     def cost_steps(self) -> int:

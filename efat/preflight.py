@@ -103,6 +103,7 @@ def build_experiment(
         checkpoint=workload.checkpoint,
         skipped=getattr(data, "skipped", ()),
         recipe=recipe,
+        until_met=cfg.fault_rates.until_met,
     )
     _check_work(cfg, experiment)
     return experiment

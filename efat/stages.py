@@ -14,7 +14,7 @@ from efat.experiment import Experiment
 from efat.faults import FaultMap
 from efat.findings import Analysis, Baseline, Calibration, Evaluation, Measured, Model
 from efat.fleets import draw_fault_map
-from efat.jobs import CalibrationJob, EvaluationJob, Repair, TrainingJob, Weights
+from efat.jobs import CalibrationJob, EvaluationJob, Repair, TrainingJob, Until, Weights
 from efat.loading import load_model, training_batches
 from efat.masking import weight_layouts
 from efat.planning.base import Group, Plan
@@ -105,9 +105,13 @@ def analyse(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Ana
         for rate in experiment.fault_rates
         for repeat in range(experiment.maps_per_rate)
     ]
-    amounts = experiment.amounts
+    amounts, until = experiment.amounts, None
+    if experiment.until_met:
+        target = experiment.selection.constraint.target(baseline.val_metric)
+        until = Until(target, experiment.metric.higher_is_better)
+    every = amounts.eval_every_steps
     jobs = [
-        _retraining(experiment, baseline, drawn, amounts.budget_steps, amounts.eval_every_steps)
+        replace(_retraining(experiment, baseline, drawn, amounts.budget_steps, every), until=until)
         for _, _, drawn in points
     ]
     results = [values for _, values in campaign.run("analyse", fit.train, jobs)]
@@ -268,6 +272,8 @@ def _curve(
     """Return a curve; where the training diverged, what was not recorded is NaN."""
     amounts = experiment.amounts
     steps = tuple(range(0, amounts.budget_steps + 1, amounts.eval_every_steps))
+    if experiment.until_met and values["diverged_steps"] is None:
+        steps = tuple(values["amount_steps"])
     recorded = dict(zip(values["amount_steps"], values["metric"], strict=True))
     return ResilienceCurve(
         rate,

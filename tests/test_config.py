@@ -73,6 +73,7 @@ def test_every_option_passes_preflight(option, tmp_path, monkeypatch):
 GPU = ("trainer.accelerator=cpu", "trainer.precision=32-true")
 EXPERIMENTS = {
     "resnet_fat": (),
+    "resnet_fat_best": (),
     "single_fat": (),
     "diabetes_mlp": (),
     "fashion_mnist_resnet8": ("fashion_mnist",),

@@ -16,7 +16,7 @@ from efat.chips import Chip
 from efat.data.digits import Digits
 from efat.fit import evaluate, train
 from efat.fleets import load_fleet
-from efat.jobs import CalibrationJob, EvaluationJob, Repair, Setup, TrainingJob
+from efat.jobs import CalibrationJob, EvaluationJob, Repair, Setup, TrainingJob, Until
 from efat.loading import calibration_batches
 from efat.mending import calibrate
 from efat.models.resnet import ResNet
@@ -302,3 +302,25 @@ def test_what_is_done_is_found_again_and_new_chips_take_repaired_models(run, tmp
     other = efat(home, *TINY, "recipe.mode=sequential", "stage=assign", f"library={folder}")
     assert other.returncode == 2
     assert "recipe.mode: sequential here, one_shot there" in other.stderr
+
+
+def test_a_curve_that_ends_where_it_meets_the_constraint_says_the_same(store):
+    whole_job = replace(job(8, 2), repair=None)
+    whole = train(whole_job, store).values
+    for limit in (whole["metric"][0], whole["metric"][2], 2.0):
+        met = [value >= limit for value in whole["metric"]]
+        length = met.index(True) + 1 if any(met) else len(met)
+        short = train(replace(whole_job, until=Until(limit)), store).values
+        assert short["amount_steps"] == whole["amount_steps"][:length]
+        assert short["metric"] == whole["metric"][:length]
+
+
+def test_the_map_is_the_same_for_less(tmp_path):
+    fast = (*TINY, "stage=analyse", "fault_rates.maps_per_rate=2")
+    assert efat(tmp_path, *fast).returncode == 0
+    assert efat(tmp_path, *fast, "name=until", "fault_rates.until_met=true").returncode == 0
+    (whole,) = tmp_path.glob("outputs/resnet_fat/*")
+    (until,) = tmp_path.glob("outputs/until/*")
+    maps = [(folder / "resilience_map.json").read_text() for folder in (whole, until)]
+    assert maps[0] == maps[1]
+    assert len(rows_of(until / "curves.csv")) < len(rows_of(whole / "curves.csv"))

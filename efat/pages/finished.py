@@ -68,7 +68,10 @@ class FinishedRun:
 
     @property
     def budget_epochs(self) -> float:
-        """Most retraining that the analysis looked at."""
+        """Most retraining that the analysis looked at; its curves may end before."""
+        document = self.resilience_map
+        if "budget_steps" in document:
+            return float(document["budget_steps"] / document["steps_per_epoch"])
         return float(max(row["amount_epochs"] for row in self.curves))
 
 
