@@ -167,6 +167,7 @@ def test_only_missing_models_are_trained_and_only_new_chips_measured():
     assert [(job.fault_map, job.amount_steps) for job in jobs] == [(OTHER.fault_map, 3)]
     campaign.evaluated = lambda job: {
         "val": [0.9] * len(job.fault_maps),
+        "test_samples": 359,
         "test": [0.8] * len(job.fault_maps),
     }
     found = assignment.evaluate(here, campaign, BASELINE, after, arrival)

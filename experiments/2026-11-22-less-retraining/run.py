@@ -79,8 +79,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
     results, chips = [], []
-    for seed in args.seeds:
-        for job in JOBS:
+    for job in JOBS:
+        for seed in args.seeds:
             folder = args.out / f"{job}-{seed}"
             if not (folder / "summary.json").exists():
                 subprocess.run(command(job, seed, args.out), check=True)  # noqa: S603
