@@ -32,7 +32,7 @@ from efat.planning.rules import Rules
 from efat.planning.single import Single
 from efat.recipe import Recipe
 from efat.recipe_checks import recipe_problems
-from efat.resilience import Constraint, Interpolation, Stat
+from efat.resilience import Constraint, Interpolation, Stat, conformal_rank
 from efat.severity import array_rate
 from efat.store import Store
 from efat.workload import Workload, build_workload
@@ -222,6 +222,8 @@ def _selection(cfg: DictConfig, metric: Metric, problems: Problems) -> Selection
     problems.require(
         0 <= how.quantile <= 1, f"selection.quantile: {how.quantile} given; [0, 1] is needed"
     )
+    if how.stat == "conformal":
+        _check_conformal(cfg, problems)
     problems.require(
         0 < how.confidence < 1,
         f"selection.confidence: {how.confidence} given; a number in (0, 1) is needed",
@@ -230,6 +232,19 @@ def _selection(cfg: DictConfig, metric: Metric, problems: Problems) -> Selection
         return None
     constraint = Constraint(how.max_drop, how.limit, metric)
     return Selection(constraint, how.stat, how.quantile, how.interpolation, how.confidence)
+
+
+def _check_conformal(cfg: DictConfig, problems: Problems) -> None:
+    """Refuse what conformal amounts make no statement about."""
+    how = cfg.selection
+    problems.require(
+        how.interpolation == "ceil",
+        f"selection.interpolation: {how.interpolation} given; selection.stat=conformal is about "
+        "the fault rates of the analysis, so that a rate between two takes the next: use ceil",
+    )
+    if 0 <= how.quantile <= 1 and problems.known("fault_rates.maps_per_rate"):
+        maps = cfg.fault_rates.maps_per_rate
+        problems.attempt("fault_rates", lambda: conformal_rank(maps, how.quantile))
 
 
 def _check_batches(cfg: DictConfig, data: pl.LightningDataModule) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from efat.errors import EfatError, raise_problems
 from efat.metric import ACCURACY, Metric
 
-Stat = Literal["max", "mean", "quantile"]
+Stat = Literal["max", "mean", "quantile", "conformal"]
 Interpolation = Literal["linear", "ceil"]
 
 
@@ -141,10 +141,14 @@ def build_resilience_map(
     Args:
         curves: Curves of every fault rate and repeat; rates of 0 are not needed.
         target: Value `A*` of the metric.
-        stat: `max` (safe), `mean`, or `quantile`.
-        quantile: Used by `stat="quantile"`, in [0, 1]; never interpolates between two repeats but
-            takes the higher one, since a crossing may be inf.
+        stat: `max` (safe), `mean`, `quantile`, or `conformal`: with probability `quantile` at
+            least, a new map of the same rate needs no more (see `conformal_rank`).
+        quantile: Used by `quantile` and `conformal`, in [0, 1]; never interpolates between two
+            repeats but takes the higher one, since a crossing may be inf.
         interpolation: See `ResilienceMap`.
+
+    Raises:
+        EfatError: Too few repeats for `conformal`.
     """
     points: dict[float, float] = {}
     for rate in {curve.fault_rate for curve in curves}:
@@ -158,11 +162,37 @@ def build_resilience_map(
     return ResilienceMap(target, tuple(severities), tuple(envelope.tolist()), interpolation)
 
 
+def conformal_rank(repeats: int, coverage: float) -> int:
+    """Return which of the sorted crossings, from 1, a new one does not exceed with `coverage`.
+
+    If the maps of a rate and a new one are exchangeable, the new crossing is at most the `k`-th of
+    `n` with probability `k / (n + 1)`, whatever their distribution (split conformal prediction:
+    Vovk, Gammerman & Shafer, 2005): the least `k` for which that is enough. The probability is over
+    the maps of the analysis too.
+
+    Raises:
+        EfatError: Even the highest is not enough.
+
+    >>> conformal_rank(9, 0.9), conformal_rank(30, 0.9)
+    (9, 28)
+    """
+    rank = max(1, math.ceil((repeats + 1) * coverage - 1e-9))
+    if rank > repeats:
+        needed = "no number" if coverage == 1 else math.ceil(coverage / (1 - coverage) - 1e-9)
+        raise EfatError(
+            f"fault_rates.maps_per_rate: {repeats} given; selection.stat=conformal with "
+            f"selection.quantile={coverage:g} needs at least {needed}"
+        )
+    return rank
+
+
 def _summarise(crossings: Sequence[float], stat: Stat, quantile: float) -> float:
     if stat == "max":
         return max(crossings)
     if stat == "mean":
         return float(np.mean(crossings))
+    if stat == "conformal":
+        return sorted(crossings)[conformal_rank(len(crossings), quantile) - 1]
     return float(np.quantile(crossings, quantile, method="higher"))
 
 

@@ -217,6 +217,11 @@ HIDDEN = (
         ([f"training.scheduler={{{COSINE}}}"], "CosineAnnealingLR depends on the budget"),
         ([f"training.scheduler={{{HIDDEN}}}"], "CosineAnnealingLR depends on the budget"),
         (
+            ["selection.stat=conformal", "selection.interpolation=ceil"],
+            "selection.stat=conformal with selection.quantile=0.9 needs at least 9",
+        ),
+        (["selection.stat=conformal", "fault_rates.maps_per_rate=9"], "use ceil"),
+        (
             [f"training.scheduler={{{LINEAR}, total_iters: ${{training.budget_epochs}}}}"],
             "depends on the budget",
         ),

@@ -30,7 +30,7 @@ class Quiet:
     running = 0
 
     def __getattr__(self, _: str):
-        return lambda *args: None
+        return lambda *_: None
 
 
 def main() -> None:
