@@ -165,6 +165,7 @@ def _map_document(experiment: Experiment, resilience_map: ResilienceMap) -> Row:
         "severity": experiment.severity_name,
         "interpolation": resilience_map.interpolation,
         "stat": experiment.selection.stat,
+        "sustained": experiment.selection.sustained,
         "max_severity": resilience_map.max_severity,
         "steps_per_epoch": experiment.amounts.steps_per_epoch,
         "budget_steps": experiment.amounts.budget_steps,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -39,14 +39,14 @@ class CurveRecorder(pl.Callback):
 
 
 class StopWhen(pl.Callback):
-    """Stop a training after the first evaluation on the way whose value `met` accepts."""
+    """Stop a training after the first evaluation on the way at which `met` accepts the curve."""
 
-    def __init__(self, met: Callable[[float], bool]) -> None:
-        self.met = met
+    def __init__(self, curve: CurveRecorder, met: Callable[[Sequence[float]], bool]) -> None:
+        self.curve, self.met = curve, met
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
-            trainer.should_stop |= self.met(float(trainer.callback_metrics["val_metric"]))
+            trainer.should_stop |= self.met(self.curve.metric)
 
 
 class SameDraws(pl.Callback):

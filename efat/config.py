@@ -91,6 +91,7 @@ class SelectionConfig:
     interpolation: str = "linear"
     severity: str = "array_rate"
     confidence: float = 0.95
+    sustained: int = 1
 
 
 @dataclass

@@ -47,6 +47,7 @@ class Selection:
     quantile: float
     interpolation: Interpolation
     confidence: float = 0.95
+    sustained: int = 1
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
     curve = CurveRecorder()
     callbacks: list[pl.Callback] = [SameDraws(), MaskGuard()]
     if job.until:
-        callbacks.append(StopWhen(job.until.met))
+        callbacks.append(StopWhen(curve, job.until.met))
     data, resume_from = instantiate(job.setup.data), None
     if checkpoints:
         make_resumable(data)
@@ -59,7 +59,7 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
     torch.manual_seed(job.seed)  # what training draws depends on nothing that came before
     diverged_steps = None
     try:
-        if job.amount_steps and not (job.until and any(map(job.until.met, curve.metric))):
+        if job.amount_steps and not (job.until and job.until.met(curve.metric)):
             trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
         _check_grid(job, curve.amount_steps)
     except DivergedError:

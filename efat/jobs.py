@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,14 +86,17 @@ class Until:
     Args:
         limit: Of the constraint, on validation.
         higher_is_better: False where the metric is an error.
+        sustained: So many evaluations in a row have to meet it.
     """
 
     limit: float
     higher_is_better: bool = True
+    sustained: int = 1
 
-    def met(self, value: float) -> bool:
-        """Tell whether a value of the metric meets it."""
-        return Metric(higher_is_better=self.higher_is_better).meets(value, self.limit)
+    def met(self, values: Sequence[float]) -> bool:
+        """Tell whether the last values of the metric meet it."""
+        metric, last = Metric(higher_is_better=self.higher_is_better), values[-self.sustained :]
+        return len(last) == self.sustained and all(metric.meets(v, self.limit) for v in last)
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class TrainingJob:
         keep_weights: Whether the result holds the trained weights.
         checkpoint: A user's file to start from instead.
         repair: What is done to the masked network first; None: nothing.
-        until: Stop at the first evaluation that meets this; None: never.
+        until: Stop once this is met, at an evaluation; None: never.
     """
 
     setup: Setup

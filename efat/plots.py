@@ -99,7 +99,8 @@ def plot_resilience_map(
     epoch = experiment.amounts.steps_per_epoch
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    crossings = [(c.severity, c.crossing(resilience_map.target)) for c in analysis_curves]
+    target, sustained = resilience_map.target, experiment.selection.sustained
+    crossings = [(c.severity, c.crossing(target, sustained)) for c in analysis_curves]
     seen = [(s, steps / epoch) for s, steps in crossings if steps < math.inf]
     if seen:
         severities, amounts = zip(*seen, strict=True)
@@ -116,8 +117,7 @@ def plot_resilience_map(
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
     figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    target = experiment.metric.show(resilience_map.target, 1)
-    axes.set_title(f"Retraining needed to reach {target} on validation")
+    axes.set_title(f"Retraining needed to reach {experiment.metric.show(target, 1)} on validation")
     return figure
 
 

@@ -110,7 +110,14 @@ def build_experiment(
 
 
 def _check_work(cfg: DictConfig, experiment: Experiment) -> None:
-    """Refuse what the stage asked for cannot do with this fleet."""
+    """Refuse what the stage asked for cannot do with this fleet, or this budget."""
+    amounts, sustained = experiment.amounts, experiment.selection.sustained
+    evaluations = amounts.budget_steps // amounts.eval_every_steps + 1
+    if sustained > evaluations:
+        raise EfatError(
+            f"selection.sustained: {sustained} given; a curve has {evaluations} evaluations "
+            "(training.budget_epochs, training.eval_every_epochs); at most so many are allowed"
+        )
     if cfg.stage == "assign":
         check_library(cfg, experiment)
     elif cfg.library is not None:
@@ -222,6 +229,9 @@ def _selection(cfg: DictConfig, metric: Metric, problems: Problems) -> Selection
     problems.require(
         0 <= how.quantile <= 1, f"selection.quantile: {how.quantile} given; [0, 1] is needed"
     )
+    problems.require(
+        how.sustained >= 1, f"selection.sustained: {how.sustained} given; an int >= 1 is needed"
+    )
     if how.stat == "conformal":
         _check_conformal(cfg, problems)
     problems.require(
@@ -231,7 +241,9 @@ def _selection(cfg: DictConfig, metric: Metric, problems: Problems) -> Selection
     if not problems.known("selection.max_drop", "selection.limit"):
         return None
     constraint = Constraint(how.max_drop, how.limit, metric)
-    return Selection(constraint, how.stat, how.quantile, how.interpolation, how.confidence)
+    return Selection(
+        constraint, how.stat, how.quantile, how.interpolation, how.confidence, how.sustained
+    )
 
 
 def _check_conformal(cfg: DictConfig, problems: Problems) -> None:

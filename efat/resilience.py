@@ -49,20 +49,23 @@ class ResilienceCurve:
         """Whether its training stopped being finite; values from there on are NaN."""
         return math.isnan(self.metric[-1])
 
-    def crossing(self, target: float) -> float:
+    def crossing(self, target: float, sustained: int = 1) -> float:
         """Return the first recorded amount (steps) that reaches `target`, or inf if none does.
 
-        >>> curve = ResilienceCurve(0.1, 0, 0.1, (0, 4, 8), (0.5, 0.97, 0.96))
-        >>> curve.crossing(0.96), curve.crossing(0.98)
-        (4.0, inf)
+        Args:
+            target: Value of the metric.
+            sustained: So many evaluations in a row must reach it, that one the first of them.
+
+        >>> curve = ResilienceCurve(0.1, 0, 0.1, (0, 4, 8, 12), (0.5, 0.97, 0.95, 0.96))
+        >>> curve.crossing(0.96), curve.crossing(0.98), curve.crossing(0.95, sustained=3)
+        (4.0, inf, 4.0)
         """
-        metric = Metric(higher_is_better=self.higher_is_better)
-        reached = (
-            float(step)
-            for step, value in zip(self.amount_steps, self.metric, strict=True)
-            if metric.meets(value, target)
-        )
-        return next(reached, math.inf)
+        metric, in_a_row = Metric(higher_is_better=self.higher_is_better), 0
+        for index, value in enumerate(self.metric):
+            in_a_row = in_a_row + 1 if metric.meets(value, target) else 0
+            if in_a_row == sustained:
+                return float(self.amount_steps[index - sustained + 1])
+        return math.inf
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ def build_resilience_map(
     stat: Stat = "max",
     quantile: float = 0.9,
     interpolation: Interpolation = "linear",
+    sustained: int = 1,
 ) -> ResilienceMap:
     """Turn curves into a resilience map (METHOD section 5).
 
@@ -146,6 +150,7 @@ def build_resilience_map(
         quantile: Used by `quantile` and `conformal`, in [0, 1]; never interpolates between two
             repeats but takes the higher one, since a crossing may be inf.
         interpolation: See `ResilienceMap`.
+        sustained: See `ResilienceCurve.crossing`.
 
     Raises:
         EfatError: Too few repeats for `conformal`.
@@ -153,7 +158,7 @@ def build_resilience_map(
     points: dict[float, float] = {}
     for rate in {curve.fault_rate for curve in curves}:
         repeats = [curve for curve in curves if curve.fault_rate == rate]
-        crossings = [curve.crossing(target) for curve in repeats]
+        crossings = [curve.crossing(target, sustained) for curve in repeats]
         severity = float(np.mean([curve.severity for curve in repeats]))
         amount = _summarise(crossings, stat, quantile)
         points[severity] = max(amount, points.get(severity, 0.0))  # two rates, one severity

@@ -108,7 +108,8 @@ def analyse(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Ana
     amounts, until = experiment.amounts, None
     if experiment.until_met:
         target = experiment.selection.constraint.target(baseline.val_metric)
-        until = Until(target, experiment.metric.higher_is_better)
+        better = experiment.metric.higher_is_better
+        until = Until(target, better, experiment.selection.sustained)
     every = amounts.eval_every_steps
     jobs = [
         replace(_retraining(experiment, baseline, drawn, amounts.budget_steps, every), until=until)
@@ -126,7 +127,9 @@ def analyse(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Ana
 def select(experiment: Experiment, analysis: Analysis, target: float) -> ResilienceMap:
     """Read the resilience map off the curves (METHOD section 5)."""
     how = experiment.selection
-    return build_resilience_map(analysis.curves, target, how.stat, how.quantile, how.interpolation)
+    return build_resilience_map(
+        analysis.curves, target, how.stat, how.quantile, how.interpolation, how.sustained
+    )
 
 
 def plan(experiment: Experiment, resilience_map: ResilienceMap) -> dict[str, Plan]:

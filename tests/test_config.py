@@ -220,6 +220,8 @@ HIDDEN = (
             ["selection.stat=conformal", "selection.interpolation=ceil"],
             "selection.stat=conformal with selection.quantile=0.9 needs at least 9",
         ),
+        (["selection.sustained=14"], "selection.sustained: 14 given; a curve has 13 evaluations"),
+        (["selection.sustained=0"], "selection.sustained: 0 given; an int >= 1"),
         (["selection.stat=conformal", "fault_rates.maps_per_rate=9"], "use ceil"),
         (
             [f"training.scheduler={{{LINEAR}, total_iters: ${{training.budget_epochs}}}}"],

@@ -64,6 +64,7 @@ LAYERS = (
     ("preflight",),
     ("plots", "terminal", "fleets.figures", "plan_figures"),
     ("artifacts", "assignment_terminal", "pages.finished"),
+    ("pages.resilience",),
     ("pages.verdict", "pages.charts", "pages.compare"),
     ("pages.html", "pages.text"),
     ("pages.compare_page",),

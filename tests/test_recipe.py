@@ -307,10 +307,11 @@ def test_what_is_done_is_found_again_and_new_chips_take_repaired_models(run, tmp
 def test_a_curve_that_ends_where_it_meets_the_constraint_says_the_same(store):
     whole_job = replace(job(8, 2), repair=None)
     whole = train(whole_job, store).values
-    for limit in (whole["metric"][0], whole["metric"][2], 2.0):
+    for limit, sustained in ((whole["metric"][0], 1), (whole["metric"][2], 1), (0.0, 3), (2.0, 1)):
         met = [value >= limit for value in whole["metric"]]
-        length = met.index(True) + 1 if any(met) else len(met)
-        short = train(replace(whole_job, until=Until(limit)), store).values
+        length = met.index(True) + sustained if any(met) else len(met)
+        until = Until(limit, sustained=sustained)
+        short = train(replace(whole_job, until=until), store).values
         assert short["amount_steps"] == whole["amount_steps"][:length]
         assert short["metric"] == whole["metric"][:length]
 

@@ -156,3 +156,12 @@ def test_conformal_amounts_are_order_statistics():
         build_resilience_map(curves[:8], 1.0, "conformal", 0.9, "ceil")
     with pytest.raises(EfatError, match="needs at least no number"):
         build_resilience_map(curves, 1.0, "conformal", 1.0, "ceil")
+
+
+@given(accuracies, st.floats(0, 1), st.integers(1, 4))
+def test_a_sustained_crossing_is_the_first_of_so_many_in_a_row(accuracy, target, sustained):
+    got = curve(0.1, accuracy).crossing(target, sustained)
+    starts = [i for i in range(5 - sustained) if min(accuracy[i : i + sustained]) >= target]
+    assert got == (4.0 * starts[0] if starts else math.inf)
+    built = build_resilience_map([curve(0.1, accuracy)], target, sustained=sustained)
+    assert built.amounts_steps == (got,)
