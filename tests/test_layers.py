@@ -52,7 +52,7 @@ LAYERS = (
     ("mending",),
     ("data.*", "module", "callbacks", "checkpoints", "progress", "sweep"),
     ("fit", "misfits"),
-    ("executors.pool", "work"),
+    ("executors.pool", "executors.launch", "work"),
     ("executors.*", "campaign", "experiment", "checks", "overrides", "tasks"),
     ("executors", "units"),
     ("findings",),
