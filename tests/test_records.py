@@ -21,6 +21,7 @@ def test_the_tables_of_less_retraining_are_those_of_its_rows():
     script, text = runpy.run_path(str(LESS / "table.py")), (LESS / "README.md").read_text()
     assert script["table"]() in text
     assert script["rates_table"]() in text
+    assert script["short_table"]() in (ROOT / "README.md").read_text()
 
 
 def test_the_counts_of_less_retraining_are_those_of_its_chips():
