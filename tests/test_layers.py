@@ -64,9 +64,9 @@ LAYERS = (
     ("pages.verdict", "pages.charts", "pages.compare"),
     ("pages.html", "pages.text"),
     ("pages.compare_page",),
-    ("pages.writing", "tracking.base"),
+    ("pages.writing", "tracking.base", "tracking.wandb_key"),
     ("tracking.guard", "tracking.lightning", "tracking.wandb_results", "tracking.scene"),
-    ("tracking.wandb_runs",),
+    ("tracking.wandb_runs", "tracking.wandb_dashboard"),
     ("pipeline",),
     ("run",),
 )

@@ -28,6 +28,7 @@ from efat.models.resnet import ResNet
 from efat.preflight import build_experiment
 from efat.run import main
 from efat.sweep import ResultsTable
+from efat.tracking import wandb_dashboard
 
 TINY = (
     "+experiment=resnet_fat",
@@ -114,10 +115,12 @@ def test_everything_is_where_it_says(done):
                  "made.json"):  # fmt: skip
         assert (run / name).exists(), name
         assert name.split(".")[0] in result.stdout
-    assert {f.stem for f in (run / "figures").iterdir()} == {
+    figures = {f.stem for f in (run / "figures").iterdir()}
+    assert figures == {
         "curves", "resilience_map", "strategies", "fault_maps", "fleet", "groups", "merges",
         "rewards", "overlaps",
     }  # fmt: skip
+    assert set(wandb_dashboard.FIGURES) <= figures
     assert str(run.relative_to(folder)) in result.stdout.replace("\n", "")
     assert len(rows(run / "curves.csv")) == 3 * 2 * 5
     assert len(result.stdout.splitlines()) < 60  # no walls of log
