@@ -22,6 +22,7 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+import efat.groups  # noqa: F401 - what --help lists
 from efat.config import CONF
 from efat.errors import EfatError, raise_problems
 from efat.overrides import Draft, draft_jobs, name_jobs

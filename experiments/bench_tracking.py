@@ -41,9 +41,7 @@ def measure(tracking: str) -> Cost:
             process = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=out)
             _, status, usage = os.wait4(process.pid, 0)
         clock = time.perf_counter() - begin
-        process.returncode = os.waitstatus_to_exitcode(
-            status
-        )  # reaped by hand: Popen need not wait
+        process.returncode = os.waitstatus_to_exitcode(status)  # reaped above
         said = log.read_text()
         if process.returncode or "tracking   failed" in said:
             raise RuntimeError(said)

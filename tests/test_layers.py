@@ -44,7 +44,7 @@ LAYERS = (
     ("repair.sequential",),
     ("repair",),
     ("planning.*", "models.*", "data.tensors", "store", "config", "executors.base"),
-    ("recipe", "data.samples", "data.splits", "data.augment", "weight_files"),
+    ("recipe", "groups", "data.samples", "data.splits", "data.augment", "weight_files"),
     ("data.sizes", "data.prepare", "data.files"),
     ("data.stream",),
     ("data.base",),

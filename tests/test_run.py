@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 
 from efat import FaultMap, mask_model, verify_masks
 from efat.chips import Chip, Fleet
+from efat.config import CONF, STAGES
 from efat.data.digits import Digits
 from efat.fleets import load_fleet, save_fleet, uniform_fleet
 from efat.mapping import SystolicArray
@@ -682,6 +683,13 @@ def test_help_and_cfg_run_nothing(tmp_path, flag):
     assert result.returncode == 0
     assert "resnet_fat" in result.stdout
     assert not list(tmp_path.iterdir())
+    if flag == "--help":
+        lines = result.stdout.splitlines()
+        assert max(map(len, lines)) <= 100
+        assert len(lines) < 80  # a page, not the whole configuration
+        listed = set(result.stdout.split())
+        assert {path.stem for path in CONF.rglob("*/*.yaml")} <= listed
+        assert [stage for stage in STAGES if stage not in result.stdout] == []
 
 
 # ---- the whole campaign, with other parts ------------------------------------------------------

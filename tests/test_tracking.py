@@ -104,7 +104,7 @@ def test_artifacts_lead_from_chips_to_models(tracked):
 
 
 def test_the_campaigns_run_has_tables_pictures_and_the_verdict(tracked):
-    folder, runs = tracked
+    _, runs = tracked
     logged = {key.split("/")[0] for record in of_kind(runs, "history")["fromagent"]
               for key in items(record)}  # fmt: skip
     assert {"chips", "plan", "resilience_map", "resilience_heat_map", "strategies", "cost_table",
