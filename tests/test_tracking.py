@@ -104,7 +104,7 @@ def test_artifacts_lead_from_chips_to_models(tracked):
 
 
 def test_the_campaigns_run_has_tables_pictures_and_the_verdict(tracked):
-    _, runs = tracked
+    folder, runs = tracked
     logged = {key.split("/")[0] for record in of_kind(runs, "history")["fromagent"]
               for key in items(record)}  # fmt: skip
     assert {"chips", "plan", "resilience_map", "resilience_heat_map", "strategies", "cost_table",
@@ -230,7 +230,7 @@ def test_the_dashboard_shows_what_is_logged(tracked, monkeypatch):
     spec = json.loads(saved["spec"])
     panels = [p for s in spec["section"]["panelBankConfig"]["sections"] for p in s["panels"]]
     assert len(panels) == 18
-    folder, runs = tracked
+    _, runs = tracked
     logged = {name for found in of_kind(runs, "history").values() for record in found
               for key in items(record) for name in (key, key.rpartition("/")[0])}  # fmt: skip
     logged |= {u.key for r in of_kind(runs, "summary")["fromagent"] for u in r.update}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from efat.pages.finished import FinishedRun
@@ -66,10 +67,12 @@ def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
     if not theirs:
         return None
     saved = 1 - ours / theirs
+    difference = f"{abs(saved):.0%} {'less' if saved >= 0 else 'more'} retraining"
+    if saved <= -1:
+        difference = f"{ours / theirs:.1f} times the retraining"
     return (
         f"Against {other['name']} ({_count(other['models'], 'retraining')}, {theirs:.1f} epochs, "
-        f"{other['met_test']} chips meet it on test): {abs(saved):.0%} "
-        f"{'less' if saved >= 0 else 'more'} retraining."
+        f"{other['met_test']} chips meet it on test): {difference}."
     )
 
 
@@ -82,8 +85,16 @@ def _analysis(run: FinishedRun) -> str:
     return (
         f"The resilience analysis, done once a network, cost {analysis:.1f} epochs more: "
         f"{together:.1f} in all, {cheaper} than retraining every chip for the whole budget without "
-        f"any analysis ({len(run.chips)} x {run.budget_epochs:.1f} = {blind:.1f})."
+        f"any analysis ({len(run.chips)} x {run.budget_epochs:.1f} = {blind:.1f}; the budget is "
+        f"{_intervals(run)})."
     )
+
+
+def _intervals(run: FinishedRun) -> str:
+    """Say how the budget comes about: it ends where a metric was recorded."""
+    steps = sorted({int(row["amount_steps"]) for row in run.curves})
+    every = min((b - a for a, b in pairwise(steps)), default=0)
+    return f"{_count(len(steps) - 1, 'evaluation interval')} of {_count(every, 'step')}"
 
 
 def _lost(run: FinishedRun) -> list[str]:
