@@ -692,6 +692,20 @@ def test_help_and_cfg_run_nothing(tmp_path, flag):
         assert [stage for stage in STAGES if stage not in result.stdout] == []
 
 
+def test_the_shell_completes(tmp_path, monkeypatch):
+    assert "-F hydra_bash_completion efat" in efat(tmp_path, "-sc", "install=bash").stdout
+    for line, words in (
+        ("efat planner=gr", ["planner=greedy"]),
+        ("efat fleet.ch", ["fleet.chips="]),
+        ("efat +experiment=single", ["+experiment=single_fat"]),
+    ):
+        monkeypatch.setenv("COMP_LINE", line)
+        monkeypatch.setenv("COMP_POINT", str(len(line)))
+        result = efat(tmp_path, "-sc", "query=bash")
+        assert (result.returncode, result.stdout.split()) == (0, words)
+    assert not list(tmp_path.iterdir())
+
+
 # ---- the whole campaign, with other parts ------------------------------------------------------
 
 
