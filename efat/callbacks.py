@@ -62,7 +62,8 @@ class MaskGuard(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
     ) -> None:
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        if loss is not None and not math.isfinite(float(loss)):
+        finite = loss is None or math.isfinite(float(loss))
+        if not trainer.strategy.reduce_boolean_decision(finite):  # of all processes
             raise DivergedError(
                 f"training: diverged, the loss is {float(loss)} at step {trainer.global_step}; "
                 "use a lower learning rate"

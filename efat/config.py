@@ -99,7 +99,6 @@ class TrainerConfig:
     accelerator: str = "cpu"
     devices: int = 1
     strategy: str = "auto"
-    num_nodes: int = 1
     precision: str = "32-true"
     channels_last: bool = False
     gradient_clip_val: float | None = None

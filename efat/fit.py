@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from efat.callbacks import CurveRecorder, MaskGuard, SameDraws
-from efat.checkpoints import Checkpointer, Checkpoints, make_resumable
+from efat.checkpoints import Checkpointer, Checkpoints, can_resume, make_resumable
 from efat.errors import EfatError
 from efat.faults import FaultMap
 from efat.mapping import SystolicArray
@@ -143,7 +143,7 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
     curve = CurveRecorder()
     callbacks: list[pl.Callback] = [SameDraws(), MaskGuard()]
     data, resume_from = instantiate(job.setup.data), None
-    if checkpoints:
+    if checkpoints and can_resume(data, processes=job.setup.trainer.get("devices", 1)):
         make_resumable(data)
         resume_from = checkpoints.latest()
         callbacks.append(Checkpointer(checkpoints, job.eval_every_steps, begin))

@@ -150,12 +150,10 @@ def _check_trainer(cfg: DictConfig, problems: Problems) -> None:
     }
     for key, value in arguments.items():
         problems.attempt(f"trainer.{key}", partial(_try_trainer, {key: value}))
-    processes = cfg.trainer.devices * cfg.trainer.num_nodes
-    serial = str(cfg.executor.get("_target_")).endswith(".Serial")
+    launched = str(cfg.executor.get("_target_")).endswith(".Launch")
     problems.require(
-        processes == 1 or serial,
-        f"trainer.devices, trainer.num_nodes: {processes} processes a training; with more than one "
-        "use executor=serial",
+        cfg.trainer.devices == 1 or launched,
+        f"trainer.devices: {cfg.trainer.devices} given; with more than one use executor=launch",
     )
     if problems.known("trainer"):
         problems.attempt("trainer", lambda: _try_trainer(arguments))
@@ -233,7 +231,7 @@ def _check_batches(cfg: DictConfig, data: pl.LightningDataModule) -> None:
 def _amounts(cfg: DictConfig, data: pl.LightningDataModule) -> Amounts:
     """Turn epochs into whole optimizer steps; the budget is a whole number of evaluations."""
     loader, accumulate = data.train_dataloader(), cfg.trainer.accumulate_grad_batches
-    processes = cfg.trainer.devices * cfg.trainer.num_nodes
+    processes = cfg.trainer.devices
     steps_per_epoch = max(1, len(loader) // (accumulate * processes))
     every = max(1, round(cfg.training.eval_every_epochs * steps_per_epoch))
     points = max(1, round(cfg.training.budget_epochs * steps_per_epoch / every))

@@ -22,7 +22,7 @@ NEEDS = {
     "trainer=gpu": ["trainer.accelerator=cpu"],
     "executor=slurm": ["executor.cluster=local"],
     "planner=exact": ["fleet.chips=20"],
-    "trainer=ddp": ["trainer.accelerator=cpu", "trainer.devices=1", "executor=serial"],
+    "trainer=ddp": ["trainer.accelerator=cpu", "executor=launch"],
     "task=mse": ["data=diabetes", "model=mlp", "model.sizes=[10,8,1]"],
     "data=diabetes": ["task=mse", "model=mlp", "model.sizes=[10,8,1]"],
     "model=vit_tiny": ["array.off_array=[vit.embeddings]"],
@@ -154,7 +154,7 @@ def test_weight_rate_is_of_the_configured_model(tmp_path):
         (["+array.depth=3"], "array.depth: no such key"),
         (["a b=["], "command line: 'a b=[' given; key=value is needed"),
         (["fleet=file"], "fleet.path: not given"),
-        (["executor=null"], "executor: null given; allowed: processes, ray, serial, slurm"),
+        (["executor=null"], "executor: null given; allowed: launch, processes, ray, serial, slurm"),
         (["seed=${foo}"], "seed: ${foo} given; it refers to a value that is not there"),
         (
             ["array.rows=${array.cols}", "array.cols=${array.rows}"],

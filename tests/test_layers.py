@@ -50,7 +50,7 @@ LAYERS = (
     ("data.base",),
     ("data.*", "module", "callbacks", "checkpoints", "progress", "sweep"),
     ("fit", "misfits"),
-    ("executors.pool", "work"),
+    ("executors.pool", "executors.launch", "work"),
     ("executors.*", "campaign", "experiment", "checks", "overrides", "tasks"),
     ("executors", "units"),
     ("stages", "workload"),
