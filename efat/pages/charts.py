@@ -28,7 +28,7 @@ def cost_chart(run: FinishedRun) -> Chart:
             _bar(retraining, names, "retraining", BLUE, text=met),
             _bar(analysis, names, "analysis (once a network)", GREY, pattern="/"),
         ],
-        "epochs of training, all chips together",
+        "epochs, all chips together",
         "",
         barmode="stack",
         height=120 + 42 * len(names),
@@ -178,7 +178,7 @@ def groups_chart(run: FinishedRun) -> Chart:
              "customdata": label,
              "hovertemplate": "%{x}: %{y:.2f}, %{customdata}<extra>" + name + "</extra>"}
         )  # fmt: skip
-    return _chart(traces, "group, dearest first", "price (steps of one epoch)", barmode="group")
+    return _chart(traces, "group, dearest first", "price, in epochs", barmode="group")
 
 
 def layers_chart(run: FinishedRun) -> Chart:
@@ -192,10 +192,11 @@ def layers_chart(run: FinishedRun) -> Chart:
         spread = {"type": "data", "symmetric": False, "array": up, "arrayminus": down}
         layers = [row["layer"] for row in rows]
         dots = _dots(mean, layers, name, color, "circle", 8)
-        traces.append(dots | {"error_x": spread})
+        beside = {"orientation": "h", "offsetgroup": what}  # not one bar on the other
+        traces.append(dots | {"error_x": spread} | beside)
     chart = _chart(
-        traces, "share of the weights that is pruned", "", x_percent=True,
-        height=150 + 26 * len(run.layers),
+        traces, "share of weights pruned", "", x_percent=True, scattermode="group",
+        height=150 + 32 * len(run.layers),
     )  # fmt: skip
     chart["layout"]["yaxis"]["autorange"] = "reversed"
     return chart
