@@ -154,7 +154,7 @@ def test_data_that_does_not_fit_the_network(tmp_path, monkeypatch):
             ["training.frozen=[conv1,bn1,layer1,layer2,layer3,linear]"],
             "training.frozen: covers every layer",
         ),
-        (["trainer.devices=2"], "2 processes a training; with more than one use executor=serial"),
+        (["trainer.devices=2"], "trainer.devices: 2 given; with more than one use executor=launch"),
         (["baseline.checkpoint=nowhere.pt"], "baseline.checkpoint: 'nowhere.pt' given; no such"),
     ],
 )
