@@ -64,16 +64,26 @@ class TrainingConfig:
 
 
 @dataclass
+class RecipeConfig:
+    """The steps applied to a chip or a group; see `efat.recipe.Recipe`."""
+
+    steps: list[str] = field(default_factory=lambda: ["retrain"])
+    mode: str = "one_shot"
+    samples: int = 1024
+
+
+@dataclass
 class FaultRatesConfig:
     """The grid of the resilience analysis."""
 
     rates: list[float] = MISSING
     maps_per_rate: int = MISSING
+    until_met: bool = False
 
 
 @dataclass
 class SelectionConfig:
-    """The constraint, and how curves become amounts."""
+    """The constraint, how curves become amounts, and how surely chips are to meet it."""
 
     max_drop: float | None = None
     limit: float | None = None
@@ -81,6 +91,8 @@ class SelectionConfig:
     quantile: float = 0.9
     interpolation: str = "linear"
     severity: str = "array_rate"
+    confidence: float = 0.95
+    sustained: int = 1
 
 
 @dataclass
@@ -122,6 +134,7 @@ class Config:
     array: ArrayConfig = field(default_factory=ArrayConfig)
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
     fault_rates: FaultRatesConfig = field(default_factory=FaultRatesConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     fleet: Any = MISSING

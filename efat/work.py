@@ -16,10 +16,10 @@ from typing import Any
 from efat.checkpoints import Checkpoints
 from efat.errors import EfatError
 from efat.executors.base import is_secondary
-from efat.fit import EvaluationJob, TrainingJob
+from efat.jobs import CalibrationJob, EvaluationJob, TrainingJob
 from efat.store import Result, Store
 
-Job = TrainingJob | EvaluationJob
+Job = TrainingJob | EvaluationJob | CalibrationJob
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Work:
     """What an executor sends to where a unit runs, and calls there.
 
     Args:
-        function: `fit.train` or `fit.evaluate`.
+        function: `fit.train`, `fit.evaluate` or `mending.calibrate`.
         store: Where inputs are read, and logs and checkpoints written; never results.
         checkpoint_every: Steps between two checkpoints of a training; 0 writes none.
         driver: Host and process that hands the units out; marks its attempts in the logs.

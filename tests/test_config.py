@@ -6,9 +6,10 @@ from hydra.utils import instantiate
 
 from efat import EfatError
 from efat.config import CONF
+from efat.findings import Baseline
 from efat.overrides import compose_jobs
 from efat.preflight import build_experiment
-from efat.stages import Baseline, bind_severity
+from efat.stages import bind_severity
 from efat.store import Result, Store
 from tests import tiny_data
 
@@ -72,6 +73,7 @@ def test_every_option_passes_preflight(option, tmp_path, monkeypatch):
 GPU = ("trainer.accelerator=cpu", "trainer.precision=32-true")
 EXPERIMENTS = {
     "resnet_fat": (),
+    "resnet_fat_best": (),
     "single_fat": (),
     "diabetes_mlp": (),
     "fashion_mnist_resnet8": ("fashion_mnist",),
@@ -214,6 +216,13 @@ HIDDEN = (
     [
         ([f"training.scheduler={{{COSINE}}}"], "CosineAnnealingLR depends on the budget"),
         ([f"training.scheduler={{{HIDDEN}}}"], "CosineAnnealingLR depends on the budget"),
+        (
+            ["selection.stat=conformal", "selection.interpolation=ceil"],
+            "selection.stat=conformal with selection.quantile=0.9 needs at least 9",
+        ),
+        (["selection.sustained=14"], "selection.sustained: 14 given; a curve has 13 evaluations"),
+        (["selection.sustained=0"], "selection.sustained: 0 given; an int >= 1"),
+        (["selection.stat=conformal", "fault_rates.maps_per_rate=9"], "use ceil"),
         (
             [f"training.scheduler={{{LINEAR}, total_iters: ${{training.budget_epochs}}}}"],
             "depends on the budget",

@@ -7,7 +7,8 @@ import pytest
 
 from efat import FaultMap, SystolicArray
 from efat.executors import Launch
-from efat.fit import Setup, TrainingJob, train
+from efat.fit import train
+from efat.jobs import Setup, TrainingJob
 from efat.store import Store, content_key
 from efat.work import Unit, Work
 

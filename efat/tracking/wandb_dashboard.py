@@ -66,6 +66,8 @@ def apply_dashboard(project: str) -> str:
 
     try:
         entity = os.environ.get("WANDB_ENTITY") or wandb.Api().default_entity
+        if not entity:
+            raise LookupError("the account has no default entity; set WANDB_ENTITY")
         return str(build_dashboard(entity, project).save_as_new_view().url)
     except Exception as error:  # the network, the account, the project: of many types
         why = " ".join(f"{type(error).__name__}: {error}".split())
