@@ -44,6 +44,8 @@ POINTS = 96
 """Weights at which value and price are compared, close where they are small."""
 LIGHTEST = (0.2, 0.5, 0.05)
 """Least weights of a candidate over its gain, tried in turn: the larger, the more S <= b counts."""
+BONUSES = (0.05, 0.2, 0.8)
+"""Bonuses that are tried, over the largest value."""
 NEAR = 0.97
 """Intervals within this share of the worst one are looked at again with other k and weights."""
 
@@ -125,6 +127,13 @@ class Branch:
                 other = np.maximum(k[again] + step, 1)
                 found = self._ratios(low[again], high[again], other, lightest)
                 worst[again] = np.minimum(worst[again], found)
+        for bonus in BONUSES:
+            if worst.max() <= enough:
+                break
+            again = np.flatnonzero(worst >= NEAR * worst.max())
+            extra = bonus * float(self.values.max())
+            found = self._ratios(low[again], high[again], k[again], LIGHTEST[0], extra)
+            worst[again] = np.minimum(worst[again], found)
         return float(worst.max())
 
     def _edges(self) -> Floats:
@@ -145,16 +154,20 @@ class Branch:
         """New faults that still fit."""
         return self.limit - self.count
 
-    def _ratios(self, low: Floats, high: Floats, k: Floats, lightest: float) -> Floats:
+    def _ratios(
+        self, low: Floats, high: Floats, k: Floats, lightest: float, bonus: float = 0.0
+    ) -> Floats:
         """Bound the ratio where S is in [low, high] [intervals]; -inf where nothing fits.
 
-        A candidate that leaves too little of S to the others has no place there.
+        A candidate that leaves too little of S to the others has no place there. A `bonus` for each
+        chip, taken off again for the `FEWEST`, makes the knapsack prefer many small ones to few
+        large ones (a Lagrange multiplier).
         """
         weights, constants = self._weights(low, high, k, lightest)
         spare = self.spare
         fits = constants <= spare + 1e-6
         others = np.sort(self.sizes)[: FEWEST - 1].sum()
-        values = np.where(self.sizes <= high[:, None] - others + 1e-6, self.values, 0.0)
+        values = np.where(self.sizes <= high[:, None] - others + 1e-6, self.values + bonus, 0.0)
         order = np.argsort(-values / weights, axis=1)
         reached = np.cumsum(np.take_along_axis(values, order, axis=1), axis=1)
         used = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
@@ -163,7 +176,8 @@ class Branch:
         least = np.maximum(start, fewest)[:, None]
         grid = least + (spare - least) * np.linspace(0.0, 1.0, POINTS + 1) ** 2
         most = float(np.sort(self.values)[-self.room :].sum())
-        best = self.value + np.minimum(_interpolate(grid - start[:, None], used, reached), most)
+        filled = _interpolate(grid - start[:, None], used, reached) - bonus * FEWEST
+        best = self.value + np.minimum(filled, most)
         faults = np.ceil(np.maximum(grid, 0.0) - 1e-6).astype(np.int64)
         prices = self.table[self.count + faults]
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -14,7 +14,7 @@ from efat.planning.cost import Floats
 from efat.planning.problem import Problem
 from efat.planning.proof import Prover
 
-BRANCHES, FIRST_BRANCHES, WIDER = 6400, 400, 4
+BRANCHES, FIRST_BRANCHES, WIDER = 3200, 400, 4
 """Effort of the proof: branches in all, those of the first searches, which find groups that the
 generation missed, and by how much a search is longer than the one before that found none."""
 MORE_ROUNDS = 6
