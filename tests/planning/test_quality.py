@@ -228,7 +228,25 @@ def test_a_search_cut_short_anywhere_bounds_every_group(
         assert every[group] > 1
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.parametrize("seed", range(30))
+def test_bounds_of_structured_fleets_stay_below_the_optimum(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng([8, seed])
+    chips, cost = structured_fleet(rng, int(rng.integers(2, 10))), rising_cost(rng, 144)
+    rules = Rules(max_members=None if seed % 2 else 3, price_group=float(seed % 5))
+    problem = prepare(chips, cost, rules)
+    if not len(problem):
+        return
+    optimum = best_partition(subset_prices(problem))[1]
+    for name, value in (("BRANCHES", 8), ("FIRST_BRANCHES", 2), ("SAMPLE_ROUNDS", 2)):
+        monkeypatch.setattr(f"efat.planning.duals.{name}", value)
+    short, whole = searched_bound(problem, Columns(problem, [])), sampled_bound(problem)
+    monkeypatch.setattr("efat.planning.duals.MOST_CHIPS", 4)
+    assert max(short, whole, sampled_bound(problem)) <= optimum * (1 + 1e-9)
+
+
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32), st.integers(3, 8))
 def test_a_branch_bounds_all_its_groups(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
