@@ -116,7 +116,7 @@ def test_everything_is_where_it_says(done):
         assert name.split(".")[0] in result.stdout
     assert {f.stem for f in (run / "figures").iterdir()} == {
         "curves", "resilience_map", "strategies", "fault_maps", "fleet", "groups", "merges",
-        "rewards", "overlaps",
+        "rewards", "overlaps", "fault_rates",
     }  # fmt: skip
     assert str(run.relative_to(folder)) in result.stdout.replace("\n", "")
     assert len(rows(run / "curves.csv")) == 3 * 2 * 5
