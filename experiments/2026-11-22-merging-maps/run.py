@@ -27,8 +27,8 @@ from efat.stages import Weights
 from efat.tables import write_csv
 from experiments.studies import open_study
 
-COUNTS = (2, 4, 6, 8, 10)
-"""Maps that are merged."""
+COUNTS = (1, 2, 4, 6, 8, 10)
+"""Maps that are merged; with one, both ways are the same training."""
 
 
 @dataclass(frozen=True)
