@@ -15,6 +15,7 @@ from efat.assignment import Arrival
 from efat.campaign import Record
 from efat.chips import Chip, Fleet
 from efat.experiment import Experiment
+from efat.findings import Analysis, Model
 from efat.fleets import FleetSummary, save_fleet, summarise
 from efat.fleets.figures import draw_summary
 from efat.fleets.npz_files import fleet_hash
@@ -27,7 +28,6 @@ from efat.pruned_share import layer_rows
 from efat.rate_figures import draw_fault_rates
 from efat.report import Outcome, Row, group_name
 from efat.resilience import ResilienceCurve, ResilienceMap
-from efat.stages import Analysis, Model
 from efat.store import Store
 from efat.tables import write_csv
 from efat.units import unit_rows
@@ -115,9 +115,9 @@ class RunFolder:
         atomic.write_json(self.path / "summary.json", summary)
         self._write_figure("strategies", plots.plot_strategies(outcome, len(outcome.chips)))
 
-    def write_layers(self, plan: Plan, store: Store) -> None:
+    def write_layers(self, plan: Plan, store: Store, models: tuple[Model, ...]) -> None:
         """Write `layers.csv`: how much of each layer is pruned, if anything is."""
-        rows = layer_rows(self.experiment, store, plan)
+        rows = layer_rows(self.experiment, store, plan, models)
         if rows:
             write_csv(self.path / "layers.csv", rows)
 
@@ -165,8 +165,10 @@ def _map_document(experiment: Experiment, resilience_map: ResilienceMap) -> Row:
         "severity": experiment.severity_name,
         "interpolation": resilience_map.interpolation,
         "stat": experiment.selection.stat,
+        "sustained": experiment.selection.sustained,
         "max_severity": resilience_map.max_severity,
         "steps_per_epoch": experiment.amounts.steps_per_epoch,
+        "budget_steps": experiment.amounts.budget_steps,
         "severities": list(resilience_map.severities),
         "amounts_steps": [_finite_or_none(a) for a in resilience_map.amounts_steps],
     }

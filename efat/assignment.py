@@ -8,12 +8,13 @@ from efat import stages
 from efat.campaign import Campaign
 from efat.errors import raise_problems
 from efat.experiment import Experiment
+from efat.findings import Baseline, Evaluation, Measured, Model
+from efat.jobs import Weights
 from efat.library import Library, grow_library
 from efat.planning.assign import Assignment, assign
 from efat.planning.base import Group, Plan
 from efat.report import Row, group_name, measured_cells
 from efat.resilience import ResilienceMap
-from efat.stages import Baseline, Measured, Model, Weights
 
 NAME = "assign"
 """Strategy name of what is retrained here."""
@@ -77,7 +78,7 @@ def evaluate(
     baseline: Baseline,
     library: Library,
     arrival: Arrival,
-) -> stages.Evaluation:
+) -> Evaluation:
     """Measure each of the fleet's chips with its own fault map and the model that serves it."""
     serving = _serving(arrival.assignment)
     models = tuple(
@@ -102,11 +103,12 @@ def _serving(assignment: Assignment) -> dict[str, int]:
 def arrival_rows(
     experiment: Experiment,
     arrival: Arrival,
-    evaluation: stages.Evaluation,
+    evaluation: Evaluation,
     targets: Measured,
 ) -> list[Row]:
     """Return one row a chip, in the fleet's order; unsalvageable chips have no model."""
     serving = _serving(arrival.assignment)
+    verification = experiment.verification(evaluation.test_samples)
     placed = {placement.chip: placement for placement in arrival.assignment.placements}
     to_train = {group.fused.key: group.amount_steps for group in arrival.plan.groups}
     rows: list[Row] = []
@@ -124,14 +126,14 @@ def arrival_rows(
                 "model": group_name(serving[name]) if placement else "",
                 "price": placement.price if placement else None,
                 "model_steps": to_train.get(model.fused.key, 0) if model else None,
-                **measured_cells(experiment.metric, before, now, targets),
+                **measured_cells(verification, before, now, targets),
             }
         )
     return rows
 
 
 def targets_of(
-    experiment: Experiment, resilience_map: ResilienceMap, evaluation: stages.Evaluation
+    experiment: Experiment, resilience_map: ResilienceMap, evaluation: Evaluation
 ) -> Measured:
     """Return the constraint on each split, from the baseline's accuracy on that split."""
     test = experiment.selection.constraint.target(evaluation.baseline.test)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,7 +11,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 
 from efat.masking import verify_masks
-from efat.recipe import DivergedError
+from efat.retraining import DivergedError
 
 
 class CurveRecorder(pl.Callback):
@@ -35,6 +36,17 @@ class CurveRecorder(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.amount_steps = list(state_dict["amount_steps"])
         self.metric = list(state_dict["metric"])
+
+
+class StopWhen(pl.Callback):
+    """Stop a training after the first evaluation on the way at which `met` accepts the curve."""
+
+    def __init__(self, curve: CurveRecorder, met: Callable[[Sequence[float]], bool]) -> None:
+        self.curve, self.met = curve, met
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            trainer.should_stop |= self.met(self.curve.metric)
 
 
 class SameDraws(pl.Callback):
@@ -62,7 +74,8 @@ class MaskGuard(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
     ) -> None:
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        if loss is not None and not math.isfinite(float(loss)):
+        finite = loss is None or math.isfinite(float(loss))
+        if not trainer.strategy.reduce_boolean_decision(finite):  # of all processes
             raise DivergedError(
                 f"training: diverged, the loss is {float(loss)} at step {trainer.global_step}; "
                 "use a lower learning rate"

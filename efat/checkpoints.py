@@ -57,7 +57,9 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self.folder / f".{os.getpid()}"
         try:
-            trainer.save_checkpoint(draft)
+            trainer.save_checkpoint(draft)  # together with the other processes, if there are any
+            if not trainer.is_global_zero:
+                return
             with draft.open("rb") as stream:
                 digest = hashlib.sha256(stream.read()).hexdigest()
                 os.fsync(stream.fileno())
@@ -215,6 +217,19 @@ class ResumableLoader:
 def _skip(batches: Iterable[Any], count: int) -> None:
     for _, _batch in zip(range(count), batches, strict=False):
         pass
+
+
+def can_resume(data: pl.LightningDataModule, processes: int) -> bool:
+    """Return whether a training can go on in the middle of a pass.
+
+    Not in several processes with a torch `DataLoader`: Lightning gives it a sampler of its own for
+    each process, but only where it finds it bare.
+    """
+    if processes == 1:
+        return True
+    data.prepare_data()
+    data.setup("fit")
+    return not isinstance(data.train_dataloader(), DataLoader)
 
 
 def make_resumable(data: pl.LightningDataModule) -> None:

@@ -63,16 +63,26 @@ class TrainingConfig:
 
 
 @dataclass
+class RecipeConfig:
+    """The steps applied to a chip or a group; see `efat.recipe.Recipe`."""
+
+    steps: list[str] = field(default_factory=lambda: ["retrain"])
+    mode: str = "one_shot"
+    samples: int = 1024
+
+
+@dataclass
 class FaultRatesConfig:
     """The grid of the resilience analysis."""
 
     rates: list[float] = MISSING
     maps_per_rate: int = MISSING
+    until_met: bool = False
 
 
 @dataclass
 class SelectionConfig:
-    """The constraint, and how curves become amounts."""
+    """The constraint, how curves become amounts, and how surely chips are to meet it."""
 
     max_drop: float | None = None
     limit: float | None = None
@@ -80,6 +90,8 @@ class SelectionConfig:
     quantile: float = 0.9
     interpolation: str = "linear"
     severity: str = "array_rate"
+    confidence: float = 0.95
+    sustained: int = 1
 
 
 @dataclass
@@ -98,7 +110,6 @@ class TrainerConfig:
     accelerator: str = "cpu"
     devices: int = 1
     strategy: str = "auto"
-    num_nodes: int = 1
     precision: str = "32-true"
     channels_last: bool = False
     gradient_clip_val: float | None = None
@@ -122,6 +133,7 @@ class Config:
     array: ArrayConfig = field(default_factory=ArrayConfig)
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
     fault_rates: FaultRatesConfig = field(default_factory=FaultRatesConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     fleet: Any = MISSING

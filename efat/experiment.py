@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from efat.chips import Fleet
-from efat.fit import Setup
+from efat.jobs import Setup
 from efat.mapping import SystolicArray
 from efat.metric import ACCURACY, Metric
 from efat.planning.base import Planner
 from efat.planning.rules import Rules
+from efat.recipe import Recipe
 from efat.resilience import Constraint, Interpolation, Stat
 from efat.severity import Severity
+from efat.verification import Verification
 from efat.weight_files import WeightFile
+
+RETRAIN = Recipe()
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,14 @@ class Amounts:
 
 @dataclass(frozen=True)
 class Selection:
-    """How curves become amounts; see `efat.resilience.build_resilience_map`."""
+    """How curves become amounts (`efat.resilience`), and how surely chips are to meet it."""
 
     constraint: Constraint
     stat: Stat
     quantile: float
     interpolation: Interpolation
+    confidence: float = 0.95
+    sustained: int = 1
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class Experiment:
         metric: What the constraint is about.
         checkpoint: The baseline's weights, if it is not to be trained.
         skipped: Images that were left out, one line each.
+        recipe: What is done to a fault map's network, retraining included.
+        until_met: Whether a curve of the analysis ends where it first meets the constraint.
     """
 
     name: str
@@ -87,6 +95,12 @@ class Experiment:
     metric: Metric = ACCURACY
     checkpoint: WeightFile | None = None
     skipped: tuple[str, ...] = ()
+    recipe: Recipe = RETRAIN
+    until_met: bool = False
+
+    def verification(self, test_samples: int | None) -> Verification:
+        """Return how chips are verified on a test split of so many samples."""
+        return Verification(self.metric, test_samples, self.selection.confidence)
 
     @property
     def planner_name(self) -> str:

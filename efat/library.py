@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from efat import stages
+from efat import findings, stages
 from efat.chips import Chip, Fleet
 from efat.experiment import Experiment
 from efat.fleets.npz_files import fleet_hash
+from efat.jobs import Weights
 from efat.planning.assign import Assignment, Model
 from efat.planning.base import Plan
 from efat.report import group_name
-from efat.stages import Weights
 from efat.store import content_key
 
 
@@ -69,18 +69,23 @@ class Library:
 
 
 def identity(experiment: Experiment) -> str:
-    """Hash all that a model depends on beside its map and amount: network, training, constraint."""
+    """Hash all that a model depends on beside its map and amount.
+
+    That is network, training, constraint, and what is repaired before training, if anything is.
+    """
+    recipe = experiment.recipe
     parts = (
         stages.baseline_job(experiment),
         experiment.retrain_setup,
         experiment.array,
         experiment.selection.constraint,
+        *((recipe,) if recipe.repairs else ()),
     )
     return content_key("library", parts)
 
 
 def found_library(
-    experiment: Experiment, plan: Plan, models: Sequence[stages.Model] = ()
+    experiment: Experiment, plan: Plan, models: Sequence[findings.Model] = ()
 ) -> Library:
     """Make the library of a plan, whose maps are in the run's `fleet.npz` and `fused_maps.npz`.
 

@@ -26,6 +26,7 @@ MADE_FOR = (
     "training.frozen",
     "training.lr_factors",
     "training.batch_norm",
+    "recipe",
     "trainer",
     "selection.max_drop",
     "selection.limit",

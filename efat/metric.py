@@ -15,12 +15,15 @@ class Metric:
         higher_is_better: False for errors.
         low: Least possible value; None if there is none.
         high: Greatest possible value; None if there is none.
+        proportion: Whether it is the share of samples that are right, each counted alike, so that
+            it has a binomial interval; no error, no mean over classes or pixels is one.
     """
 
     name: str = "accuracy"
     higher_is_better: bool = True
     low: float | None = 0.0
     high: float | None = 1.0
+    proportion: bool = False
 
     @property
     def is_share(self) -> bool:
@@ -61,4 +64,4 @@ class Metric:
         return f"{value:.{digits}%}" if self.is_share else f"{value:.{digits + 2}g}"
 
 
-ACCURACY = Metric()
+ACCURACY = Metric(proportion=True)

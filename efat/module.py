@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from efat.errors import EfatError
 from efat.masking import keep_masked, masked_layers
-from efat.recipe import Recipe, scale_rates
+from efat.retraining import Retraining, scale_rates
 
 OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
@@ -37,7 +37,7 @@ class FaultAwareModule(pl.LightningModule):
             For resilience curves it must not depend on the budget (the prefix rule).
         loss: Mean loss of (outputs, targets).
         metric: Of (outputs, targets); accuracy by default.
-        recipe: Frozen layers, learning rates by layer, mode of batch normalisation.
+        retraining: Frozen layers, learning rates by layer, mode of batch normalisation.
     """
 
     def __init__(
@@ -48,24 +48,28 @@ class FaultAwareModule(pl.LightningModule):
         scheduler: SchedulerFactory | None = None,
         loss: Loss = functional.cross_entropy,
         metric: torchmetrics.Metric | None = None,
-        recipe: Recipe | None = None,
+        retraining: Retraining | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
-        self.loss, self.recipe = loss, recipe or Recipe()
+        self.loss, self.retraining = loss, retraining or Retraining()
         self.val_metric = metric or MulticlassAccuracy(num_classes, average="micro")
         self.test_metric = self.val_metric.clone()
-        self.recipe.freeze(model)
+        self.retraining.freeze(model)
 
     guarded = False
     """See `keep_masked`; set where a training runs with `MaskGuard` and nothing foreign."""
+
+    def on_test_start(self) -> None:
+        self.tested: list[int] = []
+        """Targets seen on the test split, one a batch; as many as samples where each has one."""
 
     def forward(self, x: Tensor) -> Tensor:
         return unwrap(self.model(x))
 
     def on_train_start(self) -> None:
-        self.recipe.set_modes(self.model)
+        self.retraining.set_modes(self.model)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         inputs, targets = batch
@@ -79,10 +83,11 @@ class FaultAwareModule(pl.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         inputs, targets = batch
         self.test_metric.update(self(inputs), targets)
+        self.tested.append(targets.numel())
         self.log("test_metric", self.test_metric)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer_factory(self.recipe.parameter_groups(self.model))
+        optimizer = self.optimizer_factory(self.retraining.parameter_groups(self.model))
         scale_rates(optimizer)
         if masked_layers(self.model):
             keep_masked(self.model, optimizer, self.guarded)

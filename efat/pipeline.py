@@ -26,11 +26,12 @@ from efat.artifacts import RunFolder
 from efat.campaign import Campaign
 from efat.errors import EfatError, raise_problems
 from efat.experiment import Experiment
+from efat.findings import Analysis, Baseline
+from efat.jobs import CALIBRATION_STEPS
 from efat.library_files import read_library, write_library
 from efat.pages.writing import write_comparison, write_report
 from efat.progress import Progress
 from efat.resilience import ResilienceMap
-from efat.stages import Analysis, Baseline
 from efat.store import Store
 from efat.tracking.guard import Guard
 from efat.tracking.scene import describe_scene, track
@@ -135,6 +136,8 @@ def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
     target = stages.check_reachable(experiment, baseline)
     if cfg.stage == "pretrain":
         return OK
+    baseline = stages.calibrate(experiment, campaign, baseline)
+    _say_if(say, terminal.describe_recipe(experiment, baseline))
     experiment = stages.bind_severity(experiment, campaign.store, baseline)
     folder = replace(folder, experiment=experiment)
     if cfg.stage == "single":
@@ -187,7 +190,7 @@ def _serve(
         experiment, baseline, analysis, resilience_map, plans, models, evaluation
     )
     folder.write_outcome(outcome)
-    folder.write_layers(chosen, campaign.store)
+    folder.write_layers(chosen, campaign.store, models[experiment.planner_name])
     say(terminal.describe_outcome(experiment, outcome))
     return answer
 
@@ -246,6 +249,7 @@ def _estimate(experiment: Experiment, stage: str) -> dict[str, int]:
     curves = len(experiment.fault_rates) * experiment.maps_per_rate
     guess = {
         "pretrain": amounts.pretrain_steps,
+        "calibrate": CALIBRATION_STEPS if experiment.recipe.needs_grams else 0,
         "analyse": curves
         * (amounts.budget_steps + 3 * amounts.budget_steps // amounts.eval_every_steps),
         "plan": 0,

@@ -56,25 +56,37 @@ def _draw_curves(
     metric: Metric,
 ) -> None:
     """Draw the curves of one fault rate; what is below the panel is said in words."""
-    epochs = np.array(repeats[0].amount_steps) / steps_per_epoch
     unit = 100 if metric.is_share else 1
-    values = np.array([curve.metric for curve in repeats])  # NaN after a divergence: a gap
-    axes.fill_between(
-        epochs, unit * values.min(axis=0), unit * values.max(axis=0), color=BLUE, alpha=0.2, lw=0
-    )
-    axes.plot(epochs, unit * values.mean(axis=0), color=BLUE, lw=1.6)
+    if len({*(curve.amount_steps for curve in repeats)}) == 1 < len(repeats[0].amount_steps):
+        _draw_band(axes, repeats, steps_per_epoch, unit)
+    else:  # curves that end where they meet the constraint
+        for curve in repeats:
+            epochs = np.array(curve.amount_steps) / steps_per_epoch
+            axes.plot(epochs, unit * np.array(curve.metric), color=BLUE, lw=0.8, marker=".")
     axes.axhline(unit * target, color=ORANGE, lw=1, ls="--")
     axes.set_title(f"{repeats[0].fault_rate:.0%} of the PEs faulty", fontsize=9)
     axes.text(
         0.96,
         0.06,
-        f"starts at {metric.show(values[:, 0].mean(), 0)}",
+        f"starts at {metric.show(float(np.mean([c.metric[0] for c in repeats])), 0)}",
         transform=axes.transAxes,
         ha="right",
         fontsize=8,
         color=GREY,
     )
     axes.grid(alpha=0.25)
+
+
+def _draw_band(
+    axes: Axes, repeats: Sequence[ResilienceCurve], steps_per_epoch: int, unit: int
+) -> None:
+    """Draw mean and range of curves of equal length."""
+    epochs = np.array(repeats[0].amount_steps) / steps_per_epoch
+    values = np.array([curve.metric for curve in repeats])  # NaN after a divergence: a gap
+    axes.fill_between(
+        epochs, unit * values.min(axis=0), unit * values.max(axis=0), color=BLUE, alpha=0.2, lw=0
+    )
+    axes.plot(epochs, unit * values.mean(axis=0), color=BLUE, lw=1.6)
 
 
 def plot_resilience_map(
@@ -87,7 +99,8 @@ def plot_resilience_map(
     epoch = experiment.amounts.steps_per_epoch
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    crossings = [(c.severity, c.crossing(resilience_map.target)) for c in analysis_curves]
+    target, sustained = resilience_map.target, experiment.selection.sustained
+    crossings = [(c.severity, c.crossing(target, sustained)) for c in analysis_curves]
     seen = [(s, steps / epoch) for s, steps in crossings if steps < math.inf]
     if seen:
         severities, amounts = zip(*seen, strict=True)
@@ -104,8 +117,7 @@ def plot_resilience_map(
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
     figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    target = experiment.metric.show(resilience_map.target, 1)
-    axes.set_title(f"Retraining needed to reach {target} on validation")
+    axes.set_title(f"Retraining needed to reach {experiment.metric.show(target, 1)} on validation")
     return figure
 
 

@@ -17,8 +17,8 @@ from efat.checks import Problems, build, check_choice, check_values
 from efat.chips import Fleet
 from efat.errors import EfatError, raise_problems
 from efat.experiment import Amounts, Experiment, Selection
-from efat.fit import Setup, TrainingJob
 from efat.fleets.files import check_fleet_file
+from efat.jobs import Setup, TrainingJob
 from efat.library_checks import check_library
 from efat.mapping import SystolicArray
 from efat.metric import ACCURACY, Metric
@@ -30,10 +30,12 @@ from efat.planning.individual import Individual
 from efat.planning.random import Random
 from efat.planning.rules import Rules
 from efat.planning.single import Single
-from efat.resilience import Constraint, Interpolation, Stat
+from efat.recipe import Recipe
+from efat.recipe_checks import recipe_problems
+from efat.resilience import Constraint, Interpolation, Stat, conformal_rank
 from efat.severity import array_rate
 from efat.store import Store
-from efat.workload import build_workload
+from efat.workload import Workload, build_workload
 
 COMPARE: dict[str, Planner | None] = {
     "none": None,
@@ -72,12 +74,15 @@ def build_experiment(
     fleet = problems.attempt("fleet", lambda: _fleet(cfg, known))
     workload = build_workload(cfg, problems)
     data, metric = workload.data, workload.metric or ACCURACY
+    recipe = problems.attempt("recipe", lambda: _recipe(cfg))
+    if recipe and problems.known("array", "model", "data"):
+        problems.attempt("recipe", lambda: _check_recipe(cfg, recipe, workload))
     selection = problems.attempt("selection", lambda: _selection(cfg, metric, problems))
     if data and problems.known("data", "trainer.accumulate_grad_batches"):
         problems.attempt("trainer", lambda: _check_batches(cfg, data))
     raise_problems(dict.fromkeys(problems.found))
     # no problem was found, so all of them are there; this tells mypy
-    assert array and planner and rules and selection and fleet and data  # noqa: S101, PT018
+    assert array and planner and rules and selection and fleet and data and recipe  # noqa: S101, PT018
     experiment = Experiment(
         name=cfg.name,
         seed=cfg.seed,
@@ -87,7 +92,7 @@ def build_experiment(
         severity_name=cfg.selection.severity,
         baseline_setup=workload.setup(cfg, cfg.baseline),
         retrain_setup=workload.setup(cfg, cfg.training),
-        amounts=_amounts(cfg, data),
+        amounts=_amounts(cfg, data, recipe),
         fault_rates=tuple(cfg.fault_rates.rates),
         maps_per_rate=cfg.fault_rates.maps_per_rate,
         selection=selection,
@@ -97,13 +102,22 @@ def build_experiment(
         metric=metric,
         checkpoint=workload.checkpoint,
         skipped=getattr(data, "skipped", ()),
+        recipe=recipe,
+        until_met=cfg.fault_rates.until_met,
     )
     _check_work(cfg, experiment)
     return experiment
 
 
 def _check_work(cfg: DictConfig, experiment: Experiment) -> None:
-    """Refuse what the stage asked for cannot do with this fleet."""
+    """Refuse what the stage asked for cannot do with this fleet, or this budget."""
+    amounts, sustained = experiment.amounts, experiment.selection.sustained
+    evaluations = amounts.budget_steps // amounts.eval_every_steps + 1
+    if sustained > evaluations:
+        raise EfatError(
+            f"selection.sustained: {sustained} given; a curve has {evaluations} evaluations "
+            "(training.budget_epochs, training.eval_every_epochs); at most so many are allowed"
+        )
     if cfg.stage == "assign":
         check_library(cfg, experiment)
     elif cfg.library is not None:
@@ -150,12 +164,10 @@ def _check_trainer(cfg: DictConfig, problems: Problems) -> None:
     }
     for key, value in arguments.items():
         problems.attempt(f"trainer.{key}", partial(_try_trainer, {key: value}))
-    processes = cfg.trainer.devices * cfg.trainer.num_nodes
-    serial = str(cfg.executor.get("_target_")).endswith(".Serial")
+    launched = str(cfg.executor.get("_target_")).endswith(".Launch")
     problems.require(
-        processes == 1 or serial,
-        f"trainer.devices, trainer.num_nodes: {processes} processes a training; with more than one "
-        "use executor=serial",
+        cfg.trainer.devices == 1 or launched,
+        f"trainer.devices: {cfg.trainer.devices} given; with more than one use executor=launch",
     )
     if problems.known("trainer"):
         problems.attempt("trainer", lambda: _try_trainer(arguments))
@@ -215,10 +227,34 @@ def _selection(cfg: DictConfig, metric: Metric, problems: Problems) -> Selection
     problems.require(
         0 <= how.quantile <= 1, f"selection.quantile: {how.quantile} given; [0, 1] is needed"
     )
+    problems.require(
+        how.sustained >= 1, f"selection.sustained: {how.sustained} given; an int >= 1 is needed"
+    )
+    if how.stat == "conformal":
+        _check_conformal(cfg, problems)
+    problems.require(
+        0 < how.confidence < 1,
+        f"selection.confidence: {how.confidence} given; a number in (0, 1) is needed",
+    )
     if not problems.known("selection.max_drop", "selection.limit"):
         return None
     constraint = Constraint(how.max_drop, how.limit, metric)
-    return Selection(constraint, how.stat, how.quantile, how.interpolation)
+    return Selection(
+        constraint, how.stat, how.quantile, how.interpolation, how.confidence, how.sustained
+    )
+
+
+def _check_conformal(cfg: DictConfig, problems: Problems) -> None:
+    """Refuse what conformal amounts make no statement about."""
+    how = cfg.selection
+    problems.require(
+        how.interpolation == "ceil",
+        f"selection.interpolation: {how.interpolation} given; selection.stat=conformal is about "
+        "the fault rates of the analysis, so that a rate between two takes the next: use ceil",
+    )
+    if 0 <= how.quantile <= 1 and problems.known("fault_rates.maps_per_rate"):
+        maps = cfg.fault_rates.maps_per_rate
+        problems.attempt("fault_rates", lambda: conformal_rank(maps, how.quantile))
 
 
 def _check_batches(cfg: DictConfig, data: pl.LightningDataModule) -> None:
@@ -230,13 +266,27 @@ def _check_batches(cfg: DictConfig, data: pl.LightningDataModule) -> None:
         )
 
 
-def _amounts(cfg: DictConfig, data: pl.LightningDataModule) -> Amounts:
+def _recipe(cfg: DictConfig) -> Recipe:
+    part = cfg.recipe
+    return Recipe(tuple(part.steps), part.mode, part.samples)
+
+
+def _check_recipe(cfg: DictConfig, recipe: Recipe, workload: Workload) -> None:
+    """Refuse steps that this network or array does not allow."""
+    if recipe.repairs and workload.network and workload.data:
+        inputs, _ = next(iter(workload.data.train_dataloader()))
+        dataflow, off_array = cfg.array.dataflow, tuple(cfg.array.off_array)
+        raise_problems(recipe_problems(recipe, workload.network, inputs, dataflow, off_array))
+
+
+def _amounts(cfg: DictConfig, data: pl.LightningDataModule, recipe: Recipe) -> Amounts:
     """Turn epochs into whole optimizer steps; the budget is a whole number of evaluations."""
     loader, accumulate = data.train_dataloader(), cfg.trainer.accumulate_grad_batches
-    processes = cfg.trainer.devices * cfg.trainer.num_nodes
+    processes = cfg.trainer.devices
     steps_per_epoch = max(1, len(loader) // (accumulate * processes))
     every = max(1, round(cfg.training.eval_every_epochs * steps_per_epoch))
     points = max(1, round(cfg.training.budget_epochs * steps_per_epoch / every))
+    points = points if recipe.retrains else 0
     batch = len(next(iter(loader))[0])
     return Amounts(
         pretrain_steps=max(1, round(cfg.baseline.epochs * steps_per_epoch)),

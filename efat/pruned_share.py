@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from efat import fit
 from efat.experiment import Experiment
 from efat.faults import FaultMap
-from efat.mapping import sum_per_pe
+from efat.findings import Model
+from efat.loading import load_model
+from efat.mapping import Placement, SystolicArray, WeightLayout, pruned_weights, sum_per_pe
 from efat.masking.weights import mapped_weights
 from efat.planning.base import Plan
 from efat.store import Store
@@ -19,34 +17,56 @@ from efat.store import Store
 Row = dict[str, Any]
 
 
-def layer_rows(experiment: Experiment, store: Store, plan: Plan) -> list[Row]:
+Placed = tuple[FaultMap, Placement | None]
+
+
+def layer_rows(
+    experiment: Experiment, store: Store, plan: Plan, models: Sequence[Model]
+) -> list[Row]:
     """Return one row a weight tensor on the array: the share of it that fault maps prune.
 
-    `chips_*` is over the chips' own maps, `models_*` over the fused maps of the plan's groups;
-    mean, least and greatest. Empty for a dataflow that prunes no weight.
+    `chips_*` is over the chips' own maps, `models_*` over the fused maps of the plan's groups, both
+    where the group's model lies; mean, least and greatest. Empty for a dataflow that prunes no
+    weight.
+
+    Args:
+        experiment: The campaign.
+        store: Holds the models.
+        plan: Its groups.
+        models: One a group.
     """
     if experiment.array.dataflow != "ws":
         return []
     setup = experiment.retrain_setup
-    weights = mapped_weights(fit.load_model(setup, store, None), setup.off_array)
-    counts = {name: sum_per_pe(w.layout, experiment.array) for name, w in weights.items()}
-    maps = {
-        "chips": [chip.fault_map for chip in experiment.fleet],
-        "models": [group.fused for group in plan.groups],
+    weights = mapped_weights(load_model(setup, store, None), setup.off_array)
+    placements = [None if m.diverged else store.placement(*m.weights) for m in models]
+    lies = {c: p for g, p in zip(plan.groups, placements, strict=True) for c in g.members}
+    maps: dict[str, list[Placed]] = {
+        "chips": [(chip.fault_map, lies.get(chip.chip_id)) for chip in experiment.fleet],
+        "models": [(g.fused, p) for g, p in zip(plan.groups, placements, strict=True)],
     }
     return [
-        {"layer": name, "weights": int(count.sum())}
+        {"layer": name, "weights": weight.layout.size}
         | {
             f"{what}_{statistic}": value
-            for what, fault_maps in maps.items()
-            for statistic, value in _spread(count, fault_maps).items()
+            for what, placed in maps.items()
+            for statistic, value in _spread(name, weight.layout, experiment.array, placed).items()
         }
-        for name, count in counts.items()
+        for name, weight in weights.items()
     ]
 
 
-def _spread(count: NDArray[np.float64], fault_maps: Iterable[FaultMap]) -> dict[str, float | None]:
-    shares = [float(count[m.faulty].sum() / count.sum()) for m in fault_maps]
+def _spread(
+    name: str, layout: WeightLayout, array: SystolicArray, placed: Iterable[Placed]
+) -> dict[str, float | None]:
+    """Return mean, least and greatest share of a weight that is pruned."""
+    counts = sum_per_pe(layout, array)
+    shares = [
+        float(counts[fault_map.faulty].sum() / counts.sum())
+        if placement is None
+        else float(pruned_weights(layout, array, fault_map, placement.get(name)).mean())
+        for fault_map, placement in placed
+    ]
     if not shares:
         return dict.fromkeys(("mean", "min", "max"))
     return {"mean": sum(shares) / len(shares), "min": min(shares), "max": max(shares)}

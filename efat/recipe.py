@@ -1,100 +1,82 @@
-"""How a masked network is retrained, beside optimizer and schedule: what moves, and how fast."""
+"""What is done to a chip or a group of chips, step by step, before its model is deployed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
-import torch
-from torch import nn
+from efat.errors import raise_problems
 
-from efat.errors import EfatError, raise_problems
+Step = Literal["remap", "compensate", "recalibrate", "retrain"]
+Mode = Literal["one_shot", "sequential"]
 
-BATCH_NORM = nn.modules.batchnorm._BatchNorm
+STEPS: tuple[Step, ...] = get_args(Step)
+"""In the only order in which they can be taken."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to change about plain training; nothing by default.
+    """The steps applied to a fault map's network; amount 0 of retraining is after the repair steps.
 
     Args:
-        frozen: Names of layers that are not trained; a name covers what is inside it.
-        lr_factors: Learning rate over the optimizer's, by name of a layer; the longest name that
-            covers a parameter counts.
-        batch_norm: `train` lets batch statistics normalise and update the running ones; `eval`
-            leaves the baseline's as they are.
+        steps: `remap`: choose the column of each output channel; `compensate`: surviving weights
+            make up for the pruned ones; `recalibrate`: BatchNorm statistics under the mask;
+            `retrain`: fault-aware training. See `efat.repair`.
+        mode: How `compensate` works: `one_shot` from the fault-free network's Gram matrices,
+            `sequential` layer by layer through the repaired network.
+        samples: Training samples to calibrate on, at the most; one pass over the training split.
 
     Raises:
-        EfatError: All wrong values at once.
+        EfatError: Unknown or repeated steps, none, another order, a mode that is not there, or too
+            few samples; all at once.
     """
 
-    frozen: tuple[str, ...] = ()
-    lr_factors: Mapping[str, float] = field(default_factory=dict)
-    batch_norm: Literal["train", "eval"] = "train"
+    steps: tuple[Step, ...] = ("retrain",)
+    mode: Mode = "one_shot"
+    samples: int = 1024
 
     def __post_init__(self) -> None:
+        given, allowed = list(self.steps), ", ".join(STEPS)
         problems = [
-            f"training.lr_factors: {name}: {factor!r} given; a number >= 0 is needed"
-            for name, factor in self.lr_factors.items()
-            if not 0 <= factor < float("inf")
+            f"recipe.steps: {step!r} given; allowed: {allowed}"
+            for step in given
+            if step not in STEPS
         ]
-        if self.batch_norm not in ("train", "eval"):
-            problems.append(f"training.batch_norm: {self.batch_norm!r} given; allowed: train, eval")
+        if not given:
+            problems.append(f"recipe.steps: [] given; at least one of {allowed} is needed")
+        elif not problems and given != [step for step in STEPS if step in given]:
+            problems.append(
+                f"recipe.steps: {given} given; each step once, in this order: {allowed}"
+            )
+        if self.mode not in get_args(Mode):
+            modes = ", ".join(get_args(Mode))
+            problems.append(f"recipe.mode: {self.mode!r} given; allowed: {modes}")
+        if type(self.samples) is not int or self.samples < 1:
+            problems.append(f"recipe.samples: {self.samples!r} given; an int >= 1 is needed")
         raise_problems(problems)
 
-    def check(self, model: nn.Module) -> None:
-        """Raise `EfatError` naming every layer that `model` does not have, or if none is left."""
-        names = [name for name, _ in model.named_modules()]
-        problems = [
-            f"training.{key}: {name!r} given; the model has no such layer; its layers: "
-            f"{', '.join(names[1:12])}{', ...' if len(names) > 12 else ''}"
-            for key, given in (("frozen", self.frozen), ("lr_factors", self.lr_factors))
-            for name in given
-            if name not in names
-        ]
-        if not problems and all(_covering(name, self.frozen) for name, _ in _parameters(model)):
-            problems.append("training.frozen: covers every layer; nothing is left to train")
-        raise_problems(problems)
+    @property
+    def repairs(self) -> tuple[Step, ...]:
+        """The steps before any retraining.
 
-    def freeze(self, model: nn.Module) -> None:
-        """Turn the gradients of frozen layers off."""
-        for name, parameter in _parameters(model):
-            if _covering(name, self.frozen):
-                parameter.requires_grad_(False)
+        >>> Recipe(("remap", "retrain")).repairs, Recipe().repairs
+        (('remap',), ())
+        """
+        return tuple(step for step in self.steps if step != "retrain")
 
-    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """Return what is trained, one group a learning rate; see `scale_rates`."""
-        groups: dict[float, list[nn.Parameter]] = {}
-        for name, parameter in _parameters(model):
-            if parameter.requires_grad:
-                factor = self.lr_factors.get(_covering(name, self.lr_factors) or "", 1.0)
-                groups.setdefault(factor, []).append(parameter)
-        return [{"params": params, "lr_factor": factor} for factor, params in groups.items()]
+    @property
+    def retrains(self) -> bool:
+        """Whether what repair leaves is retrained."""
+        return "retrain" in self.steps
 
-    def set_modes(self, model: nn.Module) -> None:
-        """Put the model in training mode, batch normalisation as the recipe says."""
-        model.train()
-        for module in model.modules():
-            if self.batch_norm == "eval" and isinstance(module, BATCH_NORM):
-                module.eval()
+    @property
+    def needs_grams(self) -> bool:
+        """Whether the Gram matrices of the fault-free network are used."""
+        one_shot = "compensate" in self.steps and self.mode == "one_shot"
+        return one_shot or "remap" in self.steps
 
-
-def scale_rates(optimizer: torch.optim.Optimizer) -> None:
-    """Multiply each group's learning rate by its `lr_factor`."""
-    for group in optimizer.param_groups:
-        group["lr"] *= group.pop("lr_factor", 1.0)
-
-
-def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    yield from model.named_parameters()
-
-
-def _covering(parameter: str, layers: Mapping[str, float] | tuple[str, ...]) -> str | None:
-    """Return the longest of `layers` that holds `parameter`, if any does."""
-    covering = [layer for layer in layers if parameter.startswith(f"{layer}.")]
-    return max(covering, key=len, default=None)
-
-
-class DivergedError(EfatError):
-    """A training whose loss or weights are no longer finite."""
+    @property
+    def needs_samples(self) -> bool:
+        """Whether each chip's repair passes calibration samples through the network."""
+        sequential = "compensate" in self.steps and self.mode == "sequential"
+        return sequential or "recalibrate" in self.steps

@@ -9,11 +9,11 @@ from typing import Any
 
 from efat.chips import Chip
 from efat.experiment import Experiment
-from efat.metric import Metric
+from efat.findings import Analysis, Baseline, Evaluation, Measured, Model
 from efat.planning.base import Plan
 from efat.planning.cost import Cost as PlanCost
 from efat.resilience import ResilienceMap
-from efat.stages import Analysis, Baseline, Evaluation, Measured, Model
+from efat.verification import Verification
 
 Row = dict[str, Any]
 
@@ -58,10 +58,12 @@ class StrategyResult:
         retraining: Of all groups, without the analysis.
         met_val: Chips that meet the constraint on validation, where decisions are made.
         met_test: Chips that meet it on the test split.
+        verified: Those of them whose interval does; None: the metric has no interval.
         mean_test: Mean of the test metric over all chips.
         worst_test: The worst of them.
         short: Names of the chips that miss the constraint on the test split.
         diverged: Groups whose training diverged, so that their chips carry the masked baseline.
+        repair_s: Seconds of repair before retraining, summed over the processes.
     """
 
     name: str
@@ -70,10 +72,12 @@ class StrategyResult:
     retraining: Cost
     met_val: int
     met_test: int
+    verified: int | None
     mean_test: float
     worst_test: float
     short: tuple[str, ...]
     diverged: int = 0
+    repair_s: float = 0.0
 
     @property
     def needs_analysis(self) -> bool:
@@ -93,6 +97,13 @@ class Outcome:
         strategies: The chosen planner first, then those it is compared with.
         unsalvageable: Chips that no amount within the budget repairs.
         chips: One row a chip for the chosen planner.
+        test_samples: Samples of the test split.
+        confidence: Of the interval by which a chip is verified.
+        needed: Of those samples, how many must be right for that; None: no number is enough, or the
+            metric has no interval.
+        recipe: Its steps; the last is `retrain`, or there is no retraining.
+        calibration_s: Seconds of measuring Gram matrices, once a network.
+        analysis_repair_s: Seconds of repair in the analysis.
     """
 
     baseline: Measured
@@ -102,6 +113,17 @@ class Outcome:
     strategies: tuple[StrategyResult, ...]
     unsalvageable: tuple[str, ...]
     chips: tuple[Row, ...]
+    test_samples: int | None = None
+    confidence: float = 0.95
+    needed: int | None = None
+    recipe: tuple[str, ...] = ("retrain",)
+    calibration_s: float = 0.0
+    analysis_repair_s: float = 0.0
+
+    @property
+    def once_s(self) -> float:
+        """Seconds spent once a network: calibration and analysis."""
+        return self.calibration_s + self.analysis_repair_s + self.analysis.elapsed_s
 
 
 def build_outcome(
@@ -120,8 +142,11 @@ def build_outcome(
     """
     constraint = experiment.selection.constraint
     targets = Measured(resilience_map.target, constraint.target(evaluation.baseline.test))
+    verification = experiment.verification(evaluation.test_samples)
     results = tuple(
-        _strategy_result(experiment, name, models[name], evaluation.after[name], targets)
+        _strategy_result(
+            experiment, name, models[name], evaluation.after[name], targets, verification
+        )
         for name in plans
     )
     chosen = plans[experiment.planner_name]
@@ -129,10 +154,18 @@ def build_outcome(
         baseline=evaluation.baseline,
         targets=targets,
         pretrain_s=baseline.elapsed_s,
-        analysis=_cost(experiment, _analysis_steps(analysis), analysis.elapsed_s),
+        analysis=_cost(
+            experiment, _analysis_steps(analysis), analysis.elapsed_s - analysis.repair_s
+        ),
         strategies=results,
         unsalvageable=chosen.unsalvageable,
         chips=tuple(chip_rows(experiment, chosen, evaluation, targets)),
+        test_samples=evaluation.test_samples,
+        confidence=verification.confidence,
+        needed=verification.needed(targets.test),
+        recipe=experiment.recipe.steps,
+        calibration_s=baseline.calibration.elapsed_s if baseline.calibration else 0.0,
+        analysis_repair_s=analysis.repair_s,
     )
 
 
@@ -142,7 +175,9 @@ def _strategy_result(
     models: tuple[Model, ...],
     after: dict[str, Measured],
     targets: Measured,
+    verification: Verification,
 ) -> StrategyResult:
+    judged = [verification.judge(measured.test, targets.test).status for measured in after.values()]
     tests = [measured.test for measured in after.values()]
     meets = experiment.metric.meets
     steps = sum(model.trained_steps for model in models)
@@ -153,10 +188,12 @@ def _strategy_result(
         retraining=_cost(experiment, steps, sum(model.elapsed_s for model in models)),
         met_val=sum(meets(measured.val, targets.val) for measured in after.values()),
         met_test=sum(meets(test, targets.test) for test in tests),
+        verified=judged.count("verified") if verification.has_interval else None,
         mean_test=sum(tests) / len(tests),
         worst_test=experiment.metric.worst(tests),
         short=tuple(chip for chip, m in after.items() if not meets(m.test, targets.test)),
         diverged=sum(model.diverged for model in models),
+        repair_s=sum(model.repair_s for model in models),
     )
 
 
@@ -178,6 +215,7 @@ def chip_rows(
     """Return one row a chip, in the fleet's order, for the plan that was carried out."""
     groups = {c: (group_name(i), g) for i, g in enumerate(plan.groups) for c in g.members}
     after = evaluation.after[experiment.planner_name]
+    verification = experiment.verification(evaluation.test_samples)
     rows = []
     for chip in experiment.fleet:
         name, group = groups.get(chip.chip_id, ("", None))
@@ -195,15 +233,18 @@ def chip_rows(
                 "amount_epochs": None
                 if steps is None
                 else steps / experiment.amounts.steps_per_epoch,
-                **measured_cells(experiment.metric, before, now, targets),
+                **measured_cells(verification, before, now, targets),
                 "salvageable": chip.chip_id not in plan.unsalvageable,
             }
         )
     return rows
 
 
-def measured_cells(metric: Metric, before: Measured, now: Measured, limit: Measured) -> Row:
+def measured_cells(
+    verification: Verification, before: Measured, now: Measured, limit: Measured
+) -> Row:
     """Return the cells of a chip about its metric: masked baseline, its model, the constraint."""
+    metric, judged = verification.metric, verification.judge(now.test, limit.test)
     return {
         "val_before": before.val,
         "val_after": now.val,
@@ -211,6 +252,9 @@ def measured_cells(metric: Metric, before: Measured, now: Measured, limit: Measu
         "test_after": now.test,
         "met_val": metric.meets(now.val, limit.val),
         "met_test": metric.meets(now.test, limit.test),
+        "test_low": judged.low,
+        "test_high": judged.high,
+        "status": judged.status,
     }
 
 

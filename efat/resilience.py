@@ -13,7 +13,7 @@ import numpy as np
 from efat.errors import EfatError, raise_problems
 from efat.metric import ACCURACY, Metric
 
-Stat = Literal["max", "mean", "quantile"]
+Stat = Literal["max", "mean", "quantile", "conformal"]
 Interpolation = Literal["linear", "ceil"]
 
 
@@ -49,20 +49,23 @@ class ResilienceCurve:
         """Whether its training stopped being finite; values from there on are NaN."""
         return math.isnan(self.metric[-1])
 
-    def crossing(self, target: float) -> float:
+    def crossing(self, target: float, sustained: int = 1) -> float:
         """Return the first recorded amount (steps) that reaches `target`, or inf if none does.
 
-        >>> curve = ResilienceCurve(0.1, 0, 0.1, (0, 4, 8), (0.5, 0.97, 0.96))
-        >>> curve.crossing(0.96), curve.crossing(0.98)
-        (4.0, inf)
+        Args:
+            target: Value of the metric.
+            sustained: So many evaluations in a row must reach it, that one the first of them.
+
+        >>> curve = ResilienceCurve(0.1, 0, 0.1, (0, 4, 8, 12), (0.5, 0.97, 0.95, 0.96))
+        >>> curve.crossing(0.96), curve.crossing(0.98), curve.crossing(0.95, sustained=3)
+        (4.0, inf, 4.0)
         """
-        metric = Metric(higher_is_better=self.higher_is_better)
-        reached = (
-            float(step)
-            for step, value in zip(self.amount_steps, self.metric, strict=True)
-            if metric.meets(value, target)
-        )
-        return next(reached, math.inf)
+        metric, in_a_row = Metric(higher_is_better=self.higher_is_better), 0
+        for index, value in enumerate(self.metric):
+            in_a_row = in_a_row + 1 if metric.meets(value, target) else 0
+            if in_a_row == sustained:
+                return float(self.amount_steps[index - sustained + 1])
+        return math.inf
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ def build_resilience_map(
     stat: Stat = "max",
     quantile: float = 0.9,
     interpolation: Interpolation = "linear",
+    sustained: int = 1,
 ) -> ResilienceMap:
     """Turn curves into a resilience map (METHOD section 5).
 
@@ -141,15 +145,20 @@ def build_resilience_map(
     Args:
         curves: Curves of every fault rate and repeat; rates of 0 are not needed.
         target: Value `A*` of the metric.
-        stat: `max` (safe), `mean`, or `quantile`.
-        quantile: Used by `stat="quantile"`, in [0, 1]; never interpolates between two repeats but
-            takes the higher one, since a crossing may be inf.
+        stat: `max` (safe), `mean`, `quantile`, or `conformal`: with probability `quantile` at
+            least, a new map of the same rate needs no more (see `conformal_rank`).
+        quantile: Used by `quantile` and `conformal`, in [0, 1]; never interpolates between two
+            repeats but takes the higher one, since a crossing may be inf.
         interpolation: See `ResilienceMap`.
+        sustained: See `ResilienceCurve.crossing`.
+
+    Raises:
+        EfatError: Too few repeats for `conformal`.
     """
     points: dict[float, float] = {}
     for rate in {curve.fault_rate for curve in curves}:
         repeats = [curve for curve in curves if curve.fault_rate == rate]
-        crossings = [curve.crossing(target) for curve in repeats]
+        crossings = [curve.crossing(target, sustained) for curve in repeats]
         severity = float(np.mean([curve.severity for curve in repeats]))
         amount = _summarise(crossings, stat, quantile)
         points[severity] = max(amount, points.get(severity, 0.0))  # two rates, one severity
@@ -158,11 +167,37 @@ def build_resilience_map(
     return ResilienceMap(target, tuple(severities), tuple(envelope.tolist()), interpolation)
 
 
+def conformal_rank(repeats: int, coverage: float) -> int:
+    """Return which of the sorted crossings, from 1, a new one does not exceed with `coverage`.
+
+    If the maps of a rate and a new one are exchangeable, the new crossing is at most the `k`-th of
+    `n` with probability `k / (n + 1)`, whatever their distribution (split conformal prediction:
+    Vovk, Gammerman & Shafer, 2005): the least `k` for which that is enough. The probability is over
+    the maps of the analysis too.
+
+    Raises:
+        EfatError: Even the highest is not enough.
+
+    >>> conformal_rank(9, 0.9), conformal_rank(30, 0.9)
+    (9, 28)
+    """
+    rank = max(1, math.ceil((repeats + 1) * coverage - 1e-9))
+    if rank > repeats:
+        needed = "no number" if coverage == 1 else math.ceil(coverage / (1 - coverage) - 1e-9)
+        raise EfatError(
+            f"fault_rates.maps_per_rate: {repeats} given; selection.stat=conformal with "
+            f"selection.quantile={coverage:g} needs at least {needed}"
+        )
+    return rank
+
+
 def _summarise(crossings: Sequence[float], stat: Stat, quantile: float) -> float:
     if stat == "max":
         return max(crossings)
     if stat == "mean":
         return float(np.mean(crossings))
+    if stat == "conformal":
+        return sorted(crossings)[conformal_rank(len(crossings), quantile) - 1]
     return float(np.quantile(crossings, quantile, method="higher"))
 
 

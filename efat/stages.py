@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from efat import fit
+from efat import fit, mending
 from efat.campaign import Runner
 from efat.chips import Chip, Fleet
 from efat.errors import EfatError
 from efat.experiment import Experiment
 from efat.faults import FaultMap
-from efat.fit import EvaluationJob, TrainingJob
+from efat.findings import Analysis, Baseline, Calibration, Evaluation, Measured, Model
 from efat.fleets import draw_fault_map
+from efat.jobs import CalibrationJob, EvaluationJob, Repair, TrainingJob, Until, Weights
+from efat.loading import load_model, training_batches
 from efat.masking import weight_layouts
 from efat.planning.base import Group, Plan
 from efat.planning.cost import Cost, CountCost
@@ -23,69 +25,6 @@ from efat.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive, generator
 from efat.severity import array_rate, saliency_rate, weight_rate
 from efat.store import Store
-
-Weights = tuple[str, str]
-"""Stage and key of weights in the store."""
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """The fault-free network: its weights, and the metric on validation."""
-
-    weights: Weights
-    val_metric: float
-    elapsed_s: float
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """The resilience curves and what they cost."""
-
-    curves: tuple[ResilienceCurve, ...]
-    elapsed_s: float
-
-
-@dataclass(frozen=True)
-class Model:
-    """The retrained network of one group.
-
-    Args:
-        group: Its chips, fused map and planned amount.
-        trained_steps: What it was retrained for; the whole budget where the plan says inf.
-        weights: Where its weights are.
-        elapsed_s: Training time.
-        diverged: Whether its training ended with no finite weights; then there is no network.
-    """
-
-    group: Group
-    trained_steps: int
-    weights: Weights
-    elapsed_s: float
-    diverged: bool = False
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The metric of one network on one chip."""
-
-    val: float
-    test: float
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The metric of the fault-free baseline and of every chip, masked by its own fault map.
-
-    Args:
-        baseline: The fault-free network.
-        before: The masked baseline, by chip.
-        after: The model that the chip carries, by strategy and chip; the masked baseline for
-            chips without a group, or whose group's training diverged.
-    """
-
-    baseline: Measured
-    before: dict[str, Measured]
-    after: dict[str, dict[str, Measured]]
 
 
 def pretrain(experiment: Experiment, campaign: Runner) -> Baseline:
@@ -115,6 +54,18 @@ def baseline_job(experiment: Experiment) -> TrainingJob:
     )
 
 
+def calibrate(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Baseline:
+    """Return the baseline with its Gram matrices measured, if the recipe needs them."""
+    recipe = experiment.recipe
+    if not recipe.needs_grams:
+        return baseline
+    seed = derive(experiment.seed, "calibration")
+    job = CalibrationJob(experiment.baseline_setup, baseline.weights, recipe.samples, seed)
+    [(key, values)] = campaign.run("calibrate", mending.calibrate, [job])
+    found = Calibration(("calibrate", key), values["samples"], values["elapsed_s"])
+    return replace(baseline, calibration=found)
+
+
 def check_reachable(experiment: Experiment, baseline: Baseline) -> float:
     """Return the target accuracy on validation.
 
@@ -135,13 +86,13 @@ def bind_severity(experiment: Experiment, store: Store, baseline: Baseline) -> E
     name, setup = experiment.severity_name, experiment.retrain_setup
     if name == "array_rate":
         return experiment
-    model = fit.load_model(setup, store, baseline.weights)
+    model = load_model(setup, store, baseline.weights)
     if name == "weight_rate":
         measure = weight_rate(weight_layouts(model, setup.off_array), experiment.array)
     elif name == "magnitude_rate":
         measure = saliency_rate(magnitude_saliency(model, setup.off_array), experiment.array)
     else:
-        batches = fit.training_batches(setup, derive(experiment.seed, "saliency"))
+        batches = training_batches(setup, derive(experiment.seed, "saliency"))
         saliency = taylor_saliency(model, batches, fit.loss_of_outputs(setup), setup.off_array)
         measure = saliency_rate(saliency, experiment.array)
     return replace(experiment, severity=measure)
@@ -154,9 +105,14 @@ def analyse(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Ana
         for rate in experiment.fault_rates
         for repeat in range(experiment.maps_per_rate)
     ]
-    amounts = experiment.amounts
+    amounts, until = experiment.amounts, None
+    if experiment.until_met:
+        target = experiment.selection.constraint.target(baseline.val_metric)
+        better = experiment.metric.higher_is_better
+        until = Until(target, better, experiment.selection.sustained)
+    every = amounts.eval_every_steps
     jobs = [
-        _retraining(experiment, baseline, drawn, amounts.budget_steps, amounts.eval_every_steps)
+        replace(_retraining(experiment, baseline, drawn, amounts.budget_steps, every), until=until)
         for _, _, drawn in points
     ]
     results = [values for _, values in campaign.run("analyse", fit.train, jobs)]
@@ -164,13 +120,16 @@ def analyse(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Ana
         _curve(experiment, rate, repeat, drawn, values)
         for (rate, repeat, drawn), values in zip(points, results, strict=True)
     )
-    return Analysis(curves, sum(values["elapsed_s"] for values in results))
+    repair_s = sum(values.get("repair_s", 0.0) for values in results)
+    return Analysis(curves, sum(values["elapsed_s"] for values in results), repair_s)
 
 
 def select(experiment: Experiment, analysis: Analysis, target: float) -> ResilienceMap:
     """Read the resilience map off the curves (METHOD section 5)."""
     how = experiment.selection
-    return build_resilience_map(analysis.curves, target, how.stat, how.quantile, how.interpolation)
+    return build_resilience_map(
+        analysis.curves, target, how.stat, how.quantile, how.interpolation, how.sustained
+    )
 
 
 def plan(experiment: Experiment, resilience_map: ResilienceMap) -> dict[str, Plan]:
@@ -224,12 +183,13 @@ def evaluate(
         _evaluation(experiment, model.weights, tuple(maps[chip] for chip in model.group.members))
         for _, model in carried
     ]
-    (first, *rest) = [_measured(v) for _, v in campaign.run("evaluate", fit.evaluate, jobs)]
+    found = [values for _, values in campaign.run("evaluate", fit.evaluate, jobs)]
+    (first, *rest) = map(_measured, found)
     before = dict(zip(maps, first[1:], strict=True))
     after = {name: dict(before) for name in models}
     for (name, model), measured in zip(carried, rest, strict=True):
         after[name].update(zip(model.group.members, measured, strict=True))
-    return Evaluation(first[0], before, after)
+    return Evaluation(first[0], before, after, found[0]["test_samples"])
 
 
 def single(
@@ -252,7 +212,9 @@ def _model(group: Group, steps: int, weights: Weights, values: dict[str, Any]) -
     """Describe a retrained network; one that diverged cost the steps up to there."""
     diverged = values["diverged_steps"]
     trained = steps if diverged is None else diverged
-    return Model(group, trained, weights, values["elapsed_s"], diverged is not None)
+    repair_s = values.get("repair_s", 0.0)
+    trained_s = values["elapsed_s"] - repair_s
+    return Model(group, trained, weights, trained_s, diverged is not None, repair_s)
 
 
 def cost(experiment: Experiment, resilience_map: ResilienceMap) -> Cost:
@@ -276,7 +238,7 @@ def _retraining(
     amount_steps: int,
     eval_every_steps: int = 0,
 ) -> TrainingJob:
-    """Describe fault-aware training under `fault_map`; curves (with evaluations) keep no weights.
+    """Describe repair and training under `fault_map`; curves (with evaluations) keep no weights.
 
     The seed hangs on the map alone: retraining for an amount repeats the curve up to there.
     """
@@ -289,6 +251,21 @@ def _retraining(
         array=experiment.array,
         fault_map=fault_map,
         keep_weights=not eval_every_steps,
+        repair=_repair(experiment, baseline),
+    )
+
+
+def _repair(experiment: Experiment, baseline: Baseline) -> Repair | None:
+    """Describe what mends a masked network before it is retrained."""
+    recipe, measured = experiment.recipe, baseline.calibration
+    if not recipe.repairs:
+        return None
+    return Repair(
+        recipe.repairs,
+        recipe.mode,
+        measured.grams if measured else None,
+        recipe.samples if recipe.needs_samples else 0,
+        derive(experiment.seed, "calibration") if recipe.needs_samples else 0,
     )
 
 
@@ -298,6 +275,8 @@ def _curve(
     """Return a curve; where the training diverged, what was not recorded is NaN."""
     amounts = experiment.amounts
     steps = tuple(range(0, amounts.budget_steps + 1, amounts.eval_every_steps))
+    if experiment.until_met and values["diverged_steps"] is None:
+        steps = tuple(values["amount_steps"])
     recorded = dict(zip(values["amount_steps"], values["metric"], strict=True))
     return ResilienceCurve(
         rate,

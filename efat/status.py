@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rich.table import Table
 
 from efat import stages
 from efat.experiment import Experiment
-from efat.stages import Baseline
+from efat.findings import Baseline, Calibration
 from efat.store import DamagedError, Result, Store, content_key
 from efat.work import Job
 
@@ -113,17 +113,30 @@ def take_stock(
 
 def _walk(experiment: Experiment, survey: Survey) -> None:
     """Go the road of a campaign as far as the results go; keys need no results."""
-    try:
-        baseline = stages.pretrain(experiment, survey)
-    except IncompleteError as left:
-        stages.analyse(experiment, survey, Baseline(("pretrain", left.keys[0]), math.nan, 0))
-        raise
+    baseline, complete = _base(experiment, survey)
+    if not complete:
+        stages.analyse(experiment, survey, baseline)
+        raise IncompleteError([])
     experiment = stages.bind_severity(experiment, survey.store, baseline)
     analysis = stages.analyse(experiment, survey, baseline)
     target = experiment.selection.constraint.target(baseline.val_metric)
     plans = stages.plan(experiment, stages.select(experiment, analysis, target))
     models = stages.retrain(experiment, survey, baseline, plans)
     stages.evaluate(experiment, survey, baseline, models)
+
+
+def _base(experiment: Experiment, survey: Survey) -> tuple[Baseline, bool]:
+    """Return the baseline and its Gram matrices, as keys at least, and whether they are there."""
+    complete = True
+    try:
+        baseline = stages.pretrain(experiment, survey)
+    except IncompleteError as left:
+        baseline, complete = Baseline(("pretrain", left.keys[0]), math.nan, 0), False
+    try:
+        return stages.calibrate(experiment, survey, baseline), complete
+    except IncompleteError as left:
+        grams = Calibration(("calibrate", left.keys[0]), 0, 0)
+        return replace(baseline, calibration=grams), False
 
 
 def describe_stock(counts: list[StageCount], steps_per_epoch: float, workers: int) -> Table:

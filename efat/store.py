@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,21 @@ from torch import Tensor
 from efat import atomic
 from efat.errors import EfatError
 from efat.faults import FaultMap
+from efat.mapping import Placement
+from efat.repair.artifact import pack_repaired, read_placement
 
 FORMAT = 2
 """Raised when a unit computes something else from the same inputs; older results are not found."""
 
+FORMATS = {"evaluate": 3}
+"""Of stages that have one of their own."""
+
 LAYOUT = 2
 """Raised when the files of a store mean something else; a store of another layout is refused."""
 
+
+OPTIONAL = {"optional": True}
+"""Metadata of a field that came later: where it is None, keys are what they were without it."""
 
 HALF_WRITTEN = re.compile(r"\.[0-9a-f]{64}\.(json|safetensors)\.")
 """Names of what `atomic` writes before it is renamed to a result."""
@@ -39,13 +47,15 @@ class Result:
 
     Args:
         values: Numbers and texts, as JSON holds them.
-        weights: State dict of a plain model, or None.
+        weights: State dict of a plain model, or other tensors by name, or None.
         origin: Where it was computed; not part of what was asked, and never of a key.
+        placement: Which column each output channel of these weights goes to; None: as they come.
     """
 
     values: dict[str, Any]
     weights: dict[str, Tensor] | None = None
     origin: dict[str, Any] = field(default_factory=dict)
+    placement: Placement | None = None
 
 
 class DamagedError(Exception):
@@ -58,9 +68,10 @@ def content_key(stage: str, inputs: Any) -> str:
     Args:
         stage: Kind of unit.
         inputs: Dataclasses, fault maps, mappings, sequences and JSON scalars, nested. A field with
-            `metadata={"key": False}` determines nothing.
+            `metadata={"key": False}` determines nothing, one with `{"key": "name"}` goes by that
+            name, and an `OPTIONAL` one counts where it is not None.
     """
-    value = [FORMAT, torch.__version__, stage, plain(inputs)]
+    value = [FORMATS.get(stage, FORMAT), torch.__version__, stage, plain(inputs)]
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
@@ -69,13 +80,20 @@ def plain(value: Any) -> Any:
     if isinstance(value, FaultMap):
         return {"fault_map": value.key}
     if is_dataclass(value):
-        keyed = (field.name for field in fields(value) if field.metadata.get("key", True))
-        return {name: plain(getattr(value, name)) for name in keyed}
+        return {name: plain(item) for name, item in _keyed(value)}
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+def _keyed(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of a dataclass that determine something, by their name in keys."""
+    for each in fields(value):
+        name, item = each.metadata.get("key", True), getattr(value, each.name)
+        if name is not False and not (item is None and each.metadata.get("optional")):
+            yield (each.name if name is True else name), item
 
 
 @dataclass(frozen=True)
@@ -172,7 +190,7 @@ class Store:
         """Save a result; a reader sees all of it or nothing."""
         weights_hash = None
         if result.weights is not None:
-            data = safetensors.torch.save(result.weights)
+            data = pack_repaired(result.weights, result.placement)
             weights_hash = hashlib.sha256(data).hexdigest()
             atomic.write_bytes(self.path(stage, key, ".safetensors"), data)
         body = {
@@ -207,6 +225,10 @@ class Store:
     def weights(self, stage: str, key: str) -> dict[str, Tensor]:
         """Return the state dict of a finished unit, on the CPU."""
         return safetensors.torch.load_file(self.path(stage, key, ".safetensors"))
+
+    def placement(self, stage: str, key: str) -> Placement | None:
+        """Return where the weights of a finished unit lie; None: as they come."""
+        return read_placement(self.path(stage, key, ".safetensors"))
 
     def _hash_weights(self, stage: str, key: str) -> str | None:
         try:

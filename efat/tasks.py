@@ -10,9 +10,11 @@ import torchmetrics
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
+from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
 from efat.errors import EfatError
-from efat.fit import Setup, build_loss
+from efat.fit import build_loss
+from efat.jobs import Setup
 from efat.metric import Metric
 from efat.module import unwrap
 
@@ -42,7 +44,14 @@ def build_metric(cfg: DictConfig, outputs: int | None) -> Metric:
             "another, or a subclass that sets higher_is_better"
         )
     low, high = built.plot_lower_bound, built.plot_upper_bound
-    return Metric(cfg.task.name, bool(built.higher_is_better), low, high)
+    return Metric(cfg.task.name, bool(built.higher_is_better), low, high, _is_proportion(built))
+
+
+def _is_proportion(metric: torchmetrics.Metric) -> bool:
+    """Tell whether a metric is the share of samples that are right (top-k included)."""
+    if isinstance(metric, BinaryAccuracy):
+        return True
+    return isinstance(metric, MulticlassAccuracy) and metric.average == "micro"
 
 
 def try_task(setup: Setup, network: nn.Module, data: pl.LightningDataModule, samples: int) -> None:

@@ -12,13 +12,14 @@ from rich.table import Table
 from efat.chips import Chip
 from efat.errors import EfatError
 from efat.experiment import Experiment
+from efat.findings import Analysis, Baseline, Evaluation
 from efat.fleets import FleetSummary
 from efat.metric import ACCURACY, Metric
 from efat.planning.base import Plan
 from efat.progress import counted
 from efat.report import Outcome, Row, StrategyResult
 from efat.resilience import ResilienceCurve, ResilienceMap
-from efat.stages import Analysis, Baseline, Evaluation
+from efat.verification import verification_note
 
 COLUMNS = (
     "models",
@@ -29,6 +30,7 @@ COLUMNS = (
     "+an.",
     "met\nval",
     "met\ntest",
+    "ver.\ntest",
     "mean\n%",
     "worst\n%",
 )
@@ -82,6 +84,18 @@ def describe_baseline(experiment: Experiment, baseline: Baseline) -> str:
         f"baseline   {name}{metric.show(baseline.val_metric)} on validation"
         f"{f' ({Path(file.path).name})' if file else ''}; constraint: {bound} {metric.show(target)}"
     )
+
+
+def describe_recipe(experiment: Experiment, baseline: Baseline) -> str | None:
+    """Say which steps come before retraining, if any do, and what measuring for them took."""
+    recipe, measured = experiment.recipe, baseline.calibration
+    if not recipe.repairs:
+        return None
+    steps = [f"{step} ({recipe.mode})" if step == "compensate" else step for step in recipe.steps]
+    line = f"recipe     {', '.join(steps)}"
+    if measured:
+        line += f"; Gram matrices of {measured.samples} samples, {measured.elapsed_s:.1f} s"
+    return line
 
 
 def describe_diverged(analysis: Analysis) -> str | None:
@@ -226,10 +240,11 @@ def _cells(result: StrategyResult, outcome: Outcome, metric: Metric) -> tuple[st
         f"{cost.epochs:.1f}",
         f"{cost.epochs + add * extra.epochs:.1f}",
         f"{cost.samples:,}",
-        f"{cost.elapsed_s:.0f}",
-        f"{cost.elapsed_s + add * extra.elapsed_s:.0f}",
+        f"{cost.elapsed_s + result.repair_s:.0f}",
+        f"{cost.elapsed_s + result.repair_s + add * outcome.once_s:.0f}",
         f"{result.met_val}/{chips}",
         f"{result.met_test}/{chips}",
+        "-" if result.verified is None else str(result.verified),
         metric.show(result.mean_test).rstrip("%"),
         metric.show(result.worst_test).rstrip("%"),
     )
@@ -240,9 +255,10 @@ def _footnotes(outcome: Outcome, metric: Metric) -> str:
     beyond = [f"{r.name} {r.beyond_map} of {r.models}" for r in outcome.strategies if r.beyond_map]
     notes = (
         "\nRetraining of all chips together; +an. adds the resilience analysis, done once a "
-        f"network: {extra.epochs:.1f} epochs, {extra.samples:,} samples, {extra.elapsed_s:.0f} s. "
-        "Seconds are of the training jobs, over all processes. met: chips that meet the "
-        f"constraint; mean, worst: test {metric.name} over all chips."
+        f"network: {extra.epochs:.1f} epochs, {extra.samples:,} samples, {outcome.once_s:.0f} s. "
+        f"Seconds are of the training jobs{_repair_note(outcome)}, over all processes. met: chips "
+        f"that meet the constraint; mean, worst: test {metric.name} over all chips."
+        f"\n{verification_note(outcome.confidence, outcome.test_samples, outcome.needed, metric)}"
     )
     if outcome.unsalvageable:
         notes += f"\nUnsalvageable within the budget: {', '.join(outcome.unsalvageable)}"
@@ -254,6 +270,17 @@ def _footnotes(outcome: Outcome, metric: Metric) -> str:
         )
         notes += f"\ntrainings that diverged, whose chips carry the masked baseline: {lost}"
     return notes
+
+
+def _repair_note(outcome: Outcome) -> str:
+    """Say what of the seconds is repair."""
+    repair_s = outcome.strategies[0].repair_s
+    if len(outcome.recipe) == 1 and outcome.recipe[0] == "retrain":
+        return ""
+    return (
+        f" and of the repair before them ({repair_s:.1f} s for {outcome.strategies[0].name}, "
+        f"{outcome.calibration_s + outcome.analysis_repair_s:.1f} s once a network)"
+    )
 
 
 def print_end(

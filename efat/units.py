@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from efat.campaign import Record
-from efat.fit import TrainingJob
+from efat.jobs import TrainingJob
 from efat.store import Store, plain
 
 Row = dict[str, Any]

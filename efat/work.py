@@ -15,10 +15,11 @@ from typing import Any
 
 from efat.checkpoints import Checkpoints
 from efat.errors import EfatError
-from efat.fit import EvaluationJob, TrainingJob
+from efat.executors.base import is_secondary
+from efat.jobs import CalibrationJob, EvaluationJob, TrainingJob
 from efat.store import Result, Store
 
-Job = TrainingJob | EvaluationJob
+Job = TrainingJob | EvaluationJob | CalibrationJob
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Work:
     """What an executor sends to where a unit runs, and calls there.
 
     Args:
-        function: `fit.train` or `fit.evaluate`.
+        function: `fit.train`, `fit.evaluate` or `mending.calibrate`.
         store: Where inputs are read, and logs and checkpoints written; never results.
         checkpoint_every: Steps between two checkpoints of a training; 0 writes none.
         driver: Host and process that hands the units out; marks its attempts in the logs.
@@ -101,7 +102,7 @@ class _Log:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             earlier = self.path.read_text() if self.path.exists() else ""
             self.attempts += earlier.count(f" for {self.driver} on ")
-            self.note(f"{time.strftime('%Y-%m-%d %H:%M:%S')} attempt {self.attempts} {mark}\n")
+            self.mark(f"{time.strftime('%Y-%m-%d %H:%M:%S')} attempt {self.attempts} {mark}\n")
             if process_name() != self.driver:  # the driver's terminal shows the campaign
                 self.stack.enter_context(_output_to(self.path))
         return self
@@ -111,9 +112,14 @@ class _Log:
         with contextlib.suppress(OSError), self.path.open("a") as stream:
             stream.write(text)
 
+    def mark(self, text: str) -> None:
+        """Note the begin or end of an attempt, once for all its processes."""
+        if not is_secondary():
+            self.note(text)
+
     def __exit__(self, *_: object) -> None:
         self.stack.close()
-        self.note(f"ended after {time.perf_counter() - self.begin:.2f} s\n")
+        self.mark(f"ended after {time.perf_counter() - self.begin:.2f} s\n")
 
 
 @contextlib.contextmanager

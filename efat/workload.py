@@ -13,11 +13,11 @@ from torch import nn
 
 from efat.checks import Problems, build
 from efat.errors import EfatError
-from efat.fit import Setup
+from efat.jobs import Setup
 from efat.masking import mapped_layers
 from efat.metric import Metric
 from efat.module import unwrap
-from efat.recipe import Recipe
+from efat.retraining import Retraining
 from efat.tasks import build_metric, metric_node, try_task
 from efat.weight_files import WeightFile
 
@@ -35,7 +35,7 @@ class Workload:
         outputs: Width of the network's output: classes, where targets are classes.
         metric: What the constraint is about.
         checkpoint: The baseline's weights, if it is not to be trained.
-        recipe: How retraining differs from plain training.
+        retraining: How retraining differs from plain training.
     """
 
     network: nn.Module | None
@@ -43,7 +43,7 @@ class Workload:
     outputs: int | None
     metric: Metric | None
     checkpoint: WeightFile | None
-    recipe: Recipe
+    retraining: Retraining
 
     def setup(self, cfg: DictConfig, training: DictConfig) -> Setup:
         """Describe training it; `training` is the node of the baseline's or of retraining."""
@@ -63,7 +63,7 @@ class Workload:
             metric=metric_node(cfg, self.outputs),
             channels_last=trainer.pop("channels_last"),
             trainer=trainer,
-            recipe=self.recipe if training is cfg.training else Recipe(),
+            retraining=self.retraining if training is cfg.training else Retraining(),
             split_hash=getattr(self.data, "split_hash", None),
         )
 
@@ -78,12 +78,14 @@ def build_workload(cfg: DictConfig, problems: Problems) -> Workload:
     checkpoint = problems.attempt(
         "baseline.checkpoint", lambda: _checkpoint(cfg, network if model_known else None)
     )
-    recipe = problems.attempt("training", lambda: _recipe(cfg, network if model_known else None))
+    retraining = problems.attempt(
+        "training", lambda: _retraining(cfg, network if model_known else None)
+    )
     outputs = None
     if network and data and both_known:
         outputs = problems.attempt("model", lambda: _outputs(network, data))
     metric = problems.attempt("task", lambda: build_metric(cfg, outputs))
-    workload = Workload(network, data, outputs, metric, checkpoint, recipe or Recipe())
+    workload = Workload(network, data, outputs, metric, checkpoint, retraining or Retraining())
     if network and data and metric and problems.known("task", "training", "model", "data"):
         setup = workload.setup(cfg, cfg.training)
         problems.attempt("task", lambda: try_task(setup, network, data, TRIED))
@@ -144,9 +146,9 @@ def _checkpoint(cfg: DictConfig, network: nn.Module | None) -> WeightFile | None
     return checkpoint
 
 
-def _recipe(cfg: DictConfig, network: nn.Module | None) -> Recipe:
+def _retraining(cfg: DictConfig, network: nn.Module | None) -> Retraining:
     part = cfg.training
-    recipe = Recipe(tuple(part.frozen), dict(part.lr_factors), part.batch_norm)
+    retraining = Retraining(tuple(part.frozen), dict(part.lr_factors), part.batch_norm)
     if network is not None:
-        recipe.check(network)
-    return recipe
+        retraining.check(network)
+    return retraining

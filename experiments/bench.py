@@ -32,7 +32,8 @@ from efat.data.base import DataModule
 from efat.data.samples import ArraySamples, Samples
 from efat.emulation.bench import measure_speed, speed_table
 from efat.executors import usable_cores
-from efat.fit import Setup, TrainingJob, build_trainer
+from efat.fit import build_trainer
+from efat.jobs import Setup, TrainingJob
 from efat.masking import MASK, masked_layers
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet

@@ -20,8 +20,8 @@ from efat import SystolicArray, fit
 from efat.campaign import Campaign, Executor
 from efat.errors import EfatError
 from efat.executors import Processes, Ray
-from efat.fit import Setup, TrainingJob
 from efat.fleets import draw_fault_map
+from efat.jobs import Setup, TrainingJob
 from efat.progress import Progress
 from efat.seeds import generator
 from efat.store import Result, Store

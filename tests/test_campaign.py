@@ -16,7 +16,7 @@ from rich.console import Console
 from efat import EfatError
 from efat.campaign import Campaign
 from efat.executors import Serial
-from efat.fit import Setup, TrainingJob
+from efat.jobs import Setup, TrainingJob
 from efat.progress import Progress
 from efat.store import LAYOUT, Result, Store, content_key
 from efat.tables import write_csv

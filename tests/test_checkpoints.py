@@ -7,7 +7,7 @@ from torch import nn
 
 from efat import FaultMap, SystolicArray, fit
 from efat.checkpoints import Checkpointer, Checkpoints
-from efat.fit import Setup, TrainingJob
+from efat.jobs import Setup, TrainingJob
 from efat.store import Store
 
 ARRAY = SystolicArray(8, 8)

@@ -6,9 +6,10 @@ from hydra.utils import instantiate
 
 from efat import EfatError
 from efat.config import CONF
+from efat.findings import Baseline
 from efat.overrides import compose_jobs
 from efat.preflight import build_experiment
-from efat.stages import Baseline, bind_severity
+from efat.stages import bind_severity
 from efat.store import Result, Store
 from tests import tiny_data
 
@@ -22,7 +23,7 @@ NEEDS = {
     "trainer=gpu": ["trainer.accelerator=cpu"],
     "executor=slurm": ["executor.cluster=local"],
     "planner=exact": ["fleet.chips=20"],
-    "trainer=ddp": ["trainer.accelerator=cpu", "trainer.devices=1", "executor=serial"],
+    "trainer=ddp": ["trainer.accelerator=cpu", "executor=launch"],
     "task=mse": ["data=diabetes", "model=mlp", "model.sizes=[10,8,1]"],
     "data=diabetes": ["task=mse", "model=mlp", "model.sizes=[10,8,1]"],
     "model=vit_tiny": ["array.off_array=[vit.embeddings]"],
@@ -72,6 +73,7 @@ def test_every_option_passes_preflight(option, tmp_path, monkeypatch):
 GPU = ("trainer.accelerator=cpu", "trainer.precision=32-true")
 EXPERIMENTS = {
     "resnet_fat": (),
+    "resnet_fat_best": (),
     "single_fat": (),
     "diabetes_mlp": (),
     "fashion_mnist_resnet8": ("fashion_mnist",),
@@ -154,7 +156,7 @@ def test_weight_rate_is_of_the_configured_model(tmp_path):
         (["+array.depth=3"], "array.depth: no such key"),
         (["a b=["], "command line: 'a b=[' given; key=value is needed"),
         (["fleet=file"], "fleet.path: not given"),
-        (["executor=null"], "executor: null given; allowed: processes, ray, serial, slurm"),
+        (["executor=null"], "executor: null given; allowed: launch, processes, ray, serial, slurm"),
         (["seed=${foo}"], "seed: ${foo} given; it refers to a value that is not there"),
         (
             ["array.rows=${array.cols}", "array.cols=${array.rows}"],
@@ -214,6 +216,13 @@ HIDDEN = (
     [
         ([f"training.scheduler={{{COSINE}}}"], "CosineAnnealingLR depends on the budget"),
         ([f"training.scheduler={{{HIDDEN}}}"], "CosineAnnealingLR depends on the budget"),
+        (
+            ["selection.stat=conformal", "selection.interpolation=ceil"],
+            "selection.stat=conformal with selection.quantile=0.9 needs at least 9",
+        ),
+        (["selection.sustained=14"], "selection.sustained: 14 given; a curve has 13 evaluations"),
+        (["selection.sustained=0"], "selection.sustained: 0 given; an int >= 1"),
+        (["selection.stat=conformal", "fault_rates.maps_per_rate=9"], "use ceil"),
         (
             [f"training.scheduler={{{LINEAR}, total_iters: ${{training.budget_epochs}}}}"],
             "depends on the budget",

@@ -1,12 +1,15 @@
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from efat import EfatError
-from efat.executors import Lost, Processes, Ray, Serial, Slurm
+from efat.executors import Launch, Lost, Processes, Ray, Serial, Slurm
 from efat.executors.pool import shared_pool
 
 
@@ -71,6 +74,39 @@ def test_what_is_under_way_ends_with_the_run(tmp_path):
     for trace in tmp_path.iterdir():
         with pytest.raises(ProcessLookupError):
             os.kill(int(trace.name), 0)
+
+
+def sleep_beside_another(folder):
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    (folder / str(os.getpid())).touch()
+    (folder / str(other.pid)).touch()
+    time.sleep(60)
+
+
+def test_a_launched_unit_that_dies_is_tried_again(tmp_path):
+    done = dict(Launch(retries=1).run(die, [1, 3, tmp_path / "a"]))
+    assert done == {0: 2, 1: Lost("its process died 2 times, last by SIGKILL"), 2: "a"}
+
+
+def test_a_launched_unit_takes_all_its_processes_with_it(tmp_path):
+    def interrupt():
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        next(Launch().run(sleep_beside_another, [tmp_path]))
+    for trace in tmp_path.iterdir():
+        assert not _runs(int(trace.name))
+
+
+def _runs(process):
+    """Return whether a process is there; one that ended and whose parent is gone is not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_serial_runs_in_order():

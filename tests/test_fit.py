@@ -9,7 +9,8 @@ from efat import EfatError, FaultMap, SystolicArray, mask_model, verify_masks
 from efat.callbacks import CurveRecorder, MaskGuard
 from efat.data.digits import Digits
 from efat.data.tensors import TensorBatches
-from efat.fit import EvaluationJob, Setup, TrainingJob, evaluate, train
+from efat.fit import evaluate, train
+from efat.jobs import EvaluationJob, Setup, TrainingJob
 from efat.masking import MASK, masked_layers
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
@@ -120,6 +121,7 @@ def test_evaluation_measures_each_map_and_the_fault_free_network(store):
     maps = (None, FaultMap.none(8, 8), FAULTS, everything, None)
     values = evaluate(EvaluationJob(setup_of(), ("train", "start"), ARRAY, maps), store).values
     val, test = values["val"], values["test"]
+    assert values["test_samples"] == 359
     assert val[0] == val[1] == val[4] > 0.9  # masks of one map do not stay for the next
     assert val[3] < 0.2 < val[2] < val[0]
     model = MLP([64, 24, 10])

@@ -9,13 +9,13 @@ import torch
 from efat import EfatError, assignment
 from efat.assignment_terminal import describe_growth
 from efat.chips import Chip, Fleet
+from efat.findings import Model
 from efat.fleets import save_fleet
 from efat.library import found_library, grow_library, identity
 from efat.library_files import read_library, write_library
 from efat.planning.base import Plan
 from efat.planning.rules import Rules
 from efat.resilience import Constraint, ResilienceMap
-from efat.stages import Model
 from efat.store import Result, Store
 from tests.test_stages import BASELINE, CHIPS, FakeCampaign, experiment, fault_map, group
 
@@ -167,6 +167,7 @@ def test_only_missing_models_are_trained_and_only_new_chips_measured():
     assert [(job.fault_map, job.amount_steps) for job in jobs] == [(OTHER.fault_map, 3)]
     campaign.evaluated = lambda job: {
         "val": [0.9] * len(job.fault_maps),
+        "test_samples": 359,
         "test": [0.8] * len(job.fault_maps),
     }
     found = assignment.evaluate(here, campaign, BASELINE, after, arrival)

@@ -262,10 +262,9 @@ def _load_momentum(model, optimizer):
     ("build", "after_backward"),
     [
         (Mixing, lambda *_: None),
-        (OPTIMIZERS["sgd"], _set_by_hand),
         (OPTIMIZERS["sgd"], _load_momentum),
     ],
-    ids=["optimizer that mixes", "gradients by hand", "momentum from elsewhere"],
+    ids=["optimizer that mixes", "momentum from elsewhere"],
 )
 def test_weights_are_masked_where_masked_gradients_are_not_enough(build, after_backward):
     model = mask_model(small_net(), random_map(0.5), ARRAY)
@@ -277,6 +276,25 @@ def test_weights_are_masked_where_masked_gradients_are_not_enough(build, after_b
         after_backward(model, optimizer)
         optimizer.step()
         verify_masks(model)
+
+
+def test_gradients_by_hand_in_a_guarded_training_are_found_out():
+    model = mask_model(small_net(), random_map(0.5), ARRAY)
+    optimizer = OPTIMIZERS["sgd"](model.parameters())
+    keep_masked(model, optimizer, guarded=True)
+    _set_by_hand(model, optimizer)
+    optimizer.step()
+    with pytest.raises(EfatError, match=r"0\.weight: .* pruned weights are not 0"):
+        verify_masks(model)
+
+
+def test_gradients_from_before_the_masking_move_no_pruned_weight():
+    model = small_net()
+    model(torch.randn(2, 2, 6, 6)).square().mean().backward()
+    optimizer = OPTIMIZERS["sgd"](model.parameters())
+    keep_masked(mask_model(model, random_map(0.5), ARRAY), optimizer, guarded=True)
+    optimizer.step()
+    verify_masks(model)
 
 
 def test_gradients_that_processes_exchange_move_no_pruned_weight(monkeypatch):

@@ -7,7 +7,8 @@ from omegaconf import OmegaConf
 
 from efat import EfatError
 from efat.config import CONF
-from efat.fit import EvaluationJob, Setup, evaluate
+from efat.fit import evaluate
+from efat.jobs import EvaluationJob, Setup
 from efat.mapping import SystolicArray
 from efat.models.resnet import ResNet
 from efat.models.vgg import VGG

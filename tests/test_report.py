@@ -5,11 +5,12 @@ import math
 
 import pytest
 from rich.console import Console
+from scipy.stats import beta
 
+from efat.findings import Analysis, Evaluation, Measured, Model
 from efat.planning.base import Plan
 from efat.report import Cost, build_outcome, group_rows
 from efat.resilience import ResilienceCurve, ResilienceMap
-from efat.stages import Analysis, Evaluation, Measured, Model
 from efat.terminal import describe_groups, describe_outcome
 from tests.test_stages import BASELINE, CHIPS, experiment, group
 
@@ -46,7 +47,7 @@ def outcome():
             ),
             "none": (),
         },
-        Evaluation(Measured(0.875, 0.75), BEFORE, {"greedy": AFTER, "none": BEFORE}),
+        Evaluation(Measured(0.875, 0.75), BEFORE, {"greedy": AFTER, "none": BEFORE}, 64),
     )
 
 
@@ -77,14 +78,23 @@ def test_results_are_judged_split_by_split(outcome):
     assert met == {"a": (False, True), "b": (True, False), "c": (True, False), "d": (True, True)}
 
 
+def test_chips_are_verified_by_the_lower_end_of_their_interval(outcome):
+    rows = {row["chip_id"]: (row["status"], row["test_low"]) for row in outcome.chips}
+    low = beta.ppf(0.025, 36, 64 - 36 + 1)  # 36 of 64 right (Clopper & Pearson, 1934)
+    assert rows["a"] == ("met", pytest.approx(low))
+    assert rows["b"][0] == rows["c"][0] == "short"
+    assert [s.verified for s in outcome.strategies] == [0, 0]
+    assert outcome.needed == next(k for k in range(1, 65) if beta.ppf(0.025, k, 65 - k) >= 0.5)
+
+
 def test_the_table_adds_the_analysis_to_strategies_that_need_it(outcome):
     console = Console(file=io.StringIO(), width=100)
     console.print(describe_outcome(experiment(), outcome))
     lines = [line.split() for line in console.file.getvalue().splitlines()]
     table = {cells[0]: cells[1:] for cells in lines if cells and cells[0] in ("greedy", "none")}
     assert table == {
-        "greedy": ["2*", "5.5", "17.5", "1,760", "11", "71", "3/4", "2/4", "48.44", "43.75"],
-        "none": ["0", "0.0", "0.0", "0", "0", "0", "1/4", "1/4", "31.25", "25.00"],
+        "greedy": ["2*", "5.5", "17.5", "1,760", "11", "71", "3/4", "2/4", "0", "48.44", "43.75"],
+        "none": ["0", "0.0", "0.0", "0", "0", "0", "1/4", "1/4", "0", "31.25", "25.00"],
     }
 
 

@@ -118,3 +118,50 @@ def test_constraint_is_one_of_two():
             Constraint(**both)
     with pytest.raises(EfatError, match=r"selection.max_drop: 1.5 given; a number in \[0, 1\]"):
         Constraint(max_drop=1.5)
+
+
+def curves_at(rate, crossings):
+    steps = tuple(range(501))
+    return [
+        ResilienceCurve(rate, i, rate, steps, tuple(float(s >= need) for s in steps))
+        for i, need in enumerate(crossings)
+    ]
+
+
+def needs_of(rng, count):
+    """Draw what fresh chips need: skewed, 4 % of them never get there."""
+    needs = np.ceil(rng.gamma(2.0, 50, count))
+    return np.where((rng.random(count) < 0.04) | (needs > 500), np.inf, needs)
+
+
+@pytest.mark.parametrize(("maps", "rank"), [(9, 9), (12, 12), (19, 18)])
+def test_conformal_amounts_are_enough_for_nine_of_ten_fresh_chips(maps, rank):
+    rng, enough = np.random.default_rng(0), []
+    for _ in range(400):  # analyses, each looked at by 200 fresh chips
+        built = build_resilience_map(
+            curves_at(0.1, needs_of(rng, maps)), 1.0, "conformal", 0.9, "ceil"
+        )
+        enough.append(np.mean(needs_of(rng, 200) <= built.amount(0.1)))
+    error = 3 * np.std(enough) / math.sqrt(len(enough))
+    assert np.mean(enough) == pytest.approx(rank / (maps + 1), abs=error + 0.005)  # some ties
+    assert np.mean(enough) >= 0.9 - error
+
+
+def test_conformal_amounts_are_order_statistics():
+    curves = curves_at(0.1, [8, 16, 24, 32, 40, 48, 56, 64, 400])
+    assert build_resilience_map(curves, 1.0, "conformal", 0.9, "ceil").amounts_steps == (400,)
+    assert build_resilience_map(curves, 1.0, "conformal", 0.8, "ceil").amounts_steps == (64,)
+    assert build_resilience_map(curves, 1.0, "conformal", 0.5, "ceil").amounts_steps == (40,)
+    with pytest.raises(EfatError, match=r"maps_per_rate: 8 given; .* needs at least 9"):
+        build_resilience_map(curves[:8], 1.0, "conformal", 0.9, "ceil")
+    with pytest.raises(EfatError, match="needs at least no number"):
+        build_resilience_map(curves, 1.0, "conformal", 1.0, "ceil")
+
+
+@given(accuracies, st.floats(0, 1), st.integers(1, 4))
+def test_a_sustained_crossing_is_the_first_of_so_many_in_a_row(accuracy, target, sustained):
+    got = curve(0.1, accuracy).crossing(target, sustained)
+    starts = [i for i in range(5 - sustained) if min(accuracy[i : i + sustained]) >= target]
+    assert got == (4.0 * starts[0] if starts else math.inf)
+    built = build_resilience_map([curve(0.1, accuracy)], target, sustained=sustained)
+    assert built.amounts_steps == (got,)

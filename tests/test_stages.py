@@ -12,7 +12,9 @@ from torch import nn
 from efat import FaultMap, SystolicArray, fit, keep_masked, mask_model, stages, verify_masks
 from efat.chips import Chip, Fleet
 from efat.experiment import Amounts, Experiment, Selection
-from efat.fit import Setup
+from efat.findings import Analysis, Baseline, Measured, Model
+from efat.jobs import Setup
+from efat.loading import training_batches
 from efat.models.mlp import MLP
 from efat.overrides import compose_jobs
 from efat.planning.base import Group, Plan
@@ -24,7 +26,6 @@ from efat.resilience import Constraint, ResilienceCurve, ResilienceMap
 from efat.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive
 from efat.severity import array_rate, saliency_rate
-from efat.stages import Analysis, Baseline, Measured, Model
 from efat.store import Result, Store, content_key
 
 ARRAY = SystolicArray(2, 8)
@@ -98,7 +99,8 @@ class FakeCampaign:
 
     def evaluated(self, job):
         val = [measured(job.start, fault_map) for fault_map in job.fault_maps]
-        return {"val": val, "test": [v - 0.0625 for v in val], "elapsed_s": 1.0}
+        test = [v - 0.0625 for v in val]
+        return {"val": val, "test": test, "test_samples": 64, "elapsed_s": 1.0}
 
 
 def measured(weights, fault_map):
@@ -137,6 +139,7 @@ def test_every_chip_is_measured_with_its_own_map_before_and_after():
         assert job.array == ARRAY
         assert job.setup.off_array == ("layers.1",)
     before = {chip.chip_id: accuracy(BASELINE.weights, chip.fault_map) for chip in CHIPS}
+    assert found.test_samples == 64
     assert found.baseline == accuracy(BASELINE.weights, None)
     assert found.before == before
     after = {"a": accuracy(one, a), "b": accuracy(one, b), "c": accuracy(two, c), "d": before["d"]}
@@ -187,7 +190,7 @@ def test_each_saliency_measure_is_its_own(tmp_path):
     torch.manual_seed(0)
     model, store, here = MLP(MLP_NODE["sizes"]), Store(tmp_path), experiment()
     store.write(*BASELINE.weights, Result({}, model.state_dict()))
-    batches = fit.training_batches(SETUP, derive(here.seed, "saliency"))
+    batches = training_batches(SETUP, derive(here.seed, "saliency"))
     expected = {
         "magnitude_rate": magnitude_saliency(model, SETUP.off_array),
         "taylor_rate": taylor_saliency(model, batches, off_array=SETUP.off_array),

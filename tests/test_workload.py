@@ -1,4 +1,4 @@
-"""What a user brings: checkpoints, tasks, recipes; and what happens when a training diverges."""
+"""What a user brings: checkpoints, tasks, ways to retrain; what happens when training diverges."""
 
 import csv
 import json
@@ -13,14 +13,15 @@ from torch import nn
 
 from efat import EfatError, FaultMap, SystolicArray, mask_model, verify_masks
 from efat.data.digits import Digits
-from efat.fit import TrainingJob, train
+from efat.fit import train
+from efat.jobs import TrainingJob
 from efat.metric import Metric
 from efat.models.mlp import MLP
 from efat.module import FaultAwareModule, unwrap
 from efat.overrides import compose_jobs
 from efat.preflight import build_experiment
-from efat.recipe import Recipe
 from efat.resilience import Constraint, ResilienceCurve
+from efat.retraining import Retraining
 from efat.store import Store, content_key
 from efat.weight_files import WeightFile
 from tests.test_fit import setup_of
@@ -180,7 +181,7 @@ def test_an_error_is_met_from_above():
 @pytest.mark.parametrize("task", ["top5", "f1"])
 def test_the_constraint_is_about_the_chosen_metric(task):
     built = experiment(f"task={task}")
-    assert built.metric == Metric(task)
+    assert built.metric == Metric(task, proportion=task == "top5")  # F1 is a mean over classes
     assert built.retrain_setup.metric["num_classes"] == 10
 
 
@@ -249,10 +250,10 @@ def test_an_output_without_a_tensor():
         unwrap({"loss": 3})
 
 
-# ---- recipes -------------------------------------------------------------------------------------
+# ---- ways to retrain ----------------------------------------------------------------------------
 
 
-def fit_module(recipe, steps=3, faults=None, lr=0.1):
+def fit_module(retraining, steps=3, faults=None, lr=0.1):
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10)
@@ -260,7 +261,7 @@ def fit_module(recipe, steps=3, faults=None, lr=0.1):
     if faults is not None:
         mask_model(model, faults, SystolicArray(8, 8))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    module = FaultAwareModule(model, 10, partial(torch.optim.SGD, lr=lr), recipe=recipe)
+    module = FaultAwareModule(model, 10, partial(torch.optim.SGD, lr=lr), retraining=retraining)
     pl.Trainer(
         max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, val_check_interval=1,
@@ -271,7 +272,7 @@ def fit_module(recipe, steps=3, faults=None, lr=0.1):
 
 def test_frozen_layers_stay_and_stay_masked():
     faults = FaultMap(np.random.default_rng(0).random((8, 8)) < 0.3)
-    model, _, changed = fit_module(Recipe(frozen=("1",)), faults=faults)
+    model, _, changed = fit_module(Retraining(frozen=("1",)), faults=faults)
     assert not changed & {"1.weight", "1.bias"}
     assert {"4.weight", "4.bias", "2.running_mean"} <= changed
     verify_masks(model)
@@ -279,12 +280,12 @@ def test_frozen_layers_stay_and_stay_masked():
 
 def test_batch_norm_keeps_its_statistics_in_eval_mode():
     running = {"2.running_mean", "2.running_var"}
-    assert not fit_module(Recipe(batch_norm="eval"))[2] & running
-    assert running <= fit_module(Recipe())[2]
+    assert not fit_module(Retraining(batch_norm="eval"))[2] & running
+    assert running <= fit_module(Retraining())[2]
 
 
 def test_rates_by_layer():
-    _, module, changed = fit_module(Recipe(lr_factors={"1": 0.0, "4": 0.5}), lr=0.2)
+    _, module, changed = fit_module(Retraining(lr_factors={"1": 0.0, "4": 0.5}), lr=0.2)
     rates = {
         len(group["params"]): (group["lr"], [p.shape for p in group["params"]])
         for group in module.optimizers().param_groups
@@ -308,7 +309,11 @@ def test_reestimating_batch_norm_moves_statistics_alone(tmp_path):
 
 def test_what_determines_a_result_is_in_its_key():
     base = TrainingJob(setup_of(), 7, 4)
-    changes = ({"split_hash": "a"}, {"recipe": Recipe(frozen=("x",))}, {"channels_last": True})
+    changes = (
+        {"split_hash": "a"},
+        {"retraining": Retraining(frozen=("x",))},
+        {"channels_last": True},
+    )
     jobs = [base, *(TrainingJob(setup_of(**change), 7, 4) for change in changes)]
     assert len({content_key("train", job) for job in jobs}) == len(jobs)
 

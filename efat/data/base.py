@@ -19,7 +19,7 @@ from efat.data.samples import Array, ArraySamples, BadImageError, Samples
 from efat.data.sizes import Sizing, to_tensor
 from efat.data.splits import SPLITS, Size, SplitSizes, hash_arrays, is_classes, split_parts
 from efat.data.stream import StreamBatches
-from efat.data.tensors import TensorBatches
+from efat.data.tensors import TensorBatches, share_of
 from efat.errors import EfatError, raise_problems
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class DataModule(pl.LightningDataModule):
     def _batches(self, split: str, batch_size: int) -> TensorBatches | StreamBatches:
         loaded, shuffle = self._ready, split == "train"
         samples, targets = loaded.samples[split], loaded.targets[split]
-        device, shard = self._device(), self._shard() if shuffle else (0, 1)
+        device, shard = self._device(), share_of(self) if shuffle else (0, 1)
         axes = samples.ndim if isinstance(samples, Tensor) else 4
         how = self.how if shuffle else Augmentation()
         prepare = Preparation.of(*self._statistics(), axes, how, device)
@@ -223,10 +223,6 @@ class DataModule(pl.LightningDataModule):
     def _device(self) -> torch.device:
         """Return where training happens; the CPU while no Trainer is attached."""
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-
-    def _shard(self) -> tuple[int, int]:
-        """Return this process's share of training; each evaluates everything, for equal sums."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
 DEFAULTS: dict[str, Any] = {

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from efat.data.tensors import TensorBatches
+from efat.data.tensors import TensorBatches, share_of
 from efat.errors import raise_problems
 
 Split = tuple[Tensor, Tensor]
@@ -59,7 +59,9 @@ class Digits(pl.LightningDataModule):
         self.splits = {n: (x[i], y[i]) for n, i in (("train", train), ("val", val), ("test", test))}
 
     def train_dataloader(self) -> TensorBatches:
-        return TensorBatches(*self.splits["train"], self.batch_size, shuffle=True)
+        return TensorBatches(
+            *self.splits["train"], self.batch_size, shuffle=True, shard=share_of(self)
+        )
 
     def val_dataloader(self) -> TensorBatches:
         return TensorBatches(*self.splits["val"], self.eval_batch_size)

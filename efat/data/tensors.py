@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -56,6 +57,14 @@ class TensorBatches:
         if self.take is not None:
             return self.take(self.inputs, batch, self.generator)
         return self.inputs[batch.to(self.inputs.device)]
+
+
+def share_of(data: pl.LightningDataModule) -> tuple[int, int]:
+    """Return (rank, processes): this process's share of training.
+
+    Evaluation is not shared out: each process sees everything, which gives equal sums.
+    """
+    return (data.trainer.global_rank, data.trainer.world_size) if data.trainer else (0, 1)
 
 
 def count_batches(samples: int, batch_size: int, shuffle: bool, shard: tuple[int, int]) -> int:

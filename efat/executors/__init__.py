@@ -1,4 +1,4 @@
-"""Where units of work run: here, in worker processes, on Ray, on Slurm.
+"""Where units of work run: here, in worker processes, each in a process, on Ray, on Slurm.
 
 An executor takes tasks one by one, as it has room for them, and yields `(number, output)` as they
 are finished; `Lost` stands for the output of a task whose process died once too often. `retries`
@@ -6,9 +6,10 @@ says how many attempts more a task has, `fail_fast` whether the campaign stops a
 """
 
 from efat.executors.base import Lost, usable_cores
+from efat.executors.launch import Launch
 from efat.executors.processes import Processes
 from efat.executors.ray import Ray
 from efat.executors.serial import Serial
 from efat.executors.slurm import Slurm
 
-__all__ = ["Lost", "Processes", "Ray", "Serial", "Slurm", "usable_cores"]
+__all__ = ["Launch", "Lost", "Processes", "Ray", "Serial", "Slurm", "usable_cores"]

@@ -32,6 +32,11 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def is_secondary() -> bool:
+    """Return whether Lightning started this process beside the first of a distributed training."""
+    return os.environ.get("LOCAL_RANK", "0") != "0"
+
+
 def check_numbers(*problems: str, **values: tuple[Any, float]) -> None:
     """Refuse arguments of an executor that are not ints of at least their least value.
 

@@ -10,7 +10,6 @@ are a whole array apart lie on the same PEs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, distributed, nn, optim
@@ -43,9 +42,12 @@ def keep_masked(
     Args:
         model: A model that went through `mask_model`.
         optimizer: The optimizer of its parameters, of any type.
-        guarded: Weights need not be masked after a step to which masked gradients were all there
-            was, because nothing but the optimizer writes weights and `verify_masks` is called
-            along the way, as `efat.callbacks.MaskGuard` does. Saves a pass over the weights.
+        guarded: Weights need no mask of their own after a step: nothing but backward passes
+            writes gradients (scaling and clipping them aside), nothing but the optimizer weights,
+            and `verify_masks` is called along the way, as `efat.callbacks.MaskGuard` does. Saves
+            a pass over the weights; they are masked all the same where that is not enough: with
+            another type of optimizer than torch's plain ones, with gradients or state from before,
+            with several processes (initialise them first), after another map came in.
 
     Returns:
         Handles; `handle.remove()` on each detaches everything; none for `os` and `is`.
@@ -59,26 +61,49 @@ def keep_masked(
     if not weights:
         return []
     masks = [_CurrentMask(weight) for weight in weights]
-    handles: list[RemovableHandle] = [
-        _on_gradient(weight.tensor, mask) for weight, mask in zip(weights, masks, strict=True)
-    ]
-    trust = _Trust(guarded, optimizer)
+    trust = _Trust(guarded and _starts_clean(weights, optimizer), masks)
     return [
-        *handles,
+        *[_on_gradient(w.tensor, mask) for w, mask in zip(weights, masks, strict=True)],
         optimizer.register_load_state_dict_post_hook(trust.withdraw),
-        optimizer.register_step_post_hook(partial(_mask_after_step, masks, trust)),
+        optimizer.register_step_post_hook(trust.mask_after_step),
     ]
+
+
+def _starts_clean(weights: Sequence[MappedWeight], optimizer: optim.Optimizer) -> bool:
+    """Return whether masked gradients are all that can move a weight from now on."""
+    return (
+        type(optimizer) in ELEMENTWISE
+        and not optimizer.state  # no old momentum
+        and all(weight.tensor.grad is None for weight in weights)
+        # processes exchange gradients after they were masked
+        and not (distributed.is_available() and distributed.is_initialized())
+    )
 
 
 class _Trust:
-    """Whether masked gradients are enough: nothing else can have moved a pruned weight."""
+    """Masks weights after a step, unless their gradients were masked and that is enough.
 
-    def __init__(self, guarded: bool, optimizer: optim.Optimizer) -> None:
-        fresh = not optimizer.state  # no old momentum
-        self.given = guarded and fresh and type(optimizer) in ELEMENTWISE
+    It is asked after every step, when the caches hold weights: each object it looks at costs.
+    """
+
+    def __init__(self, given: bool, masks: Sequence[_CurrentMask]) -> None:
+        self.given = given
+        self.masks = masks[::-1]  # the last weights that were stepped are still in the cache
 
     def withdraw(self, *_: object) -> None:
         self.given = False
+
+    def mask_after_step(self, *_: object) -> None:
+        for mask in self.masks:  # not any(): a generator takes longer
+            if mask.replaced or mask.buffers.get(mask.name) is not mask.mask:
+                self.given = False  # gradients and state are of the mask before
+        if not self.given:
+            self._mask_weights()
+
+    @torch.no_grad()
+    def _mask_weights(self) -> None:
+        for mask in self.masks:
+            mask.apply_to_weight()
 
 
 def _on_gradient(weight: Tensor, mask: _CurrentMask) -> RemovableHandle:
@@ -97,6 +122,8 @@ class _CurrentMask:
     attribute of a module takes as long to find as a small mask to apply.
     """
 
+    __slots__ = ("buffers", "mask", "name", "parameter", "parameters", "replaced", "shape", "tile")
+
     def __init__(self, weight: MappedWeight) -> None:
         self.parameters = weight.layer._parameters
         self.buffers = weight.layer._buffers
@@ -105,7 +132,6 @@ class _CurrentMask:
         self.tile: Tensor | None = None
         self.shape: tuple[int, ...] | None = None
         self.replaced = False
-        self.masked_gradient: tuple[Tensor, int] | None = None
         self._look_at(self.buffers.get(self.name))
 
     def apply(self, values: Tensor) -> None:
@@ -131,30 +157,11 @@ class _CurrentMask:
         gradient = weight.grad
         if gradient is not None:
             self.apply(gradient)
-            self.masked_gradient = gradient, gradient._version
 
     def apply_to_weight(self) -> None:
         weight = self.parameters[self.parameter]
         if weight is not None:
             self.apply(weight)
-
-    def take_masked_gradient(self) -> bool:
-        """Return whether the gradient is still as it was when it was masked, and forget it."""
-        masked, self.masked_gradient = self.masked_gradient, None
-        weight = self.parameters[self.parameter]
-        self.replaced |= self.buffers.get(self.name) is not self.mask
-        if masked is None or weight is None or self.replaced:  # the state may be of another mask
-            return False
-        return weight.grad is masked[0] and masked[0]._version == masked[1]
-
-
-@torch.no_grad()
-def _mask_after_step(masks: Sequence[_CurrentMask], trust: _Trust, *_: object) -> None:
-    alone = not (distributed.is_available() and distributed.is_initialized())
-    for mask in reversed(masks):  # the last weights that were stepped are still in the cache
-        # processes exchange gradients after they were masked
-        if not (mask.take_masked_gradient() and trust.given and alone):
-            mask.apply_to_weight()
 
 
 def mask_period(mask: Tensor) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from efat.metric import ACCURACY
 from efat.pages.finished import FinishedRun, Row
-from efat.resilience import ResilienceMap
+from efat.pages.resilience import crossings, epochs_of, resilience_map_of
 
 Chart = dict[str, Any]
 
@@ -60,10 +59,10 @@ def map_chart(run: FinishedRun) -> Chart:
     """Draw the resilience map, the curves' crossings, the chips and the fused groups on it."""
     document = run.resilience_map
     epoch = document["steps_per_epoch"]
-    resilience_map = _map(document)
+    resilience_map = resilience_map_of(document)
     grid = np.linspace(0, max(resilience_map.severities), 300)
-    needed = [_epochs(resilience_map.amount(float(s)), epoch) for s in grid]
-    seen = _crossings(run)
+    needed = [epochs_of(resilience_map.amount(float(s)), epoch) for s in grid]
+    seen = crossings(run)
     chips = [(c["severity"], resilience_map.amount(c["severity"]), c["chip_id"]) for c in run.chips]
     groups = [g for g in run.plan["groups"] if len(g["members"]) > 1]
     return _chart(
@@ -72,7 +71,7 @@ def map_chart(run: FinishedRun) -> Chart:
             _line(grid.tolist(), needed, "resilience map", BLUE, 3),
             _dots(
                 [s for s, _, _ in chips],
-                [_epochs(a, epoch) for _, a, _ in chips],
+                [epochs_of(a, epoch) for _, a, _ in chips],
                 "a chip",
                 GREEN,
                 "line-ns-open",
@@ -81,7 +80,7 @@ def map_chart(run: FinishedRun) -> Chart:
             ),
             _dots(
                 [g["severity"] for g in groups],
-                [_epochs(g["amount_steps"], epoch) for g in groups],
+                [epochs_of(g["amount_steps"], epoch) for g in groups],
                 "a group of chips, fused",
                 ORANGE,
                 "circle-open",
@@ -93,30 +92,6 @@ def map_chart(run: FinishedRun) -> Chart:
         "amount of retraining (epochs)",
         x_percent=True,
     )
-
-
-def _map(document: Row) -> ResilienceMap:
-    return ResilienceMap(
-        document["target"],
-        tuple(document["severities"]),
-        tuple(math.inf if a is None else a for a in document["amounts_steps"]),
-        document["interpolation"],
-    )
-
-
-def _epochs(steps: float | None, epoch: float) -> float | None:
-    """Return epochs; None, a gap in the drawing, beyond the map."""
-    return None if steps is None or math.isinf(steps) else steps / epoch
-
-
-def _crossings(run: FinishedRun) -> list[tuple[float, float]]:
-    """Return severity and epochs where each curve first meets the constraint, if it does."""
-    target, first = run.resilience_map["target"], {}
-    for row in run.curves:
-        value, curve = row["val_metric"], (row["fault_rate"], row["repeat"])
-        if curve not in first and value is not None and run.metric.meets(value, target):
-            first[curve] = (row["severity"], row["amount_epochs"])
-    return list(first.values())
 
 
 def curves_chart(run: FinishedRun) -> Chart:
@@ -246,10 +221,10 @@ def maps_side_by_side(named: list[Named]) -> Chart:
     """Draw the resilience maps; severities of different measures share the axis."""
     traces = []
     for name, run, color in named:
-        resilience_map = _map(run.resilience_map)
+        resilience_map = resilience_map_of(run.resilience_map)
         grid = np.linspace(0, max(resilience_map.severities), 300)
         epoch = run.resilience_map["steps_per_epoch"]
-        needed = [_epochs(resilience_map.amount(float(s)), epoch) for s in grid]
+        needed = [epochs_of(resilience_map.amount(float(s)), epoch) for s in grid]
         traces.append(_line(grid.tolist(), needed, name, color, 3))
     label = "severity of the fault map"
     return _chart(traces, label, "amount of retraining (epochs)", x_percent=True)

@@ -68,7 +68,10 @@ class FinishedRun:
 
     @property
     def budget_epochs(self) -> float:
-        """Most retraining that the analysis looked at."""
+        """Most retraining that the analysis looked at; its curves may end before."""
+        document = self.resilience_map
+        if "budget_steps" in document:
+            return float(document["budget_steps"] / document["steps_per_epoch"])
         return float(max(row["amount_epochs"] for row in self.curves))
 
 
@@ -129,7 +132,19 @@ def _rows(path: Path) -> tuple[Row, ...]:
     return tuple({name: _value(name, text) for name, text in row.items()} for row in rows)
 
 
-TEXTS = ("chip_id", "group", "members", "layer", "stage", "key", "config", "host", "reason", "log")
+TEXTS = (
+    "chip_id",
+    "status",
+    "group",
+    "members",
+    "layer",
+    "stage",
+    "key",
+    "config",
+    "host",
+    "reason",
+    "log",
+)
 
 
 def _value(name: str, text: str) -> Any:

@@ -37,6 +37,8 @@ CHIP_COLUMNS = (
     ("test_before", "test before", "metric"),
     ("test_after", "test after", "metric"),
     ("val_after", "val. after", "metric"),
+    ("test_low", "at least", "metric"),
+    ("status", "statement", "text"),
     ("met_test", "meets it", "flag"),
 )
 """Column, heading and kind of the table of chips."""
@@ -97,7 +99,8 @@ def page_data(run: FinishedRun) -> dict[str, Any]:
         "share": run.metric.is_share,
         "columns": CHIP_COLUMNS,
         "chips": [
-            [row[name] for name, _, _ in CHIP_COLUMNS] + [row["salvageable"]] for row in run.chips
+            [row.get(name) for name, _, _ in CHIP_COLUMNS] + [row["salvageable"]]
+            for row in run.chips
         ],
         "maps": _maps(run),
     }

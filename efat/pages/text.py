@@ -27,8 +27,8 @@ def write_text(run: FinishedRun, path: Path) -> None:
 
 
 STRATEGY_HEAD = (
-    "strategy", "models", "epochs", "with analysis", "met, val.", "met, test", "mean test",
-    "worst test",
+    "strategy", "models", "epochs", "with analysis", "met, val.", "met, test", "verified",
+    "mean test", "worst test",
 )  # fmt: skip
 
 
@@ -40,6 +40,7 @@ def _strategies(run: FinishedRun) -> Iterable[Sequence[object]]:
         models = f"{s['models']}{'*' if s['beyond_map'] else ''}"
         yield (
             s["name"], models, f"{epochs:.1f}", f"{together:.1f}", s["met_val"], s["met_test"],
+            "-" if s.get("verified") is None else s["verified"],
             show(s["mean_test"]), show(s["worst_test"]),
         )  # fmt: skip
 

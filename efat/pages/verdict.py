@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from efat.pages.finished import FinishedRun
+from efat.verification import verification_note
 
 NAMED = 12
 """Chips named in a sentence; further ones are counted, and marked in the table."""
@@ -16,16 +17,16 @@ def headline(run: FinishedRun) -> str:
     target = run.metric.show(run.summary["targets"]["test"])
     return (
         f"{chosen['met_test']} of {chips} chips meet the constraint on test ({run.metric.name} "
-        f"{_at_least(run)} {target}), for {_count(chosen['models'], 'retraining')} and "
-        f"{chosen['retraining']['epochs']:.1f} epochs."
+        f"{_at_least(run)} {target}), for {_models(run, chosen)} and "
+        f"{chosen['retraining']['epochs']:.1f} epochs{' of retraining' if _repairs(run) else ''}."
     )
 
 
 def sentences(run: FinishedRun) -> list[str]:
     """Say what a reader should know before looking at a figure."""
-    found = [_split(run), _change(run)]
+    found = [*_recipe(run), _split(run), _change(run)]
     found += [line for other in run.summary["strategies"][1:] if (line := _against(run, other))]
-    return [*found, _analysis(run), *_lost(run), *_bound(run), *_diverged(run)]
+    return [*found, *_analysis(run), *_verified(run), *_lost(run), *_bound(run), *_diverged(run)]
 
 
 def _at_least(run: FinishedRun) -> str:
@@ -34,6 +35,35 @@ def _at_least(run: FinishedRun) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _models(run: FinishedRun, strategy: dict[str, Any]) -> str:
+    """Count the models of a strategy; without repair each is a retraining."""
+    return _count(strategy["models"], "model" if _repairs(run) else "retraining")
+
+
+def _repairs(run: FinishedRun) -> list[str]:
+    """Return the steps before retraining."""
+    return [step for step in run.summary.get("recipe", ()) if step != "retrain"]
+
+
+def _recipe(run: FinishedRun) -> list[str]:
+    """Say what is done before retraining, what it took, and what it asks of the hardware."""
+    steps, summary = _repairs(run), run.summary
+    if not steps:
+        return []
+    once_s = summary["calibration_s"] + summary["analysis_repair_s"]
+    found = [
+        f"Recipe: {', '.join(summary['recipe'])}. Amounts of retraining are counted after the "
+        f"steps before it. Those took {run.chosen['repair_s']:.1f} s for these chips, and "
+        f"{once_s:.1f} s once a network (calibration, and repair in the analysis)."
+    ]
+    if "remap" in steps:
+        found.append(
+            "Remapping asks for address generation only: a model's weights are loaded into other "
+            "columns and its results read from there; the placement is in the model's file."
+        )
+    return found
 
 
 def _split(run: FinishedRun) -> str:
@@ -61,29 +91,50 @@ def _change(run: FinishedRun) -> str:
 
 
 def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
-    """Compare the cost with that of another strategy; None for one that trains nothing."""
+    """Compare the cost with that of another strategy; None for one that has no models."""
     ours, theirs = run.chosen["retraining"]["epochs"], other["retraining"]["epochs"]
-    if not theirs:
+    if not other["models"] or not (theirs or _repairs(run)):
         return None
-    saved = 1 - ours / theirs
-    return (
-        f"Against {other['name']} ({_count(other['models'], 'retraining')}, {theirs:.1f} epochs, "
-        f"{other['met_test']} chips meet it on test): {abs(saved):.0%} "
-        f"{'less' if saved >= 0 else 'more'} retraining."
+    against = (
+        f"Against {other['name']} ({_models(run, other)}, {theirs:.1f} epochs, "
+        f"{other['met_test']} chips meet it on test): "
     )
+    if not theirs:
+        return f"{against}{run.chosen['models']} models stored, {ours:.1f} epochs."
+    saved = 1 - ours / theirs
+    return f"{against}{abs(saved):.0%} {'less' if saved >= 0 else 'more'} retraining."
 
 
-def _analysis(run: FinishedRun) -> str:
-    """Say what the analysis cost, and what doing without it would."""
+def _analysis(run: FinishedRun) -> list[str]:
+    """Say what the analysis cost, and what doing without it would, if anything was trained."""
+    if not run.budget_epochs:
+        return []
     analysis = run.summary["analysis"]["epochs"]
     together = run.chosen["retraining"]["epochs"] + analysis
     blind = run.budget_epochs * len(run.chips)
     cheaper = "less" if together < blind else "not less"
-    return (
+    return [
         f"The resilience analysis, done once a network, cost {analysis:.1f} epochs more: "
         f"{together:.1f} in all, {cheaper} than retraining every chip for the whole budget without "
         f"any analysis ({len(run.chips)} x {run.budget_epochs:.1f} = {blind:.1f})."
-    )
+    ]
+
+
+def _verified(run: FinishedRun) -> list[str]:
+    """Say how many chips are verified, and what that means."""
+    summary, chosen = run.summary, run.chosen
+    if "confidence" not in summary:  # a run of an earlier version
+        return []
+    samples, needed = summary["test_samples"], summary["needed"]
+    note = verification_note(summary["confidence"], samples, needed, run.metric)
+    if chosen["verified"] is None:
+        return [note]
+    met, short = chosen["met_test"] - chosen["verified"], len(run.chips) - chosen["met_test"]
+    return [
+        f"{chosen['verified']} chips are verified, {met} met and {short} short, on test, which "
+        f"decided nothing. {note[0].upper()}{note[1:]} The constraint counts as a given number, "
+        "and the statement is about one chip at a time."
+    ]
 
 
 def _lost(run: FinishedRun) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +17,37 @@ from efat.mapping import Placement, Slots
 
 def save_repaired(path: Path, model: nn.Module, placement: Placement | None = None) -> None:
     """Write a state dict as safetensors, with the placement in its header."""
-    slots = {name: chosen.tolist() for name, chosen in (placement or {}).items()}
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    safetensors.torch.save_file(state, path, {"placement": json.dumps(slots)})
+    path.write_bytes(pack_repaired(state, placement or {}))
 
 
 def load_repaired(path: Path) -> tuple[dict[str, Tensor], dict[str, Slots]]:
-    """Return state dict and placement of a file that `save_repaired` wrote.
+    """Return state dict and placement of a model's file; the placement is empty where it has none.
 
     Raises:
         EfatError: Another file.
     """
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            slots = json.loads((file.metadata() or {})["placement"])
+        placement = read_placement(path)
         state = safetensors.torch.load_file(path)
-        placement = {name: np.array(chosen, dtype=np.intp) for name, chosen in slots.items()}
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError, AttributeError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, AttributeError) as error:
         raise EfatError(f"{path}: not a repaired network ({error})") from None
-    return state, placement
+    return state, placement or {}
+
+
+def pack_repaired(state: Mapping[str, Tensor], placement: Placement | None) -> bytes:
+    """Return what is in such a file; without a placement (None), plain safetensors."""
+    header = None
+    if placement is not None:
+        slots = {name: chosen.tolist() for name, chosen in placement.items()}
+        header = {"placement": json.dumps(slots)}
+    return safetensors.torch.save(dict(state), header)
+
+
+def read_placement(path: Path) -> dict[str, Slots] | None:
+    """Return the placement in the header of a safetensors file, or None if there is none."""
+    with safetensors.safe_open(path, "pt") as file:
+        header = (file.metadata() or {}).get("placement")
+    if header is None:
+        return None
+    return {name: np.array(chosen, dtype=np.intp) for name, chosen in json.loads(header).items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -68,13 +68,24 @@ class Grams:
             )
         return gram
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return them by the names that files know them by; `of_tensors` takes them back."""
+        return {
+            f"{what}/{name}": getattr(gram, what).contiguous()
+            for name, gram in self.by_weight.items()
+            for what in ("mean", "covariance")
+        }
+
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, Tensor], norms: dict[str, str]) -> Grams:
+        """Make them of what `tensors` gave."""
+        names = [key.removeprefix("mean/") for key in tensors if key.startswith("mean/")]
+        grams = {n: Gram(tensors[f"mean/{n}"], tensors[f"covariance/{n}"]) for n in names}
+        return cls(grams, norms)
+
     def save(self, path: Path) -> None:
         """Write them as safetensors; no pickle."""
-        tensors = {}
-        for name, gram in self.by_weight.items():
-            tensors[f"mean/{name}"] = gram.mean.contiguous()
-            tensors[f"covariance/{name}"] = gram.covariance.contiguous()
-        safetensors.torch.save_file(tensors, path, {"norms": json.dumps(self.norms)})
+        safetensors.torch.save_file(self.tensors(), path, {"norms": json.dumps(self.norms)})
 
     @classmethod
     def load(cls, path: Path) -> Grams:
@@ -82,16 +93,9 @@ class Grams:
         try:
             with safetensors.safe_open(path, "pt") as file:
                 norms = json.loads((file.metadata() or {})["norms"])
-                names = [key.removeprefix("mean/") for key in file.keys() if key[:5] == "mean/"]  # noqa: SIM118 - no mapping
-                grams = {
-                    name: Gram(
-                        file.get_tensor(f"mean/{name}"), file.get_tensor(f"covariance/{name}")
-                    )
-                    for name in names
-                }
+            return cls.of_tensors(safetensors.torch.load_file(path), norms)
         except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
             raise EfatError(f"grams: {path}: not a file of Gram matrices ({error})") from None
-        return cls(grams, norms)
 
 
 @torch.no_grad()

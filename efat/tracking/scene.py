@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from efat.experiment import Experiment
-from efat.fit import TrainingJob
+from efat.jobs import TrainingJob
 from efat.provenance import public
 from efat.store import Result, content_key
 from efat.tracking.base import Scene, Tracker, Training

@@ -1,0 +1,85 @@
+"""Each unit in a Python process of its own, beside which Lightning can start others."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from efat.executors.base import Item, Lost, Output, check_numbers, one_thread
+
+TASK, ANSWER = "task.pickle", "answer.pickle"
+"""Files in the folder that a unit and its process share."""
+
+
+class Launch:
+    """Run one unit after the other, each in a new Python process: for `trainer=ddp`.
+
+    Lightning starts the processes of a distributed training by running the program again. Here the
+    program is the unit alone, so that no other process walks through the campaign.
+
+    Args:
+        retries: How often a unit is tried again whose process died.
+        fail_fast: Stop at the first unit that fails, rather than after the others of its stage.
+
+    Raises:
+        EfatError: Negative retries.
+    """
+
+    workers = 1
+
+    def __init__(self, retries: int = 2, fail_fast: bool = False) -> None:
+        check_numbers(retries=(retries, 0))
+        self.retries, self.fail_fast = retries, fail_fast
+
+    def start(self) -> None:
+        """Prepare this process, which only waits."""
+        one_thread()
+
+    def run(
+        self, function: Callable[[Item], Output], tasks: Iterable[Item]
+    ) -> Iterator[tuple[int, Output | Lost]]:
+        """Yield (number, output) in order."""
+        for number, task in enumerate(tasks):
+            with tempfile.TemporaryDirectory(prefix="efat-") as folder:
+                (Path(folder) / TASK).write_bytes(pickle.dumps((function, task)))
+                output: Output | Lost = self._attempt(Path(folder))
+            yield number, output
+
+    def _attempt(self, folder: Path) -> Output | Lost:
+        how = ""
+        for _ in range(1 + self.retries):
+            how = _launch(folder)
+            if (folder / ANSWER).exists():
+                good, output = pickle.loads((folder / ANSWER).read_bytes())  # our own process's
+                if not good:
+                    raise output
+                answer: Output = output
+                return answer
+        return Lost(f"its process died {1 + self.retries} times, last by {how}")
+
+
+def _launch(folder: Path) -> str:
+    """Run the process of a unit to its end; return what ended it."""
+    command = [sys.executable, "-m", "efat.executors.launched", str(folder)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        code = process.wait()
+    finally:  # interrupted, or Lightning's processes outlived the one that started them
+        _kill_group(process.pid)
+        process.wait()
+        if process.stdin:
+            process.stdin.close()
+    return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+
+
+def _kill_group(leader: int) -> None:
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except ProcessLookupError:
+        return

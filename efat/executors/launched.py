@@ -1,0 +1,40 @@
+"""The program of `executor=launch`: `python -m efat.executors.launched FOLDER` runs one unit.
+
+Lightning runs it again, with LOCAL_RANK set, for each further process of a distributed training.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from efat import atomic
+from efat.executors.base import is_secondary, one_thread
+from efat.executors.launch import ANSWER, TASK
+
+
+def main(folder: Path) -> None:
+    """Do the task in the folder; the first process of a training writes the answer."""
+    threading.Thread(target=_die_with_driver, daemon=True).start()
+    one_thread()
+    function, task = pickle.loads((folder / TASK).read_bytes())
+    try:
+        answer = True, function(task)
+    except Exception as error:
+        answer = False, error
+    if not is_secondary():
+        atomic.write_bytes(folder / ANSWER, pickle.dumps(answer))
+
+
+def _die_with_driver() -> None:
+    """Leave no orphan: the other end of standard input is the driver's, who writes nothing."""
+    os.read(sys.stdin.fileno(), 1)  # not through a buffer, whose lock would be held at exit
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

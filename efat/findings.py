@@ -1,0 +1,84 @@
+"""What the stages of a campaign find out, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from efat.jobs import Weights
+from efat.planning.base import Group
+from efat.resilience import ResilienceCurve
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Gram matrices of the fault-free network: where they are, and what measuring them cost."""
+
+    grams: Weights
+    samples: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The fault-free network: its weights, the metric on validation, and what repair needs."""
+
+    weights: Weights
+    val_metric: float
+    elapsed_s: float
+    calibration: Calibration | None = None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The resilience curves and what they cost, `repair_s` of it before any training."""
+
+    curves: tuple[ResilienceCurve, ...]
+    elapsed_s: float
+    repair_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Model:
+    """The repaired and retrained network of one group.
+
+    Args:
+        group: Its chips, fused map and planned amount.
+        trained_steps: What it was retrained for; the whole budget where the plan says inf.
+        weights: Where its weights are.
+        elapsed_s: Training time.
+        diverged: Whether its training ended with no finite weights; then there is no network.
+        repair_s: Time of its repair.
+    """
+
+    group: Group
+    trained_steps: int
+    weights: Weights
+    elapsed_s: float
+    diverged: bool = False
+    repair_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The metric of one network on one chip."""
+
+    val: float
+    test: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metric of the fault-free baseline and of every chip, masked by its own fault map.
+
+    Args:
+        baseline: The fault-free network.
+        before: The masked baseline, by chip.
+        after: The model that the chip carries, by strategy and chip; the masked baseline for
+            chips without a group, or whose group's training diverged.
+        test_samples: Samples of the test split.
+    """
+
+    baseline: Measured
+    before: dict[str, Measured]
+    after: dict[str, dict[str, Measured]]
+    test_samples: int | None = None

@@ -1,0 +1,180 @@
+"""What a unit of work is asked for: values, whose content is the key of their result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from efat.faults import FaultMap
+from efat.mapping import SystolicArray
+from efat.metric import Metric
+from efat.recipe import Mode, Step
+from efat.retraining import Retraining
+from efat.store import OPTIONAL
+from efat.weight_files import WeightFile
+
+Node = Mapping[str, Any]
+"""A Hydra node: `_target_` and its arguments."""
+
+Weights = tuple[str, str]
+"""Stage and key of weights in the store."""
+
+PLAIN = Retraining()
+
+CALIBRATION_STEPS = 100
+"""What measuring Gram matrices is worth, roughly, for a progress bar."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is trained, on what, and how; one for the baseline, one for fault-aware retraining.
+
+    Args:
+        model: Node of the network.
+        data: Node of the `LightningDataModule`.
+        num_classes: Classes of the data set; None where targets are not classes.
+        trainer: Arguments of Lightning's `Trainer`.
+        optimizer: Node of a partial torch optimizer.
+        scheduler: Node of a partial learning-rate schedule, or None.
+        off_array: Names of layers that do not run on the array.
+        loss: Node of the loss; None is cross-entropy.
+        metric: Node of a torchmetrics metric; None is accuracy.
+        retraining: Frozen layers, learning rates by layer, mode of batch normalisation; keys know
+            it by its former name.
+        channels_last: Keep images and convolutions in memory with channels innermost.
+        split_hash: Of the samples in each split, where the data module tells it.
+    """
+
+    model: Node
+    data: Node
+    num_classes: int | None
+    trainer: Mapping[str, Any]
+    optimizer: Node
+    scheduler: Node | None = None
+    off_array: tuple[str, ...] = ()
+    loss: Node | None = None
+    metric: Node | None = None
+    retraining: Retraining = field(default=PLAIN, metadata={"key": "recipe"})
+    channels_last: bool = False
+    split_hash: str | None = None
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What mends a masked network before its training; see `efat.recipe.Recipe`.
+
+    Args:
+        steps: `remap`, `compensate`, `recalibrate`, in this order.
+        mode: Of `compensate`.
+        grams: Where the Gram matrices of the fault-free network are, if a step needs them.
+        samples: Calibration samples that a step needs; 0: none does.
+        seed: Of their order.
+    """
+
+    steps: tuple[Step, ...]
+    mode: Mode
+    grams: Weights | None
+    samples: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Until:
+    """Where a curve may end: once it has met the constraint, for what is read off it is known.
+
+    Args:
+        limit: Of the constraint, on validation.
+        higher_is_better: False where the metric is an error.
+        sustained: So many evaluations in a row have to meet it.
+    """
+
+    limit: float
+    higher_is_better: bool = True
+    sustained: int = 1
+
+    def met(self, values: Sequence[float]) -> bool:
+        """Tell whether the last values of the metric meet it."""
+        metric, last = Metric(higher_is_better=self.higher_is_better), values[-self.sustained :]
+        return len(last) == self.sustained and all(metric.meets(v, self.limit) for v in last)
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """Train for exactly `amount_steps` optimizer steps, or `until` a constraint is met.
+
+    Args:
+        setup: See `Setup`.
+        seed: Of the weights (without `start`) and of the order of the samples.
+        amount_steps: Optimizer steps; 0 trains nothing.
+        eval_every_steps: Record the validation metric at 0 and every so many steps; 0 never.
+        start: Stage and key of the stored weights to start from; None starts at random.
+        array: The array, with `fault_map`.
+        fault_map: Mask the network by this map; None trains it fault-free.
+        keep_weights: Whether the result holds the trained weights.
+        checkpoint: A user's file to start from instead.
+        repair: What is done to the masked network first; None: nothing.
+        until: Stop once this is met, at an evaluation; None: never.
+    """
+
+    setup: Setup
+    seed: int
+    amount_steps: int
+    eval_every_steps: int = 0
+    start: Weights | None = None
+    array: SystolicArray | None = None
+    fault_map: FaultMap | None = None
+    keep_weights: bool = True
+    checkpoint: WeightFile | None = None
+    repair: Repair | None = field(default=None, metadata=OPTIONAL)
+    until: Until | None = field(default=None, metadata=OPTIONAL)
+
+    @property
+    def cost_steps(self) -> int:
+        """Estimate the work, for a progress bar; an evaluation is worth about three steps."""
+        every = self.eval_every_steps
+        return self.amount_steps + (3 * (self.amount_steps // every + 1) if every else 0)
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """Measure stored weights on validation and test under several fault maps.
+
+    Args:
+        setup: See `Setup`.
+        start: Stage and key of the stored weights.
+        array: The array of the fault maps.
+        fault_maps: One measurement each; None measures the network fault-free.
+    """
+
+    setup: Setup
+    start: Weights
+    array: SystolicArray
+    fault_maps: tuple[FaultMap | None, ...]
+
+    @property
+    def cost_steps(self) -> int:
+        """Estimate the work in training steps, for a progress bar."""
+        return 6 * len(self.fault_maps)
+
+
+@dataclass(frozen=True)
+class CalibrationJob:
+    """Measure the Gram matrices of the fault-free network's layer inputs.
+
+    Args:
+        setup: See `Setup`; its training plays no part.
+        start: Stage and key of the stored weights.
+        samples: Training samples, at the most one pass over the split.
+        seed: Of their order.
+    """
+
+    setup: Setup
+    start: Weights
+    samples: int
+    seed: int
+
+    @property
+    def cost_steps(self) -> int:
+        """Estimate the work in training steps, for a progress bar."""
+        return CALIBRATION_STEPS

@@ -1,0 +1,42 @@
+"""The network and the samples that a job starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from hydra.utils import instantiate
+from torch import Tensor, nn
+
+from efat.jobs import Setup, Weights
+from efat.repair.grams import inputs_of
+from efat.store import Store
+
+
+def load_model(setup: Setup, store: Store, start: Weights | None) -> nn.Module:
+    """Build the plain network, with stored weights if `start` names some."""
+    model: nn.Module = instantiate(setup.model)
+    if start is not None:
+        model.load_state_dict(store.weights(*start))
+    return model
+
+
+def training_batches(setup: Setup, seed: int) -> Iterable[tuple[Tensor, Tensor]]:
+    """Return one pass over the training split, in the order that `seed` gives."""
+    data = instantiate(setup.data)
+    data.prepare_data()
+    data.setup("fit")
+    torch.manual_seed(seed)
+    batches: Iterable[tuple[Tensor, Tensor]] = data.train_dataloader()
+    return batches
+
+
+def calibration_batches(setup: Setup, samples: int, seed: int) -> Iterator[Tensor]:
+    """Yield inputs of the training split, augmented as in training: `samples`, or one pass."""
+    left = samples
+    for batch in training_batches(setup, seed):
+        inputs = inputs_of(batch)[:left]
+        left -= len(inputs)
+        yield inputs
+        if not left:
+            return

@@ -1,0 +1,96 @@
+"""A fault map's network before any retraining: the repair steps of a recipe, in turn."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from efat.errors import EfatError
+from efat.faults import FaultMap
+from efat.jobs import CalibrationJob, Repair, Setup
+from efat.loading import calibration_batches, load_model
+from efat.mapping import Placement, SystolicArray
+from efat.masking import mask_model
+from efat.repair import (
+    Grams,
+    compensate,
+    compensate_sequentially,
+    measure_grams,
+    recalibrate,
+    remap,
+)
+from efat.store import Result, Store
+
+BATCH = 128
+"""Samples whose own statistics normalise them in `recalibrate`."""
+
+
+def calibrate(job: CalibrationJob, store: Store) -> Result:
+    """Measure the Gram matrices of the fault-free network; they are the tensors of the result.
+
+    Returns:
+        Values `norms` (see `efat.repair.Grams`), `samples` that were passed forward, `elapsed_s`.
+    """
+    begin, sizes = time.perf_counter(), list[int]()
+
+    def counted() -> Iterator[Tensor]:
+        for inputs in calibration_batches(job.setup, job.samples, job.seed):
+            sizes.append(len(inputs))
+            yield inputs
+
+    model = load_model(job.setup, store, job.start)
+    grams = measure_grams(model, counted(), job.setup.off_array)
+    elapsed_s = time.perf_counter() - begin
+    values = {"norms": grams.norms, "samples": sum(sizes), "elapsed_s": elapsed_s}
+    return Result(values, grams.tensors())
+
+
+def mend(
+    model: nn.Module,
+    fault_map: FaultMap,
+    array: SystolicArray,
+    repair: Repair,
+    setup: Setup,
+    store: Store,
+) -> tuple[nn.Module, Placement | None]:
+    """Return a masked, repaired copy of the fault-free network, and where its weights lie."""
+    off_array, placement = setup.off_array, None
+    if "remap" in repair.steps:
+        grams = _load_grams(store, repair)
+        placement = remap(model, fault_map, array, grams, off_array=off_array)
+    if "compensate" not in repair.steps:
+        mended = mask_model(copy.deepcopy(model).eval(), fault_map, array, off_array, placement)
+    elif repair.mode == "sequential":
+        mended = compensate_sequentially(
+            model,
+            fault_map,
+            array,
+            _calibration_set(setup, repair),
+            placement=placement,
+            off_array=off_array,
+        )
+    else:
+        grams = _load_grams(store, repair)
+        mended = compensate(
+            model, fault_map, array, grams, placement=placement, off_array=off_array
+        )
+    if "recalibrate" in repair.steps:
+        mended = recalibrate(mended, _calibration_set(setup, repair).split(BATCH))
+    return mended, placement
+
+
+def _load_grams(store: Store, repair: Repair) -> Grams:
+    if repair.grams is None:
+        raise EfatError("recipe: no Gram matrices were measured for it")
+    result = store.read(*repair.grams)
+    if result is None:
+        raise EfatError(f"recipe: the Gram matrices {repair.grams[1][:12]} are not in {store.root}")
+    return Grams.of_tensors(store.weights(*repair.grams), result.values["norms"])
+
+
+def _calibration_set(setup: Setup, repair: Repair) -> Tensor:
+    return torch.cat(list(calibration_batches(setup, repair.samples, repair.seed)))

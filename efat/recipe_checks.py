@@ -1,0 +1,105 @@
+"""What a recipe cannot do with this network on this array: refused before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from efat.errors import EfatError
+from efat.masking import mapped_layers
+from efat.recipe import Recipe
+from efat.repair.intercepts import BatchNorm
+from efat.repair.products import products_of
+
+TRIED = 2
+"""Samples that are passed through the network to see which layers run, and on what."""
+
+
+def recipe_problems(
+    recipe: Recipe, network: nn.Module, inputs: Tensor, dataflow: str, off_array: Collection[str]
+) -> list[str]:
+    """Return why the repair steps of a recipe cannot be taken.
+
+    Args:
+        recipe: The steps.
+        network: Any weights will do.
+        inputs: A batch of its inputs.
+        dataflow: Of the array.
+        off_array: Names of layers that are not on it.
+    """
+    problems = []
+    moving = [step for step in recipe.repairs if step != "recalibrate"]
+    if moving and dataflow != "ws":
+        problems.append(
+            f"recipe.steps: {', '.join(moving)} given, but array.dataflow={dataflow} keeps no "
+            "weight in a PE; use array.dataflow=ws, or recipe=recalibrate or retrain"
+        )
+    elif moving:
+        problems += _weight_problems(recipe, network, inputs, off_array)
+    norms = [m for m in network.modules() if isinstance(m, BatchNorm)]
+    if "recalibrate" in recipe.steps and not any(n.running_mean is not None for n in norms):
+        problems.append(
+            "recipe.steps: recalibrate given, but the model has no BatchNorm with running "
+            "statistics; leave it out, or use compensate"
+        )
+    return problems
+
+
+def _weight_problems(
+    recipe: Recipe, network: nn.Module, inputs: Tensor, off_array: Collection[str]
+) -> list[str]:
+    """Return why weights cannot be solved for."""
+    try:
+        products_of(network, off_array)
+    except EfatError as error:
+        return list(error.problems)
+    layers = mapped_layers(network, off_array)
+    attentions = [n for n, layer in layers.items() if isinstance(layer, nn.MultiheadAttention)]
+    own = {  # what is inside an attention is run by it, not as a module
+        name: layer
+        for name, layer in layers.items()
+        if not any(f"{name}.".startswith(f"{attention}.") for attention in attentions)
+    }
+    sizes = _batch_sizes(network, own, inputs[:TRIED])
+    problems = [
+        f"recipe.steps: {recipe.repairs[0]} given, but layer {name!r} does not run as a module; "
+        "name it in array.off_array"
+        for name in own
+        if name not in sizes
+    ]
+    if "compensate" not in recipe.steps or recipe.mode != "sequential":
+        return problems
+    unfit = dict.fromkeys(attentions, "is an attention") | {
+        name: f"sees {size} rows for {TRIED} samples: not batch first"
+        for name, size in sizes.items()
+        if size % TRIED
+    }
+    return problems + [
+        f"recipe.mode: sequential given, but layer {name!r} {what}; use recipe.mode=one_shot, or "
+        "name it in array.off_array"
+        for name, what in unfit.items()
+    ]
+
+
+def _batch_sizes(network: nn.Module, layers: dict[str, Any], inputs: Tensor) -> dict[str, int]:
+    """Return how many rows each layer that runs sees first, by name."""
+    sizes: dict[str, int] = {}
+
+    def note(name: str, _: nn.Module, args: Any, kwargs: Any) -> None:
+        sizes[name] = len(args[0] if args else kwargs["input"])
+
+    handles = [
+        layer.register_forward_pre_hook(partial(note, name), with_kwargs=True)
+        for name, layer in layers.items()
+    ]
+    try:
+        with torch.no_grad():
+            network.eval()(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sizes

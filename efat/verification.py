@@ -1,0 +1,111 @@
+"""What a measurement on samples that decided nothing says about a chip, and how surely."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy.stats import binomtest
+
+from efat.errors import EfatError
+from efat.metric import Metric
+
+Status = Literal["verified", "met", "short"]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """Whether a chip meets the constraint on the verification split.
+
+    Args:
+        status: `verified`: the lower end of the interval meets it; `met`: the point estimate does;
+            `short`: neither.
+        low: Lower end of the interval, a share in [0, 1]; None: the metric has none.
+        high: Its upper end.
+    """
+
+    status: Status
+    low: float | None = None
+    high: float | None = None
+
+
+def verification_note(
+    confidence: float, samples: int | None, needed: int | None, metric: Metric
+) -> str:
+    """Say what it takes for a chip to be verified, or why no chip is."""
+    if not metric.proportion:
+        return f"No interval is given: {metric.name} is not a share of samples, each counted alike."
+    least = f"{needed} right" if needed else "no number of right ones is enough"
+    return (
+        f"verified: the exact {confidence:.0%} interval of {metric.name} (Clopper-Pearson, "
+        f"{samples} test samples) is above the constraint: {least}."
+    )
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How chips are verified.
+
+    The interval is two-sided and exact (Clopper & Pearson, 1934): over repeated draws of as many
+    samples it holds the true share with at least this probability. It is about one chip, and takes
+    the constraint as a given number.
+
+    Args:
+        metric: What is measured; an interval needs a proportion, a share of samples.
+        samples: Samples of the split; None: not counted.
+        confidence: Of the interval, in (0, 1).
+
+    Raises:
+        EfatError: A confidence out of range.
+    """
+
+    metric: Metric
+    samples: int | None
+    confidence: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.confidence < 1:
+            raise EfatError(
+                f"selection.confidence: {self.confidence!r} given; a number in (0, 1) is needed"
+            )
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the metric is a share of counted samples; else nothing can be verified."""
+        return self.metric.proportion and bool(self.samples)
+
+    def interval(self, value: float) -> tuple[float, float] | None:
+        """Return the interval of a measured share, or None if there is none.
+
+        >>> from efat.metric import ACCURACY
+        >>> low, high = Verification(ACCURACY, 100, 0.95).interval(0.98)
+        >>> round(low, 4), round(high, 4)
+        (0.9296, 0.9976)
+        """
+        if not self.has_interval or not self.samples or not 0 <= value <= 1:
+            return None
+        test = binomtest(round(value * self.samples), self.samples)
+        found = test.proportion_ci(self.confidence, method="exact")
+        return float(found.low), float(found.high)
+
+    def judge(self, value: float, limit: float) -> Statement:
+        """Judge a measured value by the constraint."""
+        found, met = self.interval(value), self.metric.meets(value, limit)
+        if found is None:
+            return Statement("met" if met else "short")
+        if self.metric.meets(found[0], limit):
+            return Statement("verified", *found)
+        return Statement("met" if met else "short", *found)
+
+    def needed(self, limit: float) -> int | None:
+        """Return how many samples must be right for a chip to be verified; None: not all suffice.
+
+        >>> from efat.metric import ACCURACY
+        >>> Verification(ACCURACY, 100, 0.95).needed(0.9), Verification(ACCURACY, 9, 0.95).needed(1)
+        (96, None)
+        """
+        if not self.has_interval or not self.samples:
+            return None
+        counts = range(self.samples + 1)
+        verified = (k for k in counts if self.judge(k / self.samples, limit).status == "verified")
+        return next(verified, None)
