@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,17 +27,19 @@ def draw_fault_rates(
 ) -> Figure:
     """Draw the metric against fault rate, a line an amount: mean, and range over the fault maps.
 
-    The line of amount 0 is masking alone (FAP), the others are fault-aware training.
+    Without repairs the line of amount 0 is masking alone (FAP). A curve that ended where it met
+    the constraint keeps its last value.
     """
-    steps = curves[0].amount_steps
+    steps = max((curve.amount_steps for curve in curves), key=len)
     shown = sorted({round(i) for i in np.linspace(0, len(steps) - 1, min(len(steps), MOST_LINES))})
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for point in shown:
         epochs = steps[point] / steps_per_epoch
-        label = f"after {epochs:.3g} epoch{'' if epochs == 1 else 's'}" if point else "masked only"
+        after = f"after {epochs:.3g} epoch{'' if epochs == 1 else 's'}"
+        label = after if point else "before retraining"
         color = colormaps["cividis"](0.9 * (1 - point / len(steps))) if point else GREY
-        _draw_amount(axes, curves, point, metric, color=color, label=label)
+        _draw_amount(axes, curves, steps[point], metric, color=color, label=label)
     unit = 100 if metric.is_share else 1
     axes.axhline(unit * target, color=ORANGE, lw=1, ls="--", label=f"asked: {metric.show(target)}")
     axes.set_xlabel("fault rate of the array")
@@ -52,19 +55,24 @@ def draw_fault_rates(
 def _draw_amount(
     axes: Axes,
     curves: Sequence[ResilienceCurve],
-    point: int,
+    steps: int,
     metric: Metric,
     color: str | tuple[float, ...],
     label: str,
 ) -> None:
-    """Draw the line of one amount, the recorded point of that index; a divergence is a gap."""
+    """Draw the line of one amount; a divergence is a gap."""
     rates = sorted({curve.fault_rate for curve in curves})
     unit = 100 if metric.is_share else 1
-    repeats = [[c.metric[point] for c in curves if c.fault_rate == rate] for rate in rates]
+    repeats = [[_at(c, steps) for c in curves if c.fault_rate == rate] for rate in rates]
     means = [unit * float(np.mean(values)) for values in repeats]
     below = [mean - unit * min(values) for mean, values in zip(means, repeats, strict=True)]
     above = [unit * max(values) - mean for mean, values in zip(means, repeats, strict=True)]
     axes.errorbar(
         rates, means, np.maximum(0, [below, above]), color=color, label=label,
-        ls="-" if point else ":", marker="o", ms=3.5, capsize=2.5,
+        ls="-" if steps else ":", marker="o", ms=3.5, capsize=2.5,
     )  # fmt: skip
+
+
+def _at(curve: ResilienceCurve, steps: int) -> float:
+    """Return what a curve recorded last at or before an amount."""
+    return curve.metric[bisect_right(curve.amount_steps, steps) - 1]
