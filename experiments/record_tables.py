@@ -70,19 +70,36 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> Lines:
     return markdown_table(head, lines).splitlines()
 
 
-def retraining_table(rows: Sequence[Row], retrained: str, recalibrated: str | None = None) -> Lines:
+def retraining_table(rows: Sequence[Row], recalibrated: str, retrained: str = "") -> Lines:
     """Return masking, BatchNorm re-estimation and every amount of retraining over fault rates."""
-    first = at_amount(rows, retrained, 0)
-    lines = [["masked only (FAP)", *by_rate(first, "val_metric")]]
-    if recalibrated:
-        [steps] = amounts(rows, recalibrated)
-        at = at_amount(rows, recalibrated, steps)
-        lines.append(["BatchNorm re-estimated", *by_rate(at, "val_metric")])
+    [batches] = amounts(rows, recalibrated)
+    lines = [
+        [label, *by_rate(at_amount(rows, recalibrated, steps), "val_metric")]
+        for steps, label in ((0, "masked only (FAP)"), (batches, "BatchNorm re-estimated"))
+    ]
     lines += [
         [f"retrained, {steps} steps", *by_rate(at_amount(rows, retrained, steps), "val_metric")]
         for steps in amounts(rows, retrained)
     ]
-    return table(["", *rate_heads(first)], lines)
+    return table(["", *rate_heads(at_amount(rows, recalibrated, 0))], lines)
+
+
+def amounts_table(rows: Sequence[Row], runs: Mapping[str, str]) -> Lines:
+    """Return single maps in several runs, amount by amount; only maps that all runs have."""
+    maps = [{(r["fault_rate"], r["repeat"]) for r in rows if r["run"] == run} for run in runs]
+    steps = [0, *amounts(rows, next(iter(runs)))]
+    lines = [
+        [f"{percent(float(rate))}, map {repeat}, {label}"]
+        + [
+            percent_1(row["val_metric"])
+            for step in steps
+            for row in at_amount(rows, run, step)
+            if (row["fault_rate"], row["repeat"]) == (rate, repeat)
+        ]
+        for rate, repeat in sorted(set.intersection(*maps))
+        for run, label in runs.items()
+    ]
+    return table(["", "masked", *(f"{step} steps" for step in steps[1:])], lines)
 
 
 def chips_table(rows: Sequence[Row]) -> Lines:
@@ -217,8 +234,11 @@ def cifar10() -> list[Lines]:
     record = "2026-11-22-cifar10-resnet20"
     rows = read(record, "results.csv")
     return [
-        retraining_table(rows, "64x64 retrained", "64x64 BatchNorm"),
+        retraining_table(rows, "64x64 BatchNorm", "64x64 retrained"),
+        retraining_table(rows, "256x256 BatchNorm"),
+        amounts_table(rows, {"64x64 retrained": "64x64", "256x256 retrained": "256x256"}),
         chips_table(read(record, "chips_64.csv")),
+        amounts_table(rows, {"64x64 retrained": "bf16", "64x64 retrained, fp32": "fp32"}),
     ]
 
 
@@ -233,7 +253,7 @@ def channel() -> list[Lines]:
     """Return the tables of the two orders."""
     record = "2026-11-22-channel-order"
     rows, pruned = read(record, "results.csv"), read(record, "pruned.csv")
-    steps = amounts(rows, "digits im2col")[-1]
+    first, *_, last = amounts(rows, "digits im2col")
     [batches] = amounts(rows, "cifar10 im2col")
     return [
         pruned_table([row for row in pruned if row["network"].startswith("ResNet-20")]),
@@ -242,7 +262,8 @@ def channel() -> list[Lines]:
             {0: "masked", batches: "BatchNorm re-estimated"},
         ),
         order_table(
-            rows, "digits im2col", "digits channel", {0: "masked", steps: f"{steps} steps"}
+            rows, "digits im2col", "digits channel",
+            {0: "masked", first: f"{first} steps", last: f"{last} steps"},
         ),
     ]  # fmt: skip
 
