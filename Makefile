@@ -46,7 +46,7 @@ check: lint test ## What must pass before a commit: lint, types, tests
 
 docs: setup ## Build the documentation site in build/site; a warning is an error
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: setup ## Measure speed: training, emulation, a campaign, planning (CHIPS="1000 10000")
 	$(BIN)/python -m experiments.bench

@@ -21,6 +21,7 @@ STAGES = (
     "single",
     "report",
     "compare",
+    "dashboard",
 )
 
 PACKAGED = Path(__file__).parent / "conf"

@@ -74,7 +74,7 @@ def draft_jobs(arguments: Sequence[str]) -> list[Draft]:
     """
     flags, problems = _read_flags(list(arguments))
     idle = any(getattr(flags, name, None) for name in FLAGS_WITHOUT_WORK)
-    if idle and not flags.overrides:
+    if flags.shell_completion or (idle and not flags.overrides):  # install=bash is no key of ours
         raise_problems(problems)
         return []
     name = flags.config_name or "config"

@@ -35,6 +35,7 @@ from efat.resilience import ResilienceMap
 from efat.store import Store
 from efat.tracking.guard import Guard
 from efat.tracking.scene import describe_scene, track
+from efat.tracking.wandb_dashboard import apply_dashboard
 
 OK, NO = 0, 1
 
@@ -122,6 +123,20 @@ def compare(cfg: DictConfig) -> None:
     findings = write_comparison([Path(name) for name in cfg.runs], target)
     for finding in [*findings, f"comparison in {target / 'compare.html'} (also .md and .csv)"]:
         Console().print(finding, soft_wrap=True, highlight=False)
+
+
+def set_up_dashboard(cfg: DictConfig) -> None:
+    """Give the W&B project of `cfg.tracking` a dashboard.
+
+    Raises:
+        EfatError: Another tracker, runs that are named, or W&B did not take it.
+    """
+    problems = [f"runs: {list(cfg.runs)} given; stage=dashboard takes none"] if cfg.runs else []
+    if "project" not in cfg.tracking:
+        problems.append("tracking: stage=dashboard is for W&B; add tracking=wandb")
+    raise_problems(problems)
+    address = apply_dashboard(cfg.tracking.project)
+    Console().print(f"dashboard  {address}", soft_wrap=True, highlight=False)
 
 
 def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:

@@ -44,8 +44,9 @@ def draw_groups(plan: Plan, chips: Sequence[Chip]) -> Figure:
         for i, (low, high) in enumerate(zip([0.0, *heights], heights, strict=False)):
             top.bar(x, 100 * (high - low), bottom=100 * low, color=shades[i % 2], width=0.8)
         top.text(x, 100 * heights[-1], str(len(order)), ha="center", va="bottom", fontsize=7)
-    top.margins(y=0.12)
-    top.set_ylabel("fault rate of the fused map, %")
+    highest = max((100 * group.fused.fault_rate for group in shown), default=1.0)
+    top.set_ylim(0, 1.12 * highest)  # margins do not hold where a member adds nothing
+    top.set_ylabel("fault rate of the fused map, %\n(a stripe: what one more chip adds)")
     left_out = len(plan.groups) - len(shown)
     top.set_title(_title(plan) + (f"; {left_out} cheaper groups not shown" if left_out else ""))
     amounts = [g.amount_steps if g.amount_steps < math.inf else 0.0 for g in shown]
@@ -169,5 +170,5 @@ def _title(plan: Plan) -> str:
     lost = f", {len(plan.unsalvageable)} more unsalvageable" if plan.unsalvageable else ""
     return (
         f"{len(plan.chip_names)} chips in {len(plan.groups)} groups{lost}; "
-        f"price {plan.price:.0f}; no plan saves more than a further {plan.gap:.1%}"
+        f"price {plan.price:.0f} (steps); no plan saves more than a further {plan.gap:.1%}"
     )

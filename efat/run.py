@@ -22,6 +22,7 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+import efat.groups  # noqa: F401 - what --help lists
 from efat.config import CONF
 from efat.errors import EfatError, raise_problems
 from efat.overrides import Draft, draft_jobs, name_jobs
@@ -85,12 +86,12 @@ def _run_command_line() -> int:
     return worst_status()
 
 
-READERS = ("report", "compare")
-"""Stages that read finished runs and compute nothing."""
+READERS = ("report", "compare", "dashboard")
+"""Stages that compute nothing: they read finished runs, or set up W&B."""
 
 
 def _reads_runs(drafts: list[Draft]) -> bool:
-    """Tell whether these jobs read finished runs; such jobs stand alone.
+    """Tell whether these jobs compute nothing; such jobs stand alone.
 
     Raises:
         EfatError: What is wrong with the command line, or a sweep that mixes them with others.
@@ -102,16 +103,17 @@ def _reads_runs(drafts: list[Draft]) -> bool:
         return False
     raise_problems(name_jobs(drafts, [draft.problems for draft in drafts]))
     if len(drafts) > 1:
-        raise EfatError("stage: report and compare cannot be part of a sweep; run them alone")
+        raise EfatError(f"stage: {', '.join(READERS)} cannot be part of a sweep; run them alone")
     return True
 
 
 def _read_runs(drafts: list[Draft]) -> int:
     """Write the pages of finished runs; without Hydra, which would make a folder."""
-    from efat.pipeline import compare, write_reports
+    from efat.pipeline import compare, set_up_dashboard, write_reports
 
+    stages = {"report": write_reports, "compare": compare, "dashboard": set_up_dashboard}
     for draft in drafts:
-        (write_reports if draft.cfg.stage == "report" else compare)(draft.cfg)
+        stages[draft.cfg.stage](draft.cfg)
     return 0
 
 

@@ -79,7 +79,7 @@ def test_the_verdict_comes_first_and_in_words(report):
     said = " ".join(sentences(run))
     assert "Against fixed (12 retrainings, 24.0 epochs, 10 chips meet it on test): 67% less" in said
     assert "12.0 epochs more: 20.0 in all, less than retraining every chip" in said
-    assert "(12 x 3.0 = 36.0)" in said
+    assert "(12 x 3.0 = 36.0; the budget is 3 evaluation intervals of 10 steps)" in said
     assert "Short of the constraint on test: chip00." in said
     assert "Unsalvageable, since no amount within the budget repairs them: chip11." in said
     assert "no plan under the same rules costs more than 25% less" in said

@@ -1,12 +1,55 @@
-"""The tables of the records on real data follow from their raw rows."""
+"""Tables of records are what their raw rows give."""
+
+import csv
+import runpy
+from collections import Counter
+from pathlib import Path
+from statistics import mean
 
 import pytest
 
 from experiments.record_tables import HERE, TABLES
 
+ROOT = Path(__file__).parents[1]
+LESS = ROOT / "experiments/2026-11-22-less-retraining"
+
+
+def rows(name):
+    with (LESS / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_tables_of_less_retraining_are_those_of_its_rows():
+    script, text = runpy.run_path(str(LESS / "table.py")), (LESS / "README.md").read_text()
+    assert script["table"]() in text
+    assert script["rates_table"]() in text
+    assert script["short_table"]() in (ROOT / "README.md").read_text()
+
+
+def test_the_counts_of_less_retraining_are_those_of_its_chips():
+    chosen = {
+        (row["seed"], row["job"]): row for row in rows("results.csv") if row["strategy"] == "best"
+    }
+    chips = {}
+    for row in rows("chips.csv"):
+        chips.setdefault((row["seed"], row["job"]), []).append(row)
+    assert chips.keys() == chosen.keys()
+    for run, result in chosen.items():
+        tests = [float(row["test_after"]) for row in chips[run]]
+        found = Counter(row["status"] for row in chips[run])
+        assert len(tests) == 40
+        assert sum(test >= float(result["target_test"]) for test in tests) == int(
+            result["met_test"]
+        )
+        assert found["verified"] == int(result["verified"])
+        assert found["verified"] + found["met"] == int(result["met_test"])
+        assert mean(tests) == pytest.approx(float(result["mean_test"]), abs=1e-6)
+        assert min(tests) == pytest.approx(float(result["worst_test"]), abs=1e-6)
+        assert len({row["group"] for row in chips[run]} - {""}) == int(result["models"])
+
 
 @pytest.mark.parametrize("record", TABLES)
-def test_the_tables_of_a_record_follow_from_its_raw_rows(record):
+def test_the_tables_of_a_record_on_real_data_follow_from_its_raw_rows(record):
     readme = (HERE / record / "README.md").read_text()
     for lines in TABLES[record]():
         assert "\n".join(lines) in readme

@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 
 from efat import FaultMap, mask_model, verify_masks
 from efat.chips import Chip, Fleet
+from efat.config import CONF, STAGES
 from efat.data.digits import Digits
 from efat.fleets import load_fleet, save_fleet, uniform_fleet
 from efat.mapping import SystolicArray
@@ -28,6 +29,7 @@ from efat.models.resnet import ResNet
 from efat.preflight import build_experiment
 from efat.run import main
 from efat.sweep import ResultsTable
+from efat.tracking import wandb_dashboard
 
 TINY = (
     "+experiment=resnet_fat",
@@ -114,10 +116,12 @@ def test_everything_is_where_it_says(done):
                  "made.json"):  # fmt: skip
         assert (run / name).exists(), name
         assert name.split(".")[0] in result.stdout
-    assert {f.stem for f in (run / "figures").iterdir()} == {
+    figures = {f.stem for f in (run / "figures").iterdir()}
+    assert figures == {
         "curves", "resilience_map", "strategies", "fault_maps", "fleet", "groups", "merges",
         "rewards", "overlaps", "fault_rates",
     }  # fmt: skip
+    assert set(wandb_dashboard.FIGURES) <= figures
     assert str(run.relative_to(folder)) in result.stdout.replace("\n", "")
     assert len(rows(run / "curves.csv")) == 3 * 2 * 5
     assert len(result.stdout.splitlines()) < 60  # no walls of log
@@ -678,6 +682,27 @@ def test_help_and_cfg_run_nothing(tmp_path, flag):
     result = efat_process(tmp_path, "+experiment=resnet_fat", flag)
     assert result.returncode == 0
     assert "resnet_fat" in result.stdout
+    assert not list(tmp_path.iterdir())
+    if flag == "--help":
+        lines = result.stdout.splitlines()
+        assert max(map(len, lines)) <= 100
+        assert len(lines) < 80  # a page, not the whole configuration
+        listed = set(result.stdout.split())
+        assert {path.stem for path in CONF.rglob("*/*.yaml")} <= listed
+        assert [stage for stage in STAGES if stage not in result.stdout] == []
+
+
+def test_the_shell_completes(tmp_path, monkeypatch):
+    assert "-F hydra_bash_completion efat" in efat(tmp_path, "-sc", "install=bash").stdout
+    for line, words in (
+        ("efat planner=gr", ["planner=greedy"]),
+        ("efat fleet.ch", ["fleet.chips="]),
+        ("efat +experiment=single", ["+experiment=single_fat"]),
+    ):
+        monkeypatch.setenv("COMP_LINE", line)
+        monkeypatch.setenv("COMP_POINT", str(len(line)))
+        result = efat(tmp_path, "-sc", "query=bash")
+        assert (result.returncode, result.stdout.split()) == (0, words)
     assert not list(tmp_path.iterdir())
 
 

@@ -2,17 +2,25 @@
 
 import csv
 import json
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import yaml
 from pytorch_lightning.loggers import CSVLogger
 
 from efat.errors import EfatError
+from efat.overrides import compose_jobs
 from efat.pages.writing import write_report
 from efat.provenance import public
+from efat.run import main
+from efat.tracking import wandb_dashboard
 from efat.tracking.base import Scene, Training
 from efat.tracking.guard import Guard
 from efat.tracking.lightning import LightningTracker
@@ -125,9 +133,7 @@ def test_disabled_writes_nothing(tmp_path):
 
 
 def test_no_key_warns_once_and_stops_nothing(tmp_path, monkeypatch):
-    for name in ("HOME", "XDG_CONFIG_HOME", "WANDB_CONFIG_DIR", "NETRC"):
-        monkeypatch.setenv(name, str(tmp_path / "nobody"))
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    no_account(monkeypatch, tmp_path)
     said = []
     guard = Guard(WandbTracker("efat", "online"), said.append)
     guard.begin(scene(tmp_path))
@@ -195,3 +201,86 @@ def test_secrets_and_home_folders_stay_at_home():
         "data": {"path": "~/x", "Auth_Token": "(left out)"}, "list": ["~", 1],
         "other": "/home/meadow", "api_key": None,
     }  # fmt: skip
+
+
+def no_account(monkeypatch, folder):
+    for name in ("HOME", "XDG_CONFIG_HOME", "WANDB_CONFIG_DIR", "NETRC"):
+        monkeypatch.setenv(name, str(folder / "nobody"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+
+
+def test_the_dashboard_shows_what_is_logged(tracked, monkeypatch):
+    pytest.importorskip("wandb_workspaces")
+    from wandb_workspaces.workspaces import internal
+
+    sent = []
+    view = {"view": {"name": "nw-abc-v", "id": "1"}}
+    monkeypatch.setattr("wandb.Api", lambda: SimpleNamespace(default_entity="me", settings={}))
+    monkeypatch.setattr(
+        internal, "execute_graphql", lambda *a: sent.append(a[2]) or {"upsertView": view}
+    )
+    monkeypatch.setattr(
+        "wandb_workspaces.workspaces.interface.get_app_url", lambda api: "https://w.b"
+    )
+    monkeypatch.setattr(wandb_dashboard, "require_key", lambda otherwise: None)
+    monkeypatch.delenv("WANDB_ENTITY", raising=False)
+    assert wandb_dashboard.apply_dashboard("efat") == "https://w.b/me/efat?nw=abc"
+    [saved] = sent
+    assert (saved["entityName"], saved["projectName"]) == ("me", "efat")
+    spec = json.loads(saved["spec"])
+    panels = [p for s in spec["section"]["panelBankConfig"]["sections"] for p in s["panels"]]
+    assert len(panels) == 18
+    _, runs = tracked
+    logged = {name for found in of_kind(runs, "history").values() for record in found
+              for key in items(record) for name in (key, key.rpartition("/")[0])}  # fmt: skip
+    logged |= {u.key for r in of_kind(runs, "summary")["fromagent"] for u in r.update}
+    wanted = {key for p in panels for key in (*p["config"].get("mediaKeys", ()),
+              *p["config"].get("metrics", ()))}  # fmt: skip
+    figures = {f"figures/{name}" for name in wandb_dashboard.FIGURES}  # of runs, see test_run.py
+    tables = {"chips", "plan", "strategies", "resilience_map"}
+    assert figures <= wanted
+    assert (wanted - figures) | tables <= logged
+    assert all(f'"{table}"' in saved["spec"] for table in tables)
+
+
+def test_a_dashboard_needs_a_key_the_package_and_wandb(tmp_path, monkeypatch, capsys):
+    no_account(monkeypatch, tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def said(*arguments):
+        monkeypatch.setattr("sys.argv", ["efat", "stage=dashboard", *arguments])
+        assert main() == 2
+        return " ".join(capsys.readouterr().err.split())
+
+    assert "tracking: stage=dashboard is for W&B; add tracking=wandb" in said()
+    assert "runs: ['a'] given; stage=dashboard takes none" in said("runs=[a]")
+    assert "no W&B key; run `wandb login`" in said("tracking=wandb")
+    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
+    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
+    assert "pip install 'efat[dashboard]'" in said("tracking=wandb")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wandb_sync_takes_every_offline_run(tracked):
+    """The command of docs/wandb.md, as far as it goes without a network."""
+    folder, runs = tracked
+    paths = sorted(map(str, folder.glob("wandb/offline-run-*")))
+    command = [sys.executable, "-m", "wandb", "sync", "--dry-run", *paths]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert f"Would sync {len(paths)} run(s)" in told
+    assert all(f"run-{name}.wandb" in told for name in runs)
+
+
+def test_the_sweep_drives_the_command_line():
+    sweep = yaml.safe_load((Path(__file__).parents[1] / "conf/sweep.yaml").read_text())
+    assert sweep["metric"]["name"] in {"epochs"}  # of the campaign's run
+    fixed = [part for part in sweep["command"] if not part.startswith("${")]
+    assert fixed[:3] == ["python", "-m", "efat.run"]
+    names = list(sweep["parameters"])
+    jobs = list(product(*(sweep["parameters"][name]["values"] for name in names)))
+    for values in jobs:
+        chosen = [f"{name}={value}" for name, value in zip(names, values, strict=True)]
+        [cfg] = compose_jobs([*fixed[3:], *chosen])
+        assert cfg.tracking.mode == "online"
+        assert cfg.selection.max_drop == values[names.index("selection.max_drop")]
+    assert len(jobs) == 6

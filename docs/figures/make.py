@@ -1,7 +1,8 @@
-"""Draw the figures of docs/emulation.md: python docs/figures/make.py."""
+"""Draw the figures of docs/emulation.md and docs/concepts.md: python docs/figures/make.py."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -192,7 +193,67 @@ def fleets() -> None:
     save(draw_summary(fleet, summarise(fleet)), "fleet_summary")
 
 
+def fusion() -> None:
+    """Draw two chips and their fused map, by whose faults they are."""
+    array = SystolicArray(8, 8)
+    first, second = (chip.fault_map.faulty for chip in uniform_fleet(array, 5, 2, (0.08, 0.12)))
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    whose = (("chip A", first, ~first & False), ("chip B", ~second & False, second))
+    panels = (*whose, ("fused (dark: faulty on both)", first, second))
+    for axis, (name, a, b) in zip(figure.subplots(1, 3), panels, strict=True):
+        for r, c in np.ndindex(8, 8):
+            colour = INK if a[r, c] and b[r, c] else MOVED if a[r, c] else SUM
+            colour = colour if a[r, c] or b[r, c] else SOFT
+            axis.add_patch(Rectangle((c, r), 1, 1, fc=colour, ec="white", lw=1.2))
+        count = int((a | b).sum())
+        axis.set_title(f"{name}\n{count} of 64 PEs faulty ({count / 64:.0%})", fontsize=10)
+        axis.set(xlim=(0, 8), ylim=(8, 0), aspect="equal")
+        axis.set_axis_off()
+    save(figure, "fusion")
+
+
+def reading() -> None:
+    """Draw (not measured) how curves become a resilience map, and how chips are read off it."""
+    steps, target = np.linspace(0, 3, 100), 0.95
+    rates, speeds = (0.05, 0.15, 0.3), (6.0, 2.6, 1.5)
+    needed = [-np.log((0.985 - target) / (0.2 + rate)) / speed
+              for rate, speed in zip(rates, speeds, strict=True)]  # fmt: skip
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for rate, speed, amount, colour in zip(rates, speeds, needed, (HELD, MOVED, SUM), strict=True):
+        left.plot(steps, 100 * (0.985 - (0.2 + rate) * np.exp(-speed * steps)), color=colour,
+                  label=f"{rate:.0%} of the PEs faulty")  # fmt: skip
+        left.plot([amount, amount], [60, 100 * target], color=colour, ls=":")
+        left.plot([amount], [100 * target], "o", color=colour)
+    left.axhline(100 * target, color=FAULT, ls="--", label="constraint")
+    left.set(xlabel="amount of retraining (epochs)", ylabel="validation accuracy (%)",
+             ylim=(60, 100), title="curves")  # fmt: skip
+    left.legend(fontsize=8, loc="lower right")
+    _draw_amounts(right, rates, needed)
+    save(figure, "reading")
+
+
+def _draw_amounts(axis: Axes, rates: Sequence[float], needed: Sequence[float]) -> None:
+    percent = [0.0, *(100 * rate for rate in rates)]
+    axis.plot(percent, [0, *needed], color=INK, label="resilience map")
+    for rate, amount, colour in zip(rates, needed, (HELD, MOVED, SUM), strict=True):
+        axis.plot([100 * rate], [amount], "o", color=colour, zorder=3)
+    axis.axvspan(percent[-1], 36, color=FAULT, alpha=0.12, label="unsalvageable")
+    for name, place in (("chip A", 7.8), ("chip B", 12.5), ("A and B, fused", 18.75)):
+        amount = float(np.interp(place, percent, [0, *needed]))
+        axis.plot([place, place, 0], [0, amount, amount], color=LINE, lw=1)
+        text = f"{name}: {amount:.2f}"
+        axis.annotate(
+            text, (place, amount), xytext=(6, -12), textcoords="offset points", fontsize=8
+        )
+    axis.set(xlabel="faulty PEs (%)", ylabel="amount of retraining (epochs)", xlim=(0, 36),
+             ylim=(0, 1.25 * needed[-1]), title="the resilience map, and amounts")  # fmt: skip
+    axis.legend(fontsize=8, loc="upper left")
+
+
 if __name__ == "__main__":
+    fusion()
+    reading()
     dataflows()
     mapping()
     pe()

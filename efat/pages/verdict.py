@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from efat.pages.finished import FinishedRun
@@ -102,6 +103,8 @@ def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
     if not theirs:
         return f"{against}{run.chosen['models']} models stored, {ours:.1f} epochs."
     saved = 1 - ours / theirs
+    if saved <= -1:
+        return f"{against}{ours / theirs:.1f} times the retraining."
     return f"{against}{abs(saved):.0%} {'less' if saved >= 0 else 'more'} retraining."
 
 
@@ -116,7 +119,8 @@ def _analysis(run: FinishedRun) -> list[str]:
     return [
         f"The resilience analysis, done once a network, cost {analysis:.1f} epochs more: "
         f"{together:.1f} in all, {cheaper} than retraining every chip for the whole budget without "
-        f"any analysis ({len(run.chips)} x {run.budget_epochs:.1f} = {blind:.1f})."
+        f"any analysis ({len(run.chips)} x {run.budget_epochs:.1f} = {blind:.1f}; the budget is "
+        f"{_intervals(run)})."
     ]
 
 
@@ -135,6 +139,14 @@ def _verified(run: FinishedRun) -> list[str]:
         f"decided nothing. {note[0].upper()}{note[1:]} The constraint counts as a given number, "
         "and the statement is about one chip at a time."
     ]
+
+
+def _intervals(run: FinishedRun) -> str:
+    """Say how the budget comes about: it ends where a metric was recorded."""
+    budget = round(run.budget_epochs * run.resilience_map["steps_per_epoch"])
+    steps = sorted({int(row["amount_steps"]) for row in run.curves})
+    every = min((b - a for a, b in pairwise(steps)), default=budget)
+    return f"{_count(budget // every, 'evaluation interval')} of {_count(every, 'step')}"
 
 
 def _lost(run: FinishedRun) -> list[str]:

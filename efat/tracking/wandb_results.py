@@ -41,7 +41,7 @@ def _use(live: Any, artifact: wandb.Artifact) -> None:
     """Mark an artifact as what a run starts from, also offline.
 
     W&B's `use_artifact` refuses to work offline, though all it does with a new artifact is this
-    call, which does (wandb 0.19 to 0.31).
+    call, which does (tested with wandb 0.19.11, 0.21.4, 0.25.1, 0.28.2 and 0.31.0).
     """
     if live.offline:
         live._log_artifact(artifact, is_user_created=True, use_after_commit=True)

@@ -35,10 +35,13 @@ def collect(job: str, seed: int, folder: Path) -> tuple[list[dict], list[dict]]:
         chips = list(csv.DictReader(file))
     maps = Counter((row["fault_rate"], row["repeat"]) for row in curves)
     repaired = len(summary["recipe"]) > 1
+    ended = until_met(curves, summary["targets"]["val"])
     analysis = {
         "analysis_curves": len(maps),
         "analysis_points": len(curves),
         "analysis_steps": summary["analysis"]["steps"],
+        "ended_points": sum(points for points, _ in ended),
+        "ended_steps": sum(steps for _, steps in ended),
         "analysis_repairs": len(maps) * repaired,
         "calibrations": int(repaired),
     }
@@ -62,6 +65,19 @@ def collect(job: str, seed: int, folder: Path) -> tuple[list[dict], list[dict]]:
     names = ("chip_id", "fault_rate", "group", "fused_fault_rate", "amount_steps", "val_after",
              "test_after", "test_low", "status")  # fmt: skip
     return rows, [{"seed": seed, "job": job} | {n: row[n] for n in names} for row in chips]
+
+
+def until_met(curves: list[dict], target: float) -> list[tuple[int, int]]:
+    """Return points and steps of each curve up to its first crossing, as with `until_met`."""
+    by_map: dict[tuple[str, str], list[dict]] = {}
+    for row in curves:
+        by_map.setdefault((row["fault_rate"], row["repeat"]), []).append(row)
+    ended = []
+    for rows in by_map.values():
+        met = [float(row["val_metric"]) >= target for row in rows]
+        last = met.index(True) if any(met) else len(met) - 1
+        ended.append((last + 1, int(rows[last]["amount_steps"])))
+    return ended
 
 
 def write(path: Path, rows: list[dict]) -> None:

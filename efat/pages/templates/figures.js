@@ -19,9 +19,17 @@ function themed(layout) {
   return {...layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: ink, size: 13, family: "system-ui, sans-serif"},
           hoverlabel: {bgcolor: card, font: {color: ink}}, xaxis: {...layout.xaxis, ...axis}, yaxis: {...layout.yaxis, ...axis}};
 }
+function onDark(color) {                       // a third of the way to white, so that navy can be seen
+  return color.replace(/[0-9a-f]{2}/gi, pair => Math.round(parseInt(pair, 16) * 2 / 3 + 85).toString(16));
+}
+function lit(trace) {
+  if (document.documentElement.dataset.theme !== "dark") return trace;
+  const paint = name => trace[name] && {[name]: {...trace[name], color: onDark(trace[name].color)}};
+  return {...trace, ...paint("line"), ...paint("marker")};
+}
 function drawFigures() {
   for (const [name, figure] of Object.entries(page.figures))
-    Plotly.react($("figure-" + name), figure.data, themed(figure.layout), {responsive: true, displaylogo: false, displayModeBar: false});
+    Plotly.react($("figure-" + name), figure.data.map(lit), themed(figure.layout), {responsive: true, displaylogo: false, displayModeBar: false});
 }
 async function loadPlotly() {
   const script = document.createElement("script");

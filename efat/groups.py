@@ -1,0 +1,53 @@
+"""The groups of the configuration, for `--help`: what each sets, and the options there are."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from efat.config import CONF
+
+WIDTH = 100
+INDENT = 13
+SETS = {
+    "experiment": "a whole experiment; the only group that is added with +",
+    "model": "the network (yours by model._target_)",
+    "data": "the data set (yours by data._target_)",
+    "task": "the loss, and the metric that the constraint is about",
+    "array": "size of the accelerator's array, how layers are mapped to it",
+    "fleet": "the chips and their fault maps",
+    "fault_rates": "the grid of the resilience analysis",
+    "baseline": "how the fault-free network is trained",
+    "training": "how a masked network is retrained",
+    "recipe": "what is repaired before it is retrained",
+    "selection": "the constraint, and how curves become amounts",
+    "planner": "who shares a retraining",
+    "rules": "limits and prices of a plan",
+    "trainer": "where and how Lightning trains",
+    "executor": "where the trainings run",
+    "tracking": "an experiment tracker",
+}
+
+
+def list_groups() -> str:
+    """Return one paragraph a group, at most 100 columns wide: its options and what they set."""
+    folders = sorted(
+        path for path in CONF.rglob("*") if path.is_dir() and list(path.glob("*.yaml"))
+    )
+    names = {path.relative_to(CONF).as_posix(): path for path in folders}
+    first = [name for name in SETS if name in names]
+    return "\n".join(_paragraph(name, names[name]) for name in dict.fromkeys([*first, *names]))
+
+
+def _paragraph(name: str, folder: Path) -> str:
+    options = " ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+    told = f"{name:<{INDENT - 1}} {SETS.get(name, '')}".rstrip()
+    indent = INDENT * " "
+    return f"{told}\n" + textwrap.fill(
+        options, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+
+
+OmegaConf.register_new_resolver("efat_groups", list_groups, replace=True)
