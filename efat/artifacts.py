@@ -25,6 +25,7 @@ from efat.plan_figures import draw_groups, draw_history, draw_overlaps, draw_rew
 from efat.planning.base import Group, Plan
 from efat.provenance import describe_run
 from efat.pruned_share import layer_rows
+from efat.rate_figures import draw_fault_rates
 from efat.report import Outcome, Row, group_name
 from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.store import Store
@@ -40,13 +41,12 @@ class RunFolder:
     experiment: Experiment
 
     def write_curves(self, curves: tuple[ResilienceCurve, ...], target: float) -> None:
-        """Write `curves.csv` and its figure."""
+        """Write `curves.csv` and its figures, over amounts and over fault rates."""
         rows = _curve_rows(self.experiment, curves)
         write_csv(self.path / "curves.csv", rows)
-        steps_per_epoch = self.experiment.amounts.steps_per_epoch
-        self._write_figure(
-            "curves", plots.plot_curves(curves, steps_per_epoch, target, self.experiment.metric)
-        )
+        shown = (curves, self.experiment.amounts.steps_per_epoch, target, self.experiment.metric)
+        self._write_figure("curves", plots.plot_curves(*shown))
+        self._write_figure("fault_rates", draw_fault_rates(*shown))
 
     def write_map(
         self, analysis: Analysis, resilience_map: ResilienceMap, plan: Plan | None

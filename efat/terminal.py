@@ -135,7 +135,8 @@ def describe_plan(experiment: Experiment, plan: Plan) -> str:
         f"{plan.total_steps / experiment.amounts.steps_per_epoch:.1f} epochs in total"
     )
     if plan.bound:
-        line += f" (no plan saves more than {plan.gap:.0%} of it)"
+        more = "costs less" if plan.gap < 0.0005 else f"saves more than {plan.gap:.1%} of it"
+        line += f" (no plan {more})"
     shared = any(len(group.members) > 1 for group in plan.groups)
     return line + off_ws_note(experiment, shared) + lost_note(plan)
 

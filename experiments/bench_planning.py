@@ -1,5 +1,6 @@
 """Time, memory and gap of the planner on large fleets: `python -m experiments.bench_planning`.
 
+The smallest size is measured for fleets of every kind, larger ones for uniform fleets.
 Each size runs in a process of its own, so that the peak memory is its own. Options: sizes (chips),
 e.g. `1000 10000 100000` (`make bench-large` runs the last, which takes many minutes). Growth is of
 CPU time and memory over the size before: linear planning of ten times the chips shows x10.
@@ -19,6 +20,7 @@ from efat.chips import Chip
 from efat.faults import FaultMap
 from efat.planning.best import Best
 from efat.planning.cost import CountCost
+from tests.planning import fleets as structured
 
 SIDE = 256
 SEED = 0
@@ -40,9 +42,9 @@ def fleet(chips: int) -> list[Chip]:
     ]
 
 
-def measure(chips: int) -> dict[str, float]:
+def measure(kind: str, chips: int) -> dict[str, float]:
     cost = CountCost.of(floored, SIDE, SIDE)
-    maps = fleet(chips)
+    maps = fleet(chips) if kind == "uniform" else structured.fleet(kind, chips, SIDE)
     started, cpu_started = time.perf_counter(), time.process_time()
     plan = Best(effort="full")(maps, cost, SEED)
     elapsed_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
@@ -62,22 +64,24 @@ def measure(chips: int) -> dict[str, float]:
 
 def main(sizes: list[int]) -> None:
     before: dict[str, float] | None = None
-    for chips in sizes:
+    kinds = [kind for kind in structured.KINDS if kind != "uniform"]
+    for kind, chips in [*((k, min(sizes)) for k in kinds), *(("uniform", n) for n in sizes)]:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            row = pool.apply(measure, (chips,))
+            row = pool.apply(measure, (kind, chips))
         growth = ""
         if before:
             ratios = (row[key] / before[key] for key in ("chips", "cpu_seconds", "memory_gb"))
             growth = "; x{:.0f} chips, x{:.1f} CPU time, x{:.1f} memory".format(*ratios)
         print(
-            f"{chips:>7} chips  {row['seconds']:8.1f} s ({row['cpu_seconds']:.1f} s CPU)  "
+            f"{kind:<10} {chips:>7} chips  {row['seconds']:8.1f} s "
+            f"({row['cpu_seconds']:.1f} s CPU)  "
             f"{row['memory_gb']:5.2f} GB  "
             f"{row['groups']:.0f} groups  price {row['price']:.0f} "
             f"({row['of_individual']:.1%} of individual)  bound {row['bound']:.0f}  "
             f"gap {row['gap']:.1%}{growth}",
             flush=True,
         )
-        before = row
+        before = row if kind == "uniform" else None
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ LAYERS = (
     ("library_files", "assignment", "provenance"),
     ("plan_checks", "library_checks", "recipe_checks"),
     ("preflight",),
-    ("plots", "terminal", "fleets.figures", "plan_figures"),
+    ("plots", "terminal", "fleets.figures", "plan_figures", "rate_figures"),
     ("artifacts", "assignment_terminal", "pages.finished"),
     ("pages.resilience",),
     ("pages.verdict", "pages.charts", "pages.compare"),

@@ -8,6 +8,8 @@ from statistics import mean
 
 import pytest
 
+from experiments.record_tables import HERE, TABLES
+
 ROOT = Path(__file__).parents[1]
 LESS = ROOT / "experiments/2026-11-22-less-retraining"
 
@@ -44,3 +46,10 @@ def test_the_counts_of_less_retraining_are_those_of_its_chips():
         assert mean(tests) == pytest.approx(float(result["mean_test"]), abs=1e-6)
         assert min(tests) == pytest.approx(float(result["worst_test"]), abs=1e-6)
         assert len({row["group"] for row in chips[run]} - {""}) == int(result["models"])
+
+
+@pytest.mark.parametrize("record", TABLES)
+def test_the_tables_of_a_record_on_real_data_follow_from_its_raw_rows(record):
+    readme = (HERE / record / "README.md").read_text()
+    for lines in TABLES[record]():
+        assert "\n".join(lines) in readme

@@ -119,7 +119,7 @@ def test_everything_is_where_it_says(done):
     figures = {f.stem for f in (run / "figures").iterdir()}
     assert figures == {
         "curves", "resilience_map", "strategies", "fault_maps", "fleet", "groups", "merges",
-        "rewards", "overlaps",
+        "rewards", "overlaps", "fault_rates",
     }  # fmt: skip
     assert set(wandb_dashboard.FIGURES) <= figures
     assert str(run.relative_to(folder)) in result.stdout.replace("\n", "")

@@ -210,23 +210,27 @@ def costs_side_by_side(named: list[Named]) -> Chart:
     """Draw the epochs of every strategy, a colour a run."""
     traces = []
     for name, run, color in named:
-        strategies = run.summary["strategies"][::-1]
+        strategies = run.summary["strategies"]
         epochs = [strategy["retraining"]["epochs"] for strategy in strategies]
         traces.append(_bar(epochs, [s["name"] for s in strategies], name, color))
     count = len({name for trace in traces for name in trace["y"]})
     height = 150 + (16 * len(named) + 14) * count
-    return _chart(traces, "epochs of retraining", "", barmode="group", height=height)
+    chart = _chart(traces, "epochs of retraining", "", barmode="group", height=height)
+    chart["layout"]["yaxis"]["autorange"] = "reversed"  # the first run on top, as in the legend
+    return chart
 
 
 def maps_side_by_side(named: list[Named]) -> Chart:
     """Draw the resilience maps; severities of different measures share the axis."""
     traces = []
-    for name, run, color in named:
+    for index, (name, run, color) in enumerate(named):
         resilience_map = resilience_map_of(run.resilience_map)
         grid = np.linspace(0, max(resilience_map.severities), 300)
         epoch = run.resilience_map["steps_per_epoch"]
         needed = [epochs_of(resilience_map.amount(float(s)), epoch) for s in grid]
-        traces.append(_line(grid.tolist(), needed, name, color, 3))
+        trace = _line(grid.tolist(), needed, name, color, 3)
+        trace["line"]["dash"] = ("solid", "dash", "dot")[index % 3]  # equal maps hide each other
+        traces.append(trace)
     label = "severity of the fault map"
     return _chart(traces, label, "amount of retraining (epochs)", x_percent=True)
 

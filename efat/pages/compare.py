@@ -159,16 +159,15 @@ def _finding(
     if difference is None:
         return f"{name} against {base}: {cost}; no chip is in both, so accuracy is not compared."
     unit = 100 if run.metric.is_share else 1
-    what = f"{run.metric.name}{' points' if unit == 100 else ''}"
     mean, low, high = (unit * v for v in (difference.mean, difference.low, difference.high))
     if difference.clusters < 5:
         flag = f"only {difference.clusters} independent parts: too few to tell"
     else:
         flag = "a difference" if difference.shown else "no difference shown"
     return (
-        f"{name} against {base}: {cost}; test {what} on {difference.chips} common chips "
-        f"{mean:+.3g} (95% interval {low:+.3g} to {high:+.3g}, {difference.clusters} independent "
-        f"parts): {flag}."
+        f"{name} against {base}: {cost}. On {difference.chips} common chips test {run.metric.name} "
+        f"changes by {mean:+.3g}{' points' if unit == 100 else ''} (95% interval {low:+.3g} to "
+        f"{high:+.3g}, {difference.clusters} independent parts): {flag}."
     )
 
 

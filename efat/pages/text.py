@@ -69,6 +69,7 @@ def _figures(folder: Path) -> Iterable[str]:
         ("strategies", "Cost of each strategy"),
         ("resilience_map", "The resilience map, with chips and groups on it"),
         ("curves", "Resilience curves"),
+        ("fault_rates", "Before and after retraining, over the fault rates"),
         ("fault_maps", "Fault maps of some groups"),
     ):
         if (folder / "figures" / f"{name}.png").exists():

@@ -143,9 +143,10 @@ def _verified(run: FinishedRun) -> list[str]:
 
 def _intervals(run: FinishedRun) -> str:
     """Say how the budget comes about: it ends where a metric was recorded."""
+    budget = round(run.budget_epochs * run.resilience_map["steps_per_epoch"])
     steps = sorted({int(row["amount_steps"]) for row in run.curves})
-    every = min((b - a for a, b in pairwise(steps)), default=0)
-    return f"{_count(len(steps) - 1, 'evaluation interval')} of {_count(every, 'step')}"
+    every = min((b - a for a, b in pairwise(steps)), default=budget)
+    return f"{_count(budget // every, 'evaluation interval')} of {_count(every, 'step')}"
 
 
 def _lost(run: FinishedRun) -> list[str]:

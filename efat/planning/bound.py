@@ -15,7 +15,7 @@ prices keep it monotone). Leaving out `max_groups` only lowers an optimum, so it
 - `relax`: for values `u_i >= 0` with `u(G) <= c(G)` for every group, `sum_i u_i = sum_G u(G) <=
   sum_G c(G)` for every plan: weak duality of the set-partitioning relaxation. Column generation
   proposes `u`; all groups are then compared, listed one by one where they are few enough (the
-  bound of the relaxation itself), or excluded branch by branch (`efat.planning.duals`), which
+  bound of the relaxation itself), or bounded branch by branch (`efat.planning.duals`), which
   uses the fault counts too. A small fleet under a plain callable is listed by `relaxation`
   (`efat.planning.subsets`): monotone cost only.
 - `whole_prices`: prices that are all multiples of a number make every plan's price a multiple.

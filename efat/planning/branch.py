@@ -1,25 +1,29 @@
 r"""How much a group can be overcharged at the most: the bound on one branch of the proof.
 
 Let `c(G) = f(|F_G|)`, f non-decreasing, and let a branch have chosen chips with fused map U, t
-faults and value v. An extension A of r candidates has
+faults and value v. Its candidates bring the gains `F_j \ U`. PEs fall into two classes.
 
-    |F_A \ U| >= 2/(k+1) (S1 - S2 / k)    for each integer k >= 1   (Dawson & Sankoff 1967)
+*Shared* PEs are faulty on many chips (systematic faults). One that is faulty on d candidates is
+covered once, whatever the number of those that are chosen, so it counts for at least 1/d with each:
+chip j has the *share* `w_j`, the sum of 1/d over its shared PEs, and an extension A covers at least
+`w(A)` of them. That is exact where a whole branch takes or leaves a weak spot of the process.
 
-with S1 the sum over A of the gains `g_j = |F_j \ U|` and S2 the sum over its pairs of their
-overlaps (k = 1 is Bonferroni). Overlaps are split as `o_ij = s_i s_j / N + e_ij`: the part that
-independent maps would have, and the rest. With S = sum s_j the first sums to `(S^2 - sum s_j^2) /
-2N`; the second is at most half the sum over j of the r-1 largest `e_j.`. For S in [a, b], `S^2 <=
-(a + b) S - a b` (the chord), so S1 - S2/k is at least a sum over A of weights plus a constant:
-`h(A) + const`. As S <= b, adding `m (S - b)` to it with m >= 0 keeps it a bound; so weights are
-kept away from 0, where a candidate would count for nothing. The largest value of a given weight is
-a knapsack, bounded by its linear relaxation (Dantzig 1957); the overcharge is at most the maximum
-of that value less f, over the weights and the intervals of S. Every step is an inequality: nothing
-rests on independent maps.
+Of the other PEs an extension covers at least
 
-S is cut off where nothing fits: an extension of larger S has, taking away one chip after the other,
-a part whose S lies in any window as wide as the largest s, and a part of what fits does fit. So a
-window of intervals in which nothing fits excludes all that lies beyond. The number of chips in an
-interval, hence of partners, is at most that of the smallest ones.
+    2/(k+1) (S1 - S2 / k)    for each integer k >= 1   (Dawson & Sankoff 1967)
+
+with S1 the sum over A of the sizes `s_j` (the gains without shared PEs) and S2 the sum over its
+pairs of their overlaps `o_ij` (k = 1 is Bonferroni). Overlaps are split as `o_ij = s_i s_j / N +
+e_ij`: the part that independent maps would have on N PEs, and the rest. With S = S1 the first
+sums to `(S^2 - sum s_j^2) / 2N` over the pairs. The second is a quadratic form in the choice x,
+`sum over i != j of e_ij x_i x_j <= L sum s_j x_j`, with L the largest eigenvalue of
+`e_ij / sqrt(s_i s_j)`, 0 on the diagonal (Rayleigh's quotient; x_j^2 = x_j). For S in [a, b],
+`S^2 <= (a + b) S - a b` (the chord). So an extension brings at least a sum over A of weights plus a
+constant: `h(A) + const` new faults. As S <= b, adding `m (S - b)` with m >= 0 keeps it a bound; so
+weights are kept away from 0, where a candidate would count for nothing. The largest value of a
+given weight is a knapsack, bounded by its linear relaxation (Dantzig 1957); the ratio of value to
+price is at most the largest over the weights and the intervals of S. Every step is an inequality:
+nothing rests on independent maps, and no extension is left out, however many chips it has.
 """
 
 from __future__ import annotations
@@ -27,88 +31,50 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from efat.planning.cost import Floats, Ints, Words, count_faults, union_counts
+from efat.planning.cost import Floats
 
-STEPS = 12
-"""Intervals that the S of an extension without overlaps is cut into."""
-REACH = 4
-"""Multiples of that S up to which a window where nothing fits is looked for."""
-LIGHTEST = (0.25, 1.0)
-"""Least weights of a candidate over its size, tried in turn: the larger, the more S <= b counts."""
-BONUSES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+FEWEST = 3
+"""Chips that an extension has at the least; smaller ones are priced one by one."""
+INTERVALS = 20
+"""Intervals that S is cut into, narrow ones where it is small."""
+TRIED = 200
+"""Values of S at which is tried whether anything fits."""
+POINTS = 96
+"""Weights at which value and price are compared, close where they are small."""
+LIGHTEST = (0.2, 0.5, 0.05)
+"""Least weights of a candidate over its gain, tried in turn: the larger, the more S <= b counts."""
+BONUSES = (0.05, 0.2, 0.8)
 """Bonuses that are tried, over the largest value."""
-POINTS = 256
-"""Weights at which value and price are compared."""
+NEAR = 0.97
+"""Intervals within this share of the worst one are looked at again with other k and weights."""
 
 
 @dataclass(frozen=True)
-class Overlaps:
-    """What is known of the pairs of some maps: `o_ij <= sizes_i sizes_j / area + e_ij`.
+class Spectrum:
+    """The part of the overlaps that independent maps would not have.
 
     Args:
-        sizes: Sizes s [maps].
-        area: Area N that they are spread over.
-        excess: Running sums of each map's largest e, descending [maps, depth]; column m - 1 holds
-            the sum of the m largest, none counted below 0.
-        last: The smallest e that was kept [maps]: bounds those beyond `depth`.
+        largest: Bound L on the quadratic form, at least 0.
+        unrest: Weight of each candidate in the eigenvectors of the largest eigenvalues, each times
+            its eigenvalue [candidates]: who makes L large.
     """
 
-    sizes: Floats
-    area: float
-    excess: Floats
-    last: Floats
+    largest: float
+    unrest: Floats
 
     @classmethod
-    def of(cls, words: Words, area: int, depth: int) -> Overlaps:
-        """Look at all pairs of packed maps [maps, words], one row at a time: no n x n matrix."""
-        n, counts = len(words), count_faults(words)
-        depth = max(1, min(depth, n - 1))
-        kept = np.zeros((n, depth))
-        for i in range(n):
-            rest = counts + counts[i] - union_counts(words[i], words) - counts * (counts[i] / area)
-            rest[i] = -np.inf
-            kept[i] = np.sort(np.partition(rest, n - depth)[n - depth :])[::-1]
-        return cls._of_largest(counts, area, kept)
-
-    @classmethod
-    def of_pairs(cls, shared: Ints, area: int) -> Overlaps:
-        """Take all overlaps of a few maps [maps, maps], sizes on the diagonal."""
-        counts = np.diagonal(shared)
-        rest = shared - np.outer(counts, counts) / area
-        np.fill_diagonal(rest, -np.inf)
-        return cls._of_largest(counts, area, -np.sort(-rest, axis=1)[:, : max(1, len(counts) - 1)])
-
-    @classmethod
-    def _of_largest(cls, counts: Ints, area: int, kept: Floats) -> Overlaps:
-        kept = np.maximum(kept, 0.0)
-        return cls(counts.astype(np.float64), float(area), np.cumsum(kept, axis=1), kept[:, -1])
-
-    def take(self, rows: Ints | slice) -> Overlaps:
-        """Keep some of the maps; the bounds on their pairs stay valid."""
-        return Overlaps(self.sizes[rows], self.area, self.excess[rows], self.last[rows])
-
-    def largest(self, others: Ints) -> Floats:
-        """Bound the sum of e over any `others` [n] partners of each map [maps, n]."""
-        depth = self.excess.shape[1]
-        beyond: Floats = np.outer(self.last, np.maximum(others - depth, 0))
-        known = self.excess[:, np.clip(others, 1, depth) - 1]
-        return np.where(others > 0, known + beyond, 0.0)
-
-
-def shared_counts(words: Words) -> Ints:
-    """Count the faults that each pair of packed maps [maps, words] shares [maps, maps].
-
-    >>> shared_counts(np.array([[3], [6]], np.uint64)).tolist()
-    [[2, 1], [1, 2]]
-    """
-    counts = count_faults(words)
-    shared = np.diag(counts)
-    for i in range(len(words) - 1):
-        row = counts[i] + counts[i + 1 :] - union_counts(words[i], words[i + 1 :])
-        shared[i, i + 1 :] = shared[i + 1 :, i] = row
-    return shared
+    def of(cls, sizes: Floats, shared: Floats, area: float) -> Spectrum:
+        """Take sizes s [maps] and overlaps o [maps, maps], with any area N above 0."""
+        root = np.sqrt(sizes)
+        scale = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
+        excess = shared * scale[:, None] * scale - np.outer(root, root) / area
+        np.fill_diagonal(excess, 0.0)
+        eigenvalues, vectors = np.linalg.eigh(excess)
+        top, of_top = np.maximum(eigenvalues[-3:], 0.0), vectors[:, -3:]
+        largest = float(top[-1])
+        rounding = 1e-9 * (1 + float(np.abs(eigenvalues).max()))
+        return cls(largest + rounding, (top * of_top**2).sum(axis=1))
 
 
 @dataclass(frozen=True)
@@ -118,9 +84,13 @@ class Branch:
     Args:
         value: Value v of the chosen chips.
         count: Faults t of their fused map.
-        values: Values u of the candidates, positive [candidates].
+        values: Values u of the candidates [candidates].
         gains: New faults that each would bring, at least 1 [candidates].
-        overlaps: What is known of their pairs.
+        sizes: Gains s without shared PEs [candidates].
+        shares: Shares w [candidates]; no gain is below size and share together.
+        loss: Bound L on the overlaps of sizes beyond those of independent maps.
+        area: Area N, above 0.
+        room: Chips that may still join.
         table: Price f for each number of faults.
         limit: Largest number of faults with a finite price.
     """
@@ -128,109 +98,110 @@ class Branch:
     value: float
     count: int
     values: Floats
-    gains: Ints
-    overlaps: Overlaps
+    gains: Floats
+    sizes: Floats
+    shares: Floats
+    loss: float
+    area: float
+    room: int
     table: Floats
     limit: int
+
+    def ratio(self, enough: float = 0.0) -> float:
+        """Bound `u(G) / f(|F_G|)` over the groups with at least `FEWEST` more chips; may be -inf.
+
+        inf where the price of a group cannot be kept away from 0. A bound that is not above
+        `enough` is not made better.
+        """
+        if min(self.room, len(self.values)) < FEWEST:
+            return -np.inf
+        edges = self._edges()
+        low, high = edges[:-1], edges[1:]
+        k = 1 + np.floor((low + high) / (2 * self.area) + self.loss)
+        worst = self._ratios(low, high, k, LIGHTEST[0])
+        for lightest in LIGHTEST:
+            for step in (0, -1, 1):
+                if worst.max() <= enough:
+                    return float(worst.max())
+                again = np.flatnonzero(worst >= NEAR * worst.max())
+                other = np.maximum(k[again] + step, 1)
+                found = self._ratios(low[again], high[again], other, lightest)
+                worst[again] = np.minimum(worst[again], found)
+        for bonus in BONUSES:
+            if worst.max() <= enough:
+                break
+            again = np.flatnonzero(worst >= NEAR * worst.max())
+            extra = bonus * float(self.values.max())
+            found = self._ratios(low[again], high[again], k[again], LIGHTEST[0], extra)
+            worst[again] = np.minimum(worst[again], found)
+        return float(worst.max())
+
+    def _edges(self) -> Floats:
+        """Cut what S can be into intervals, up to where nothing fits any more."""
+        ordered = np.sort(self.sizes)
+        least, most = ordered[:FEWEST].sum(), ordered[-self.room :].sum()
+        tried = np.linspace(least, most, TRIED + 1)
+        k = np.arange(1, 2 + int(most / self.area + self.loss))[:, None]
+        covered = 2 / (k + 1) * (tried - (tried**2 / self.area + self.loss * tried) / (2 * k))
+        below = np.minimum(covered[:, :-1], covered[:, 1:]).max(axis=0)  # concave between the two
+        fits = np.flatnonzero(below <= self.spare + 1e-6)
+        end = float(tried[fits[-1] + 1]) if len(fits) else least
+        edges: Floats = least + (end - least) * np.linspace(0.0, 1.0, INTERVALS + 1) ** 2
+        return edges
 
     @property
     def spare(self) -> int:
         """New faults that still fit."""
         return self.limit - self.count
 
-    def overcharge(self, fewest: int, room: int) -> float:
-        """Bound `u(G) - f(|F_G|)` over the groups with `fewest` to `room` more chips.
+    def _ratios(
+        self, low: Floats, high: Floats, k: Floats, lightest: float, bonus: float = 0.0
+    ) -> Floats:
+        """Bound the ratio where S is in [low, high] [intervals]; -inf where nothing fits.
 
-        Stops at the first positive bound, for then the branch is open anyway.
+        A candidate that leaves too little of S to the others has no place there. A `bonus` for each
+        chip, taken off again for the `FEWEST`, makes the knapsack prefer many small ones to few
+        large ones (a Lagrange multiplier).
         """
-        edges = self._edges(room)
-        if edges is None:
-            return np.inf
-        worst, sizes = -np.inf, np.cumsum(np.sort(self.overlaps.sizes))
-        most = min(room, int(np.searchsorted(sizes, edges[-1], side="right")))
-        while fewest <= most and worst <= 0:
-            more = min(most, fewest if fewest < 6 else fewest * 5 // 4)
-            reaches = edges[1:] >= sizes[fewest - 1]
-            inside = edges[int(reaches.argmax()) :]
-            lightest = float(sizes[fewest - 2]) if fewest > 1 else 0.0
-            worst = max(worst, self._overcharge(inside, lightest, fewest, more))
-            fewest = more + 1
-        return worst
-
-    def _overcharge(self, edges: Floats, lightest: float, fewest: int, more: int) -> float:
-        """Bound it over `fewest` to `more` further chips.
-
-        Args:
-            edges: Edges of the intervals of S.
-            lightest: Least S of `fewest` - 1 chips: what one chip leaves to the others.
-            fewest: Chips at the least; a bonus for each, taken off again, makes the knapsack prefer
-                many small chips to few large ones (a Lagrange multiplier).
-            more: Chips at the most.
-        """
-        small = self.overlaps.sizes <= (edges[1:] - lightest)[:, None]
-        worst = np.inf
-        for share in LIGHTEST:
-            weights, constants = self._weights(edges, more, share)
-            for part in BONUSES:
-                bonus = part * float(self.values.max())
-                values = np.where(small, self.values + bonus, 0.0)
-                worst = min(worst, self._knapsacks(values, weights, constants) - bonus * fewest)
-                if worst <= 0:
-                    return worst
-        return worst
-
-    def _edges(self, room: int) -> Floats | None:
-        """Cut S into intervals, up to where nothing fits any more; None where that is not found."""
-        sizes = self.overlaps.sizes
-        step = max(self.spare, 1) / STEPS
-        number = min(STEPS * REACH, int(np.ceil(sizes.sum() / step)))
-        edges = step * np.arange(number + 1, dtype=np.float64)
-        weights, constants = self._weights(edges, room, LIGHTEST[0])
-        fits = _covers(weights, sizes, edges[:-1]) + constants <= self.spare
-        end = _dead_end(fits, step, float(sizes.max()) + 1)
-        if end is None:
-            return edges if edges[-1] >= sizes.sum() else None
-        return edges[: end + 1]
-
-    def _weights(self, edges: Floats, more: int, lightest: float) -> tuple[Floats, Floats]:
-        """Return weights h [intervals, candidates] and constants [intervals] for `more` chips.
-
-        A weight is at least `lightest` times the size of its candidate.
-        """
-        known, low, high = self.overlaps, edges[:-1], edges[1:]
-        filled = np.cumsum(np.sort(known.sizes))
-        others = np.minimum(np.searchsorted(filled, high, side="right"), more) - 1
-        k = 1 + np.floor((low + high) / (2 * known.area))
-        factor = 2 / (k + 1)
-        chord = (low + high)[:, None] * known.sizes - known.sizes**2
-        lost = chord / (2 * known.area) + known.largest(others).T / 2
-        weights = factor[:, None] * (self.gains - lost / k[:, None])
-        constants = factor * low * high / (2 * known.area * k)
-        more_each = np.maximum(lightest - weights / known.sizes, 0.0).max(axis=1)
-        return weights + more_each[:, None] * known.sizes, constants - more_each * high
-
-    def _knapsacks(self, values: Floats, weights: Floats, constants: Floats) -> float:
-        """Bound the overcharge where the new faults are at least `weights` of A + constant.
-
-        Args:
-            values: Values [intervals, candidates].
-            weights: Weights h, positive [intervals, candidates].
-            constants: Constants [intervals].
-        """
-        fits = constants <= self.spare
-        if not fits.any():
-            return -np.inf
-        values, weights, start = values[fits], weights[fits], constants[fits]
+        weights, constants = self._weights(low, high, k, lightest)
+        spare = self.spare
+        fits = constants <= spare + 1e-6
+        others = np.sort(self.sizes)[: FEWEST - 1].sum()
+        values = np.where(self.sizes <= high[:, None] - others + 1e-6, self.values + bonus, 0.0)
         order = np.argsort(-values / weights, axis=1)
         reached = np.cumsum(np.take_along_axis(values, order, axis=1), axis=1)
         used = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
-        grid = start[:, None] + (self.spare - start)[:, None] * np.linspace(0.0, 1.0, POINTS)
-        best = self.value + _interpolate(grid - start[:, None], used, reached)
+        start = np.minimum(constants, spare)
+        fewest = np.minimum(np.sort(self.gains)[FEWEST - 1], spare)
+        least = np.maximum(start, fewest)[:, None]
+        grid = least + (spare - least) * np.linspace(0.0, 1.0, POINTS + 1) ** 2
+        most = float(np.sort(self.values)[-self.room :].sum())
+        filled = _interpolate(grid - start[:, None], used, reached) - bonus * FEWEST
+        best = self.value + np.minimum(filled, most)
         faults = np.ceil(np.maximum(grid, 0.0) - 1e-6).astype(np.int64)
         prices = self.table[self.count + faults]
-        between = float((best[:, 1:] - prices[:, :-1]).max())
-        highest = max(between, float((best[:, -1] - prices[:, -1]).max()))
-        return highest + 1e-9 * (1 + float(best[:, -1].max()))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            between, last = best[:, 1:] / prices[:, :-1], best[:, -1:] / prices[:, -1:]
+        ratios = np.concatenate([between, last], axis=1)
+        highest = np.nan_to_num(ratios, nan=np.inf, posinf=np.inf).max(axis=1)
+        return np.where(fits, highest * (1 + 1e-9), -np.inf)
+
+    def _weights(
+        self, low: Floats, high: Floats, k: Floats, lightest: float
+    ) -> tuple[Floats, Floats]:
+        """Return weights h [intervals, candidates] and constants [intervals].
+
+        A weight is at least size and share of its candidate, times `lightest` and 2 / (k + 1).
+        """
+        sizes, factor = self.sizes, 2 / (k + 1)
+        chord = (low + high)[:, None] * sizes - sizes**2
+        lost = (chord / self.area + self.loss * sizes) / (2 * k[:, None])
+        weights = factor[:, None] * (sizes - lost) + self.shares
+        constants = factor * low * high / (2 * self.area * k)
+        missing = (lightest * factor)[:, None] * (sizes + self.shares) - weights
+        more_each = np.divide(missing, sizes, out=np.zeros_like(missing), where=sizes > 0)
+        more = np.maximum(more_each.max(axis=1), 0.0)
+        return weights + more[:, None] * sizes, constants - more * high
 
 
 def _interpolate(at: Floats, x: Floats, y: Floats) -> Floats:
@@ -244,26 +215,5 @@ def _interpolate(at: Floats, x: Floats, y: Floats) -> Floats:
     last = np.full((len(x), 1), width * (1 - 1e-12))
     xs = np.concatenate([zero, x, last], axis=1) + shift
     ys = np.concatenate([zero, y, y[:, -1:]], axis=1)
-    found: Floats = np.interp((at + shift).ravel(), xs.ravel(), ys.ravel())
+    found: Floats = np.interp((np.maximum(at, 0.0) + shift).ravel(), xs.ravel(), ys.ravel())
     return found.reshape(at.shape)
-
-
-def _covers(weights: Floats, sizes: Floats, least: Floats) -> Floats:
-    """Bound below the weight of candidates whose sizes sum to `least` [intervals]: fractional."""
-    order = np.argsort(weights / sizes, axis=1)
-    used = np.take_along_axis(weights, order, axis=1)
-    filled = np.cumsum(sizes[order], axis=1)
-    before = filled - sizes[order]
-    part = np.clip((least[:, None] - before) / sizes[order], 0.0, 1.0)
-    lightest: Floats = (used * part).sum(axis=1)
-    return lightest - 1e-6
-
-
-def _dead_end(fits: NDArray[np.bool_], step: float, window: float) -> int | None:
-    """Find the end of the first run of intervals, `window` wide, where nothing fits."""
-    run = 0
-    for i, fit in enumerate(fits.tolist()):
-        run = 0 if fit else run + 1
-        if run * step >= window:
-            return i + 1
-    return None

@@ -108,3 +108,17 @@ def union_counts(one: Words, others: Words) -> Ints:
         np.bitwise_count(fused[:size], out=bits[:size])
         counts[start : start + size] = bits[:size].sum(axis=1, dtype=np.uint32)
     return counts
+
+
+def shared_counts(words: Words) -> Ints:
+    """Count the faults that each pair of packed maps [maps, words] shares [maps, maps].
+
+    >>> shared_counts(np.array([[3], [6]], np.uint64)).tolist()
+    [[2, 1], [1, 2]]
+    """
+    counts = count_faults(words)
+    shared = np.diag(counts)
+    for i in range(len(words) - 1):
+        row = counts[i] + counts[i + 1 :] - union_counts(words[i], words[i + 1 :])
+        shared[i, i + 1 :] = shared[i + 1 :, i] = row
+    return shared

@@ -1,184 +1,325 @@
-"""Proof that dual values overcharge no group: a search over groups, cut by the branch bound.
+"""Proof of how far dual values overcharge any group: a search over groups, cut by the branch bound.
 
-Chips are sorted by faults, most first, and each branch adds chips that come later: every group is
-met once. A branch is closed by the bound on what its candidates can add, first with the overlaps
-that its parent knew, then with those outside its own fused map; groups with one or two more chips
-are priced exactly.
+For values u the largest ratio `u(G) / c(G)` over all groups is sought. A branch has chosen some
+chips and has candidates that may join them; it is cut into those branches that choose one of a few
+candidates, and none before it, and one that leaves these out. The branch of the largest bound is
+cut next, so that what is left is bounded at any time. Groups with one or two more chips are priced
+exactly.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
-from efat.planning.branch import Branch, Overlaps, shared_counts
-from efat.planning.cost import Floats, Ints, Words, count_faults, union_counts
+from efat.planning.branch import FEWEST, Branch, Spectrum
+from efat.planning.cost import Floats, Ints, Words, shared_counts
 from efat.planning.forest import Places
 
-PAIRS_AT = 200
-"""Candidates up to which a branch looks at the overlaps outside its own map."""
+SHARED = 0.25
+"""Share of the chips above which a PE that is faulty on them counts as shared."""
+FAN = 8
+"""Candidates that a branch is cut by."""
+NOTED = 4
+"""Overcharged pairs, and single chips, that one branch reports at the most."""
+OVER = 1 + 1e-9
+"""Ratio above which a group counts as overcharged: more than the rounding of sums."""
+
+PIECE = 1 << 14
+"""PEs that are looked at together."""
+
+Bits = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Kept = tuple[Places, float, int, Ints]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Outcome of a search: proved or not, groups found to be overcharged, branches looked at."""
+    """Outcome of a search.
 
-    proved: bool
+    Args:
+        ratio: No group has a larger `u(G) / c(G)`; at least 1, may be inf.
+        counterexamples: Groups found with a ratio above 1.
+        branches: Branches looked at.
+    """
+
+    ratio: float
     counterexamples: tuple[Places, ...]
     branches: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prover:
-    """Searches for groups with `u(G) > f(|F_G|)`.
+    """Searches for the group with the largest `u(G) / f(|F_G|)`.
 
     Args:
         words: Packed maps [chips, words].
+        pes: PEs of the array.
         table: Price f for each number of faults, non-decreasing, inf at the end.
         max_members: Chips in a group at the most.
-        overlaps: What is known of the pairs.
     """
 
     words: Words
+    pes: int
     table: Floats
     max_members: int
-    overlaps: Overlaps
+
+    @cached_property
+    def maps(self) -> Bits:
+        """Which PE is faulty on which chip: 0 or 1 [chips, PEs]."""
+        return np.unpackbits(self.words.view(np.uint8), axis=1)
+
+    @cached_property
+    def faulty(self) -> Bits:
+        """The same the other way round [PEs, chips]: some PEs are read faster so."""
+        return np.ascontiguousarray(self.maps.T)
+
+    def block(self, pes: Mask, chips: Ints) -> Bits:
+        """Take the PEs of a mask [PEs] on some chips [PEs of the mask, chips]."""
+        # rows, then columns: both at once takes ten times as long
+        return self.faulty.take(np.flatnonzero(pes), axis=0).take(chips, axis=1)
+
+    @cached_property
+    def shared(self) -> Mask:
+        """PEs that are faulty on many chips [PEs]."""
+        often: Mask = self.maps.sum(axis=0, dtype=np.int64) > SHARED * len(self.words)
+        return often
+
+    @cached_property
+    def overlaps(self) -> Floats:
+        """Faults that each pair of chips has in common [chips, chips]."""
+        return shared_counts(self.words).astype(np.float64)
+
+    @cached_property
+    def limit(self) -> int:
+        """Largest number of faults with a finite price."""
+        return int(np.searchsorted(self.table, np.inf)) - 1
 
     def search(self, values: Floats, branches: int, counterexamples: int = 64) -> Verdict:
-        """Look at `branches` branches at the most, for values u [chips], all at least 0."""
-        counts = count_faults(self.words)
-        order = np.lexsort((np.arange(len(values)), counts))[::-1]
-        order = order[values[order] > 0]
-        run = _Run(self, values, branches, counterexamples)
-        empty = np.zeros(self.words.shape[1], dtype=np.uint64)
-        node = _Node((), empty, 0, 0.0, order, counts[order], self.overlaps.take(order))
-        proved = run.visit(node)
-        return Verdict(proved and not run.found, tuple(run.found), branches - run.left)
+        """Look at about `branches` branches, for values u [chips], all at least 0.
+
+        Stops early where nothing is left to prove or `counterexamples` groups are overcharged.
+        """
+        run = _Run(self, values)
+        run.look(run.restore((), 0.0, self.max_members, np.flatnonzero(values > 0)), np.inf)
+        while run.open and -run.open[0][0] > run.reached:
+            if run.looked >= branches or len(run.found) >= counterexamples:
+                break
+            bound, _, kept = heapq.heappop(run.open)
+            for child in run.cut(run.restore(*kept)):
+                run.look(child, -bound)
+        ratio = max(-run.open[0][0] if run.open else 0.0, run.reached)
+        return Verdict(ratio * OVER, tuple(dict.fromkeys(run.found)), run.looked)
+
+    def glance(self, values: Floats) -> float:
+        """Bound the ratio of all groups by the first branch alone; at least 1."""
+        run = _Run(self, values)
+        node = run.restore((), 0.0, self.max_members, np.arange(len(values)))
+        node = run.join_covered(node)
+        run.price(node, 0)
+        if min(self.max_members, len(node.candidates)) >= FEWEST:
+            run.reached = max(run.reached, run.branch(node, 0, self.whole).ratio(run.reached))
+        return run.reached * OVER
+
+    @cached_property
+    def whole(self) -> Split:
+        """All chips that have a fault as the candidates of one branch."""
+        none = np.zeros(self.maps.shape[1], dtype=bool)
+        chips = np.flatnonzero(np.diagonal(self.overlaps))
+        overlaps = self.overlaps[np.ix_(chips, chips)]
+        return self.split(none, chips, np.diagonal(overlaps), overlaps)
+
+    def split(self, fused: Mask, candidates: Ints, gains: Floats, overlaps: Floats) -> Split:
+        """Tell shared PEs outside a fused map [PEs] from the others; see `efat.planning.branch`."""
+        block = self.block(self.shared & ~fused, candidates)
+        block = block.astype(np.float32)
+        often = block.sum(axis=1)
+        shares = (block[often > 0] / often[often > 0, None]).sum(axis=0, dtype=np.float64)
+        common = block.sum(axis=0, dtype=np.float64)
+        area = max(1, self.pes - int((self.shared | fused).sum()))
+        sizes = gains - common
+        spectrum = Spectrum.of(sizes, overlaps - _gram(block), area)
+        return Split(sizes, shares, area, spectrum, common)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Gains of candidates without shared PEs, and their shares [candidates]."""
+
+    sizes: Floats
+    shares: Floats
+    area: int
+    spectrum: Spectrum
+    common: Floats
+
+    def order(self) -> Ints:
+        """Sort the candidates, first those that the bound knows least about."""
+        unknown = self.sizes * self.spectrum.unrest + self.common - self.shares
+        return np.argsort(-unknown, kind="stable")
 
 
 @dataclass(frozen=True)
 class _Node:
-    chosen: Places
-    fused: Words
-    count: int
-    value: float
-    candidates: Ints
-    gains: Ints
-    overlaps: Overlaps
+    """A branch: chips chosen, and what those that may join would bring.
 
-    def keep(self, rows: Ints) -> _Node:
-        return replace(
-            self,
-            candidates=self.candidates[rows],
-            gains=self.gains[rows],
-            overlaps=self.overlaps.take(rows),
-        )
+    Args:
+        chosen: Chips chosen; those that brought no new fault too.
+        value: Their value.
+        room: Chips that may still join.
+        fused: Their fused map [PEs].
+        candidates: Who may join [candidates].
+        gains: New faults of each [candidates].
+        overlaps: New faults that pairs have in common [candidates, candidates].
+    """
+
+    chosen: Places
+    value: float
+    room: int
+    fused: Mask
+    candidates: Ints
+    gains: Floats
+    overlaps: Floats
+
+    def keep(self, rows: Ints) -> tuple[Ints, Floats, Floats]:
+        return self.candidates[rows], self.gains[rows], self.overlaps[np.ix_(rows, rows)]
 
 
 @dataclass
 class _Run:
-    """One search: how many branches are left and what was found."""
+    """One search: open branches, largest bound first; the largest ratio that some group reaches."""
 
     prover: Prover
     values: Floats
-    left: int
-    most: int
+    open: list[tuple[float, int, Kept]] = field(default_factory=list)
     found: list[Places] = field(default_factory=list)
+    reached: float = 1.0
+    looked: int = 0
 
-    def __post_init__(self) -> None:
-        self.limit = int(np.searchsorted(self.prover.table, np.inf)) - 1
+    def restore(self, chosen: Places, value: float, room: int, candidates: Ints) -> _Node:
+        """Work a branch out anew: keeping all that are open would take gigabytes."""
+        prover = self.prover
+        fused: Mask = np.bitwise_or.reduce(prover.maps[list(chosen)], axis=0).view(bool)
+        overlaps = prover.overlaps[np.ix_(candidates, candidates)]
+        overlaps = overlaps - _gram(prover.block(fused, candidates))
+        gains = np.diagonal(overlaps).copy()
+        return _Node(chosen, value, room, fused, candidates, gains, overlaps)
 
-    def visit(self, node: _Node) -> bool:
-        """Return whether no group of this branch but those in `found` is overcharged."""
-        self.left -= 1
-        node = self._join_covered(node.keep(np.flatnonzero(node.count + node.gains <= self.limit)))
-        room = self.prover.max_members - len(node.chosen)
-        if room < 1 or not len(node.candidates):
-            return True
-        self._note(node)
-        if len(self.found) >= self.most:
-            return False
-        if room < 2 or len(node.candidates) < 2 or self._settled(node, 2, room):
-            return True
-        if len(node.candidates) <= PAIRS_AT:
-            own = self.prover.words[node.candidates] & ~node.fused
-            shared = shared_counts(own)
-            self._note_pairs(node, shared)
-            if len(self.found) >= self.most:
-                return False
-            area = max(1, len(self.prover.table) - 1 - node.count)
-            if self._settled(replace(node, overlaps=Overlaps.of_pairs(shared, area)), 3, room):
-                return True
-        return self.left > 0 and self._children(node)
+    def cut(self, node: _Node) -> Iterator[_Node]:
+        """Cut a branch by its first candidates; the last part leaves them all out."""
+        maps = self.prover.maps
+        for i in range(min(FAN, len(node.candidates))):
+            chip, rest = int(node.candidates[i]), np.arange(i + 1, len(node.candidates))
+            new = maps[chip].view(bool) & ~node.fused
+            fused: Mask = node.fused | maps[chip].view(bool)
+            candidates, _, overlaps = node.keep(rest)
+            overlaps = overlaps - _gram(self.prover.block(new, candidates))
+            yield _Node(
+                (*node.chosen, chip),
+                node.value + float(self.values[chip]),
+                node.room - 1,
+                fused,
+                candidates,
+                np.diagonal(overlaps).copy(),
+                overlaps,
+            )
+        if len(node.candidates) > FAN:
+            rest = np.arange(FAN, len(node.candidates))
+            yield _Node(node.chosen, node.value, node.room, node.fused, *node.keep(rest))
 
-    def _join_covered(self, node: _Node) -> _Node:
-        """Add chips that bring no new fault: they raise the value and nothing else.
+    def look(self, node: _Node, bound: float) -> None:
+        """Price the small groups of a branch; keep it open where larger ones may be worse."""
+        self.looked += 1
+        node = self.join_covered(self._drop_too_many(node))
+        count = int(node.fused.sum())
+        self.price(node, count)
+        if min(node.room, len(node.candidates)) < FEWEST:
+            return
+        split = self.prover.split(node.fused, node.candidates, node.gains, node.overlaps)
+        bound = min(bound, self.branch(node, count, split).ratio(self.reached))
+        if bound > self.reached * OVER:
+            order = node.candidates[split.order()]
+            kept = (node.chosen, node.value, node.room, order)
+            heapq.heappush(self.open, (-bound, self.looked, kept))
 
-        With few members left this overstates the value, which is safe; `chosen` stays a group that
-        is allowed, or counts as full.
-        """
-        covered = np.flatnonzero(node.gains == 0)
-        if not len(covered):
-            return node
-        chips = node.candidates[covered]
-        joined = replace(
-            node,
-            chosen=(*node.chosen, *chips.tolist()),
-            value=node.value + float(self.values[chips].sum()),
-        ).keep(np.flatnonzero(node.gains > 0))
-        if len(joined.chosen) <= self.prover.max_members:
-            if joined.value > self.prover.table[joined.count] * (1 + 1e-9) + 1e-9:
-                self.found.append(joined.chosen)
-            return joined
-        return replace(joined, chosen=node.chosen)
-
-    def _note(self, node: _Node) -> None:
-        """Keep the candidates that overcharge at once."""
-        prices = self.prover.table[node.count + node.gains]
-        excess = node.value + self.values[node.candidates] - prices
-        over = np.flatnonzero(excess > 1e-9 * (1 + prices))[: self.most - len(self.found)]
-        self.found += [(*node.chosen, int(node.candidates[i])) for i in over]
-
-    def _note_pairs(self, node: _Node, shared: Ints) -> None:
-        """Keep the pairs of candidates that overcharge together."""
-        first, second = np.triu_indices(len(shared), 1)
-        counts = node.count + node.gains[first] + node.gains[second] - shared[first, second]
-        prices = np.append(self.prover.table, np.inf)[np.minimum(counts, self.limit + 1)]
-        values = self.values[node.candidates]
-        excess = node.value + values[first] + values[second] - prices
-        over = np.flatnonzero(excess > 1e-9 * (1 + values.sum()))
-        over = over[np.argsort(-excess[over], kind="stable")][: self.most - len(self.found)]
-        pairs = zip(node.candidates[first[over]], node.candidates[second[over]], strict=True)
-        self.found += [(*node.chosen, int(i), int(j)) for i, j in pairs]
-
-    def _settled(self, node: _Node, fewest: int, room: int) -> bool:
-        branch = Branch(
+    def branch(self, node: _Node, count: int, split: Split) -> Branch:
+        """Put together what bounds a branch of `count` faults."""
+        return Branch(
             node.value,
-            node.count,
+            count,
             self.values[node.candidates],
             node.gains,
-            node.overlaps,
+            split.sizes,
+            split.shares,
+            split.spectrum.largest,
+            split.area,
+            node.room,
             self.prover.table,
-            self.limit,
+            self.prover.limit,
         )
-        return branch.overcharge(fewest, room) <= 0
 
-    def _children(self, node: _Node) -> bool:
-        """Visit each candidate with those after it, so that each group is met once."""
-        own = self.prover.words[node.candidates]
-        for i, chip in enumerate(node.candidates.tolist()):
-            grown, count = node.fused | own[i], node.count + int(node.gains[i])
-            rest = slice(i + 1, None)
-            child = _Node(
-                (*node.chosen, chip),
-                grown,
-                count,
-                node.value + float(self.values[chip]),
-                node.candidates[rest],
-                union_counts(grown, own[rest]) - count,
-                node.overlaps.take(rest),
-            )
-            if self.left <= 0 or not self.visit(child):
-                return False
-        return True
+    def _drop_too_many(self, node: _Node) -> _Node:
+        fits = np.flatnonzero(int(node.fused.sum()) + node.gains <= self.prover.limit)
+        if len(fits) == len(node.candidates):
+            return node
+        return _Node(node.chosen, node.value, node.room, node.fused, *node.keep(fits))
+
+    def join_covered(self, node: _Node) -> _Node:
+        """Let chips join that bring no new fault: they raise the value and nothing else.
+
+        They take no room: where members are limited this overstates the value, which is safe.
+        """
+        covered = node.candidates[node.gains == 0]
+        if not len(covered) or node.room < 1:
+            return node
+        chosen = (*node.chosen, *covered.tolist())
+        value = node.value + float(self.values[covered].sum())
+        rest = np.flatnonzero(node.gains > 0)
+        return _Node(chosen, value, node.room, node.fused, *node.keep(rest))
+
+    def price(self, node: _Node, count: int) -> None:
+        """Price the chosen chips alone, with each candidate, and with each pair of them."""
+        chips, gains = node.candidates, node.gains
+        self._note(node, np.zeros((1, 0), dtype=np.int64), np.array([count]))
+        if node.room > 0:
+            self._note(node, chips[:, None], count + gains)
+        if node.room > 1:
+            i, j = np.triu_indices(len(chips), 1)
+            unions = count + gains[i] + gains[j] - node.overlaps[i, j]
+            self._note(node, np.stack([chips[i], chips[j]], axis=1), unions)
+
+    def _note(self, node: _Node, more: Ints, counts: Floats | Ints) -> None:
+        """Compare value and price of the chosen chips with `more` [groups, chips]."""
+        if not len(more):
+            return
+        worth = node.value + self.values[more].sum(axis=1)
+        limit = self.prover.limit
+        prices = np.append(self.prover.table[: limit + 1], np.inf)
+        prices = prices[np.minimum(counts, limit + 1).astype(np.int64)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = np.where(worth > 0, worth / prices, 0.0)
+        self.reached = max(self.reached, float(ratios.max()))
+        over = np.flatnonzero(ratios > OVER)
+        for row in over[np.argsort(-ratios[over], kind="stable")][:NOTED].tolist():
+            group = (*node.chosen, *more[row].tolist())
+            if len(group) <= self.prover.max_members:
+                self.found.append(tuple(sorted(group)))
+
+
+def _gram(block: Bits | NDArray[np.float32]) -> Floats:
+    """Count what the columns of a matrix of 0 and 1 [PEs, chips] have in common [chips, chips].
+
+    In single precision, which is exact up to 2^24 PEs, and piece by piece, to keep memory small.
+
+    >>> _gram(np.array([[1, 1], [0, 1]], np.uint8)).tolist()
+    [[1.0, 1.0], [1.0, 2.0]]
+    """
+    common = np.zeros((block.shape[1], block.shape[1]))
+    for start in range(0, len(block), PIECE):
+        piece = block[start : start + PIECE].astype(np.float32)
+        common += piece.T @ piece
+    return common

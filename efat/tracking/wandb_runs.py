@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,6 +43,8 @@ class WandbTracker:
         self.scene = scene
         self.sweep_run = os.environ.pop("WANDB_RUN_ID", None)
         self.sweep = os.environ.pop("WANDB_SWEEP_ID", None)
+        if self.mode != "disabled":
+            _import_early()
         if self.mode == "online":
             require_key("leave tracking.mode=offline and use `wandb sync`")
 
@@ -105,3 +109,9 @@ class WandbTracker:
             config={**self.scene.config, **({"training_unit": dict(derived)} if derived else {})},
             settings=settings,
         )
+
+
+def _import_early() -> None:
+    """Import what W&B's first run would, 1.7 s, while the baseline leaves the other cores idle."""
+    with contextlib.suppress(ImportError):  # not part of W&B's interface: its first run will do it
+        importlib.import_module("wandb.sdk.launch")
