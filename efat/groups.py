@@ -21,7 +21,7 @@ SETS = {
     "fault_rates": "the grid of the resilience analysis",
     "baseline": "how the fault-free network is trained",
     "training": "how a masked network is retrained",
-    "recipe": "what is repaired before it is retrained",
+    "recipe": "what is done to a chip or group: repair in closed form, retraining of what is left",
     "selection": "the constraint, and how curves become amounts",
     "planner": "who shares a retraining",
     "rules": "limits and prices of a plan",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from efat.errors import raise_problems
-from efat.planning.bound import relax
+from efat.planning.bound import MOST_SEARCHED, relax
 from efat.planning.choice import choose, dive
 from efat.planning.columns import Columns
 from efat.planning.cost import Floats
@@ -94,7 +94,9 @@ class Best(GroupingPlanner):
         groups: list[Places] = []
         for chips in _deal(problem, self.chunk):
             part = problem.part(chips)
-            found = self.group(part, seed).groups
+            # where no groups are generated, full effort is a bound of the part, which nobody asks
+            effort = self.effort if len(part) <= MOST_SEARCHED else "cheap"
+            found = replace(self, effort=effort).group(part, seed).groups
             groups += [tuple(int(chips[i]) for i in group) for group in found]
         if len(groups) > problem.max_groups:
             return Grouping(settle(Forest.of(problem, groups), merge_gainful=False).groups)
