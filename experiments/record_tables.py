@@ -243,10 +243,10 @@ def cifar10() -> list[Lines]:
 
 
 def fashion() -> list[Lines]:
-    """Return the tables of Fashion-MNIST, both networks."""
+    """Return the tables of Fashion-MNIST, one a network and learning rate of the retraining."""
     rows = read("2026-11-22-fashion-fap-fat", "results.csv")
-    models = dict.fromkeys(row["model"] for row in rows)
-    return [fap_fat_table([row for row in rows if row["model"] == model]) for model in models]
+    kinds = dict.fromkeys((row["model"], row["lr"]) for row in rows)
+    return [fap_fat_table([r for r in rows if (r["model"], r["lr"]) == kind]) for kind in kinds]
 
 
 def channel() -> list[Lines]:
