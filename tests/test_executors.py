@@ -94,9 +94,13 @@ def test_a_launched_unit_takes_all_its_processes_with_it(tmp_path):
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        next(Launch().run(sleep_beside_another, [tmp_path]))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # xdist ignores it
+    threading.Thread(target=interrupt, daemon=True).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            next(Launch().run(sleep_beside_another, [tmp_path]))
+    finally:
+        signal.signal(signal.SIGINT, before)
     for trace in tmp_path.iterdir():
         assert not _runs(int(trace.name))
 
