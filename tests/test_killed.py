@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_run import efat
+from tests.command_line import efat
 
 TINY = (
     "+experiment=resnet_fat", "model=mlp", "model.sizes=[64,16,10]", "baseline.epochs=6",

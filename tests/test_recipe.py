@@ -29,7 +29,7 @@ from efat.recipe import Recipe
 from efat.recipe_checks import recipe_problems
 from efat.repair import compensate, load_repaired, measure_grams, recalibrate, remap
 from efat.store import Store, plain
-from tests.test_run import efat
+from tests.command_line import efat
 
 ARRAY = SystolicArray(8, 8)
 RNG = np.random.default_rng(0)

@@ -24,8 +24,8 @@ from efat.resilience import Constraint, ResilienceCurve
 from efat.retraining import Retraining
 from efat.store import Store, content_key
 from efat.weight_files import WeightFile
+from tests.command_line import efat, run_folder
 from tests.test_fit import setup_of
-from tests.test_run import efat, run_folder
 from tests.tiny_data import write_npz
 
 SIZES = [64, 24, 10]
