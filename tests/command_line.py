@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from efat.run import main
 
@@ -41,8 +42,12 @@ class Ran:
     stderr: str
 
 
-def efat(folder, *arguments):
-    """Run the command line in `folder`, in this process: importing Lightning takes seconds."""
+def efat(folder, *arguments, drawn=False):
+    """Run the command line in `folder`, in this process: importing Lightning takes seconds.
+
+    Figures are built, but their files are empty unless they are to be `drawn`: that is half of the
+    time of a tiny campaign.
+    """
     out, err = io.StringIO(), io.StringIO()
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -52,6 +57,9 @@ def efat(folder, *arguments):
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["efat", *arguments])
         patch.setenv("COLUMNS", "100")
+        if not drawn:
+            patch.setattr(Figure, "draw_without_rendering", lambda *_: None)
+            patch.setattr(Figure, "savefig", lambda *_, **__: None)
         returncode = main()
     return Ran(returncode, out.getvalue(), err.getvalue())
 

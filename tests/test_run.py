@@ -24,7 +24,7 @@ from tests.command_line import SAME, TINY, efat, efat_process, rows, run_folder
 def done(tmp_path_factory):
     """One whole tiny campaign in this process alone."""
     folder = tmp_path_factory.mktemp("serial")
-    result = efat(folder, *TINY, "executor=serial", "tracking=wandb")
+    result = efat(folder, *TINY, "executor=serial", "tracking=wandb", drawn=True)
     assert result.returncode == 0, result.stderr
     return folder, result
 
@@ -42,6 +42,8 @@ def test_everything_is_where_it_says(done):
         "rewards", "overlaps", "fault_rates",
     }  # fmt: skip
     assert set(wandb_dashboard.FIGURES) <= figures
+    assert all(f.stat().st_size > 1000 for f in (run / "figures").iterdir())
+    assert len(list((run / "figures").iterdir())) == 3 * len(figures)
     assert str(run.relative_to(folder)) in result.stdout.replace("\n", "")
     assert len(rows(run / "curves.csv")) == 3 * 2 * 5
     assert len(result.stdout.splitlines()) < 60  # no walls of log
