@@ -125,6 +125,7 @@ def test_a_stopped_campaign_says_how_to_go_on_and_does(tmp_path, undisturbed, nu
     assert sum(attempts(tmp_path)) - len(after) <= 1  # the one under way
 
 
+@pytest.mark.slow
 def test_a_stopped_training_in_the_driver_itself_says_how_to_go_on(tmp_path):
     driver = start(tmp_path, *TINY, "executor=serial", "baseline.epochs=4000", "stage=pretrain")
     while driver.poll() is None and not list(tmp_path.glob("outputs/store/logs/pretrain/*.log")):

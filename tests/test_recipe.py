@@ -317,7 +317,7 @@ def test_a_curve_that_ends_where_it_meets_the_constraint_says_the_same(store):
 
 
 def test_the_map_is_the_same_for_less(tmp_path):
-    fast = (*TINY, "stage=analyse", "fault_rates.maps_per_rate=2")
+    fast = (*TINY, "stage=analyse", "fault_rates.maps_per_rate=1")
     assert efat(tmp_path, *fast).returncode == 0
     assert efat(tmp_path, *fast, "name=until", "fault_rates.until_met=true").returncode == 0
     (whole,) = tmp_path.glob("outputs/resnet_fat/*")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,7 +205,13 @@ def ratios(
     return found
 
 
-@pytest.mark.parametrize("seed", range(60))
+def seeds(quick: int, all_of_them: int) -> list[Any]:
+    """The first few in every run, the others with the slow tests."""
+    slow = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(quick, all_of_them)]
+    return [*range(quick), *slow]
+
+
+@pytest.mark.parametrize("seed", seeds(20, 60))
 def test_a_search_cut_short_anywhere_bounds_every_group(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,7 +235,7 @@ def test_a_search_cut_short_anywhere_bounds_every_group(
         assert every[group] > 1
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", seeds(12, 30))
 def test_bounds_of_structured_fleets_stay_below_the_optimum(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
