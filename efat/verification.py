@@ -109,9 +109,9 @@ class Verification:
         if not self.has_interval or not self.samples:
             return None
         counts = range(self.samples + 1)  # the lower end grows with the number of right ones
-        least = bisect_left(counts, True, key=partial(self._suffice, limit))
+        shares = [right / self.samples for right in counts]
+        least = bisect_left(shares, True, key=partial(self._suffices, limit))
         return least if least <= self.samples else None
 
-    def _suffice(self, limit: float, right: int) -> bool:
-        assert self.samples
-        return self.judge(right / self.samples, limit).status == "verified"
+    def _suffices(self, limit: float, share: float) -> bool:
+        return self.judge(share, limit).status == "verified"
