@@ -59,6 +59,7 @@ def test_a_campaign_with(part, tmp_path):
         "compare=[none]",
         "baseline.epochs=3",
         "fault_rates.rates=[0.1,0.5]",
+        "fault_rates.maps_per_rate=1",
     )
     result = efat(tmp_path, *arguments, *quick, "selection.max_drop=0.2", *PARTS[part])
     assert result.returncode == 0, result.stdout + result.stderr

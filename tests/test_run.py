@@ -104,7 +104,7 @@ def test_wandb_wrote_an_offline_run(done):
 
 
 def test_worker_processes_give_the_same_bytes_as_one_process(done, tmp_path):
-    result = efat_process(tmp_path, *TINY, "executor.workers=2", "compare=[none]")
+    result = efat(tmp_path, *TINY, "executor.workers=2", "compare=[none]")
     assert result.returncode == 0, result.stderr
     for name in SAME:
         assert (run_folder(tmp_path) / name).read_bytes() == (
