@@ -17,7 +17,7 @@ from efat.mapping import SystolicArray
 from efat.models.resnet import ResNet
 from efat.sweep import ResultsTable
 from efat.tracking import wandb_dashboard
-from tests.command_line import SAME, TINY, efat, efat_process, rows, run_folder
+from tests.command_line import SAME, SHORT, TINY, efat, efat_process, rows, run_folder
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_worker_processes_give_the_same_bytes_as_one_process(done, tmp_path):
 
 
 def test_a_damaged_result_is_computed_again(tmp_path):
-    arguments = (*TINY, "stage=analyse", "executor=serial")
+    arguments = (*SHORT, "stage=analyse", "executor=serial")
     assert efat(tmp_path, *arguments).returncode == 0
     first = (run_folder(tmp_path) / "curves.csv").read_bytes()
     victim = next((tmp_path / "outputs/store/analyse").glob("*.json"))
