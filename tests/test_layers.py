@@ -47,7 +47,7 @@ LAYERS = (
     ("planning.*", "models.*", "data.tensors", "store", "config", "executors.base", "recipe"),
     ("retraining", "groups", "data.samples", "data.splits", "data.augment", "weight_files"),
     ("data.sizes", "data.prepare", "data.files"),
-    ("data.stream",),
+    ("data.stream", "data.decode"),
     ("data.base", "jobs"),
     ("loading",),
     ("mending",),
