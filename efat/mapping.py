@@ -24,13 +24,6 @@ from numpy.typing import ArrayLike, NDArray
 from efat.errors import EfatError, raise_problems
 from efat.faults import FaultMap
 
-Slots = NDArray[np.intp]
-"""Where each output channel of a weight goes, [groups, m]: slot `s` is column `s % cols` of fold
-`s // cols`. Without slots, channel `m` is in slot `m`."""
-
-Placement = Mapping[str, Slots]
-"""Slots of weights, by parameter name; a weight that is not in it lies as it comes."""
-
 Order = Literal["im2col", "im2col_spatial_first", "channel"]
 Dataflow = Literal["ws", "os", "is"]
 
@@ -69,6 +62,31 @@ class SystolicArray:
             if value not in get_args(kind)
         ]
         raise_problems(problems)
+
+
+@dataclass(frozen=True, eq=False)
+class Slots:
+    """Where a weight's output channels and inputs go on a weight-stationary array.
+
+    Slot `s` of the columns is column `s % cols` of fold `s // cols`, slot `s` of the rows is row
+    `s % rows` of fold `s // rows`. Without slots, `m` is in slot `m` and `k` in slot `k`.
+
+    Args:
+        columns: Slot of each output channel, [groups, m].
+        rows: Slot of each `k`, counted in the array's order, [groups, k]; None: as they come.
+    """
+
+    columns: NDArray[np.intp]
+    rows: NDArray[np.intp] | None = None
+
+    def of_group(self, group: int) -> Slots:
+        """Return the slots of one group."""
+        rows = None if self.rows is None else self.rows[[group]]
+        return Slots(self.columns[[group]], rows)
+
+
+Placement = Mapping[str, Slots]
+"""Slots of weights, by parameter name; a weight that is not in it lies as it comes."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +160,7 @@ def pruned_weights(
         layout: The weight.
         array: A weight-stationary array.
         fault_map: Its faults.
-        slots: Where the output channels go; None: as they come.
+        slots: Where output channels and inputs go; None: as they come.
 
     Raises:
         EfatError: The fault map is of another array, no weight stays in a PE of this array, or
@@ -155,34 +173,52 @@ def pruned_weights(
         raise_problems(slot_problems(layout, array, slots))
         first = layout.shape[0]
         group = np.arange(first) // (first // layout.groups)
-        m = slots[group.reshape(-1, *(1,) * (len(layout.shape) - 1)), m]
+        group = group.reshape(-1, *(1,) * (len(layout.shape) - 1))
+        m = slots.columns[group, m]
+        k = k if slots.rows is None else slots.rows[group, k]
     pruned = fault_map.faulty[k % array.rows, m % array.cols]
     return np.broadcast_to(pruned, layout.shape)
 
 
-def slot_count(channels: int, array: SystolicArray) -> int:
-    """Count the slots of `channels` outputs: whole folds, no more of them than without slots.
+def slot_count(items: int, side: int) -> int:
+    """Count the slots of output channels or inputs: whole folds, no more than without slots.
 
-    >>> slot_count(16, SystolicArray(8, 64)), slot_count(65, SystolicArray(8, 64))
+    Args:
+        items: Output channels, or inputs of the reduction.
+        side: Columns, or rows, of the array.
+
+    >>> slot_count(16, 64), slot_count(65, 64)
     (64, 128)
     """
-    return -(-channels // array.cols) * array.cols
+    return -(-items // side) * side
 
 
 def slot_problems(layout: WeightLayout, array: SystolicArray, slots: Slots) -> list[str]:
-    """Return why slots do not give every output channel of a weight a place of its own."""
-    second = layout.shape[1] if layout.transposed else layout.shape[0] // layout.groups
-    shape, count = (layout.groups, second), slot_count(second, array)
+    """Return why slots do not give every output channel and input of a weight its own place."""
+    k, m = (int(index.max()) + 1 for index in gemm_indices(layout, array.order))
+    problems = _side_problems(
+        slots.columns, (layout.groups, m), array.cols, "output channels", "slots"
+    )
+    if slots.rows is not None:
+        problems += _side_problems(slots.rows, (layout.groups, k), array.rows, "inputs", "row slots")
+    return problems
+
+
+def _side_problems(
+    slots: NDArray[Any], shape: tuple[int, int], side: int, items: str, what: str
+) -> list[str]:
+    """Return what is wrong with the slots along one side of the array."""
+    count = slot_count(shape[1], side)
     if slots.shape != shape or not np.issubdtype(slots.dtype, np.integer):
         return [
-            f"slots: {slots.dtype} of shape {slots.shape} given; integers of shape {shape} "
-            "[groups, output channels of a group] are needed"
+            f"{what}: {slots.dtype} of shape {slots.shape} given; integers of shape {shape} "
+            f"[groups, {items} of a group] are needed"
         ]
     taken = np.sort(slots, axis=1)
     if taken[:, 0].min() < 0 or taken[:, -1].max() >= count or (np.diff(taken) == 0).any():
         return [
-            f"slots: {slots.min()} to {slots.max()} given; within a group, each channel needs a "
-            f"slot of its own from 0 to {count - 1}"
+            f"{what}: {slots.min()} to {slots.max()} given; within a group, all {items} need slots "
+            f"of their own from 0 to {count - 1}"
         ]
     return []
 

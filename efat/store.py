@@ -35,7 +35,7 @@ LAYOUT = 2
 
 
 OPTIONAL = {"optional": True}
-"""Metadata of a field that came later: where it is None, keys are what they were without it."""
+"""Metadata of a field that came later: where it has its default, keys are those without it."""
 
 HALF_WRITTEN = re.compile(r"\.[0-9a-f]{64}\.(json|safetensors)\.")
 """Names of what `atomic` writes before it is renamed to a result."""
@@ -49,7 +49,7 @@ class Result:
         values: Numbers and texts, as JSON holds them.
         weights: State dict of a plain model, or other tensors by name, or None.
         origin: Where it was computed; not part of what was asked, and never of a key.
-        placement: Which column each output channel of these weights goes to; None: as they come.
+        placement: Which columns and rows these weights go to; None: as they come.
     """
 
     values: dict[str, Any]
@@ -69,7 +69,7 @@ def content_key(stage: str, inputs: Any) -> str:
         stage: Kind of unit.
         inputs: Dataclasses, fault maps, mappings, sequences and JSON scalars, nested. A field with
             `metadata={"key": False}` determines nothing, one with `{"key": "name"}` goes by that
-            name, and an `OPTIONAL` one counts where it is not None.
+            name, and an `OPTIONAL` one counts where it is not its default.
     """
     value = [FORMATS.get(stage, FORMAT), torch.__version__, stage, plain(inputs)]
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
@@ -92,7 +92,7 @@ def _keyed(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the fields of a dataclass that determine something, by their name in keys."""
     for each in fields(value):
         name, item = each.metadata.get("key", True), getattr(value, each.name)
-        if name is not False and not (item is None and each.metadata.get("optional")):
+        if name is not False and not (each.metadata.get("optional") and item == each.default):
             yield (each.name if name is True else name), item
 
 

@@ -84,8 +84,8 @@ def test_amount_zero_is_the_network_that_the_library_repairs(store):
     expected = compensate(model, FUSED, ARRAY, grams, placement=placement)
     result = train(job(0), store)
     assert result.values["repair_s"] > 0
-    assert {n: s.tolist() for n, s in result.placement.items()} == {
-        n: s.tolist() for n, s in placement.items()
+    assert {n: s.columns.tolist() for n, s in result.placement.items()} == {
+        n: s.columns.tolist() for n, s in placement.items()
     }
     for name, weight in expected.state_dict().items():
         assert torch.equal(result.weights[name], weight), name

@@ -14,6 +14,7 @@ from torch import nn
 from efat import EfatError, FaultMap, SystolicArray, mask_model, verify_masks
 from efat.emulation import ArrayFaults, emulate
 from efat.lowering import lower_inputs, lower_outputs
+from efat.mapping import Slots
 from efat.masking import masked_weights
 from efat.models.resnet import ResNet
 from efat.repair import (
@@ -27,8 +28,9 @@ from efat.repair import (
     save_repaired,
 )
 from efat.repair.products import products_of
-from efat.repair.remap import compensated_costs
+from efat.repair.costs import CompensatedCosts
 from efat.repair.solve import RidgeSystem
+from efat.saliency import magnitude_saliency
 
 ARRAY = SystolicArray(5, 4)
 
@@ -315,7 +317,7 @@ def test_both_ways_to_solve_are_the_plain_one(rate):
     gram, kept = rows.transpose(1, 2) @ rows, torch.rand(12) >= rate
     system, right = RidgeSystem(gram, 0.01), torch.randn(1, 12, 3).double()
     solved = system.solve(kept, right, torch.tensor([1]))
-    left = system.errors_left(weights, kept)
+    left = system.errors_left(weights, kept, torch.arange(2))
     for g in range(2):
         damping = 0.01 * gram[g].diagonal().mean()
         matrix = (gram[g] + damping * torch.eye(12))[kept][:, kept]
@@ -339,11 +341,11 @@ def test_an_assignment_is_the_best_of_all():
     fault_map, grams = a_map(2, 0.4, array), measure_grams(model, [x])
 
     def left(order):
-        placement = {"0.weight": np.array([order])}
+        placement = {"0.weight": Slots(np.array([order]))}
         repaired = compensate(model, fault_map, array, grams, placement=placement)
         return (repaired(x) - model(x)).square().sum(1).mean().item()
 
-    chosen = remap(model, fault_map, array, grams)["0.weight"][0]
+    chosen = remap(model, fault_map, array, grams)["0.weight"].columns[0]
     errors = {order: left(order) for order in permutations(range(4))}
     assert errors[tuple(chosen.tolist())] == pytest.approx(min(errors.values()), rel=1e-4)
     assert max(errors.values()) > 1.05 * min(errors.values())
@@ -354,10 +356,10 @@ def test_costs_are_the_errors_that_are_left():
     model, x = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2)), correlated(8, 4, 6, 6)
     fault_map, grams = a_map(4), measure_grams(model, [x])
     (product,) = products_of(model).values()
-    surviving = torch.from_numpy(product.surviving(ARRAY, fault_map))
+    surviving = torch.from_numpy(~fault_map.faulty)[torch.arange(18) % ARRAY.rows][None]
     weights = product.matrix(model[0].weight)
     gram = grams.matrix("0.weight", product)
-    costs = compensated_costs(weights, gram, surviving, 1e-3)
+    costs = CompensatedCosts(weights, gram, torch.ones(2, 3), 1e-3).of_columns(surviving)
     repaired = compensate(model, fault_map, ARRAY, grams)
     errors = (repaired(x) - model(x)).double().square().mean(dim=(0, 2, 3)).reshape(2, 3)
     torch.testing.assert_close(errors.detach(), costs[:, range(3), range(3)], rtol=1e-3, atol=1e-7)
@@ -386,7 +388,7 @@ def test_the_channel_that_is_amplified_most_goes_first():
     for loud in range(4):
         model[1].weight.data = torch.ones(4).index_fill(0, torch.tensor(loud), -3.0)
         placement = remap(model, FaultMap(faulty), array, measure_grams(model, [x]))
-        assert placement["0.weight"][0, loud] == 0
+        assert placement["0.weight"].columns[0, loud] == 0
 
 
 def test_magnitude_takes_the_least_weights_away():
@@ -394,8 +396,8 @@ def test_magnitude_takes_the_least_weights_away():
     grams = measure_grams(model, [correlated(40, 1, 8, 8)])
     array = SystolicArray(5, 16)
     pruned = {}
-    for cost in ("magnitude", "compensated"):
-        placement = remap(model, a_map(1, 0.35, array), array, grams, cost=cost)
+    for cost, by in (("magnitude", magnitude_saliency(model)), ("compensated", grams)):
+        placement = remap(model, a_map(1, 0.35, array), array, by)
         masked = mask_model(copy.deepcopy(model), a_map(1, 0.35, array), array, (), placement)
         pruned[cost] = model[6].weight.abs()[masked[6].weight == 0].sum().item()
     assert pruned["magnitude"] < pruned["compensated"]
@@ -439,8 +441,8 @@ def test_bad_input_is_refused():
         measure_grams(model, [])
     with pytest.raises(EfatError, match=r"grams: none for '0\.weight'"):
         compensate(model, a_map(0), ARRAY, Grams({}, {}))
-    with pytest.raises(EfatError, match="cost: 'weight' given"):
-        remap(model, a_map(0), ARRAY, grams, cost="weight")
+    with pytest.raises(EfatError, match="saliencies: of another network"):
+        remap(model, a_map(0), ARRAY, magnitude_saliency(model)[1:])
     tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     tied[1].weight = tied[0].weight
     with pytest.raises(EfatError, match="one weight"):
@@ -450,14 +452,15 @@ def test_bad_input_is_refused():
 def test_bad_placements_are_all_named():
     model = small_net()
     twice, far = np.zeros((1, 6), dtype=int), np.array([[0, 1, 2, 3, 4, 5, 6, 7, 12]])
-    placement = {"0.weight": twice, "6.weight": far, "9.weight": np.zeros(3), "x": twice}
+    placed = {"0.weight": twice, "6.weight": far, "9.weight": np.zeros(3), "x": twice}
+    placement = {name: Slots(columns) for name, columns in placed.items()}
     with pytest.raises(EfatError) as error:
         mask_model(model, a_map(0), ARRAY, placement=placement)
     for part in ("'x' given", "0.weight: slots", "from 0 to 11", "9.weight: slots: float64"):
         assert part in str(error.value)
     array = SystolicArray(5, 4, dataflow="os")
     with pytest.raises(EfatError, match="only ws has one"):
-        mask_model(model, a_map(0), array, placement={"0.weight": twice})
+        mask_model(model, a_map(0), array, placement={"0.weight": Slots(twice)})
 
 
 def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch):

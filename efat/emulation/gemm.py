@@ -66,29 +66,47 @@ def multiply(
 
     The order of the array says how `i` and `t` make up `k`. With `channel` order each tap is a
     product of its own on the same PEs; output-stationary, the partial sums stay from tap to tap.
-    With `slots` the weights of channel `m` are loaded into slot `slots[g, m]`, zeros into slots
-    that no channel has, and its results are read from there: addresses change, nothing else.
+    With `slots` weights are loaded into the rows and columns of their slots, inputs are streamed
+    into the rows of theirs and results read from the columns, zeros go where no slot is taken:
+    addresses change, and with them the order in which a column adds, nothing else.
 
     Returns:
         `Y[g, n, m]`, as `gemm`.
     """
     groups, n, i, taps = inputs.shape
-    if slots is not None:
-        placed = np.zeros((groups, i, taps, slot_count(weights.shape[3], array)), weights.dtype)
-        np.put_along_axis(placed, slots[:, None, None, :], weights, axis=3)
-        return np.take_along_axis(
-            multiply(inputs, placed, array, faults), slots[:, None, :], axis=2
-        )
     if array.order == "channel" and array.dataflow != "os":
         out = sum(
-            _grouped(inputs[:, :, :, t], weights[:, :, t], array, faults) for t in range(taps)
+            _placed(inputs[:, :, :, t], weights[:, :, t], array, faults, slots)
+            for t in range(taps)
         )
         return np.asarray(out)
     if array.order != "im2col":
         inputs, weights = inputs.swapaxes(2, 3), weights.swapaxes(1, 2)
-    return _grouped(
-        inputs.reshape(groups, n, i * taps), weights.reshape(groups, i * taps, -1), array, faults
-    )
+    x, w = inputs.reshape(groups, n, i * taps), weights.reshape(groups, i * taps, -1)
+    return _placed(x, w, array, faults, slots)
+
+
+def _placed(
+    inputs: Operand, weights: Operand, array: SystolicArray, faults: ArrayFaults, slots: Slots | None
+) -> NDArray[Any]:
+    """Multiply `X[g, n, k]` and `W[g, k, m]` in their slots."""
+    if slots is None:
+        return _grouped(inputs, weights, array, faults)
+    columns = slots.columns[:, None, :]
+    weights = _spread(weights, columns, array.cols, axis=2)
+    if slots.rows is not None:
+        inputs = _spread(inputs, slots.rows[:, None, :], array.rows, axis=2)
+        weights = _spread(weights, slots.rows[:, :, None], array.rows, axis=1)
+    return np.take_along_axis(_grouped(inputs, weights, array, faults), columns, axis=2)
+
+
+def _spread(operand: Operand, slots: NDArray[np.intp], side: int, axis: int) -> Operand:
+    """Put an operand's slices into their slots along an axis, zeros between them."""
+    shape = list(operand.shape)
+    shape[axis] = slot_count(shape[axis], side)
+    spread = np.zeros(shape, operand.dtype)
+    np.put_along_axis(spread, slots, operand, axis=axis)
+    return spread
 
 
 def _grouped(

@@ -93,7 +93,7 @@ def emulate(
         scales: From `calibrate`: products in int8 and int32, and the array's results scaled back.
             None: products in float64 (no stuck bits).
         off_array: Names of layers that stay in floating point beside the array.
-        placement: Which column each output channel goes to; None: as they come.
+        placement: Which columns and rows output channels and inputs go to; None: as they come.
 
     Raises:
         EfatError: Layers that do not map, or a layer without scales (when it runs).
@@ -153,7 +153,7 @@ class _Chip:
         """Return the slots of a product; those of an attention's stacked weight are cut up."""
         stacked, _, part = key.rpartition(".")
         if part in _STACKED and stacked in self.placement:
-            return self.placement[stacked][[_STACKED.index(part)]]
+            return self.placement[stacked].of_group(_STACKED.index(part))
         return self.placement.get(key)
 
 

@@ -61,8 +61,8 @@ def mask_model(
         fault_map: Faults of the chip, or of a group of chips (union).
         array: The array and its dataflow; its shape is that of `fault_map`.
         off_array: Names of layers to leave off the array.
-        placement: Which column each output channel goes to (`ws`; see `efat.repair.remap`); None:
-            as they come.
+        placement: Which columns and rows output channels and inputs go to (`ws`; see
+            `efat.repair.remap`); None: as they come.
 
     Returns:
         The same `model`.

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import safetensors
 import safetensors.torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from efat.errors import EfatError
@@ -39,15 +40,21 @@ def pack_repaired(state: Mapping[str, Tensor], placement: Placement | None) -> b
     """Return what is in such a file; without a placement (None), plain safetensors."""
     header = None
     if placement is not None:
-        slots = {name: chosen.tolist() for name, chosen in placement.items()}
-        header = {"placement": json.dumps(slots)}
+        columns = {name: slots.columns.tolist() for name, slots in placement.items()}
+        rows = {n: s.rows.tolist() for n, s in placement.items() if s.rows is not None}
+        header = {"placement": json.dumps(columns)} | ({"rows": json.dumps(rows)} if rows else {})
     return safetensors.torch.save(dict(state), header)
 
 
 def read_placement(path: Path) -> dict[str, Slots] | None:
     """Return the placement in the header of a safetensors file, or None if there is none."""
     with safetensors.safe_open(path, "pt") as file:
-        header = (file.metadata() or {}).get("placement")
-    if header is None:
+        header = file.metadata() or {}
+    if "placement" not in header:
         return None
-    return {name: np.array(chosen, dtype=np.intp) for name, chosen in json.loads(header).items()}
+    columns, rows = (_arrays(header.get(key, "{}")) for key in ("placement", "rows"))
+    return {name: Slots(chosen, rows.get(name)) for name, chosen in columns.items()}
+
+
+def _arrays(text: str) -> dict[str, NDArray[np.intp]]:
+    return {name: np.array(chosen, dtype=np.intp) for name, chosen in json.loads(text).items()}

@@ -6,14 +6,15 @@ import copy
 from collections.abc import Collection
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from efat.errors import EfatError
 from efat.faults import FaultMap
 from efat.mapping import Placement, SystolicArray
 from efat.masking import mask_model
 from efat.repair.grams import Grams
 from efat.repair.intercepts import fold_shift, has_intercept
-from efat.repair.products import Product, products_of
+from efat.repair.products import products_of
 from efat.repair.solve import RIDGE, solve_updates
 
 
@@ -41,7 +42,7 @@ def compensate(
         array: A weight-stationary array.
         grams: From `measure_grams` of the same network.
         ridge: See `solve_updates`.
-        placement: Which column each output channel goes to.
+        placement: Where output channels and inputs go, from `remap`.
         off_array: Names of layers that are not on the array.
 
     Raises:
@@ -53,9 +54,7 @@ def compensate(
         weights = products[name].matrix(products[name].weight.tensor)
         pruned = weights - products[name].matrix(target.weight.tensor)
         gram = grams.matrix(name, target)
-        update = solve_updates(
-            gram, gram @ pruned, *places(target, name, fault_map, array, placement), ridge
-        )
+        update = solve_updates(gram, gram @ pruned, target.surviving, ridge)
         if has_intercept(name, target, grams.norms):
             mean = grams.by_weight[name].mean
             shift = (mean[:, None, :] @ (pruned - update))[:, 0]
@@ -72,18 +71,6 @@ def masked_copy(
     placement: Placement | None,
 ) -> nn.Module:
     """Return a masked copy in evaluation mode, whose weights are its own."""
+    if array.dataflow != "ws":
+        raise EfatError(f"array.dataflow: {array.dataflow!r} given; compensation needs ws")
     return mask_model(copy.deepcopy(model).eval(), fault_map, array, off_array, placement)
-
-
-def places(
-    product: Product,
-    name: str,
-    fault_map: FaultMap,
-    array: SystolicArray,
-    placement: Placement | None,
-) -> tuple[Tensor, Tensor]:
-    """Return which `k` survive on each column and each channel's column, as `solve_updates`."""
-    slots = None if placement is None else placement.get(name)
-    device = product.weight.tensor.device
-    surviving = torch.from_numpy(product.surviving(array, fault_map)).to(device)
-    return surviving, torch.from_numpy(product.columns(array, slots)).to(device)

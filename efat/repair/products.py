@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from efat.errors import raise_problems
-from efat.faults import FaultMap
 from efat.lowering import lower_weight
-from efat.mapping import Slots, SystolicArray, check_fault_map, gemm_indices
+from efat.mapping import SystolicArray, gemm_indices
 from efat.masking import MappedWeight, mapped_weights
 
 
@@ -44,21 +43,17 @@ class Product:
         flat[self.positions.to(flat.device)] = matrix.to(flat)
         tensor.data = flat.reshape(tensor.shape)
 
-    def surviving(self, array: SystolicArray, fault_map: FaultMap) -> NDArray[np.bool_]:
-        """Return which `k` survive on each column of the array, [k, cols]; alike in all groups."""
-        check_fault_map(array, fault_map)
+    @property
+    def surviving(self) -> Tensor:
+        """Which weights of a masked layer survive, bool [groups, k, m]."""
+        return self.matrix(self.weight.mask) > 0
+
+    def reduction(self, array: SystolicArray) -> NDArray[np.intp]:
+        """Return what the array's order makes of each `k`, [k]; with `channel` order, taps meet."""
         layout = self.weight.layout
         k, _ = gemm_indices(layout, array.order)
         flat = np.broadcast_to(k, layout.shape).ravel()
-        rows = flat[self.positions[0, :, 0].cpu().numpy()] % array.rows
-        healthy: NDArray[np.bool_] = ~fault_map.faulty[rows]
-        return healthy
-
-    def columns(self, array: SystolicArray, slots: Slots | None) -> NDArray[np.intp]:
-        """Return the column that each output channel is on, [groups, m]."""
-        groups, _, m = self.positions.shape
-        placed = np.broadcast_to(np.arange(m), (groups, m)) if slots is None else slots
-        return placed % array.cols
+        return np.asarray(flat[self.positions[0, :, 0].cpu().numpy()])
 
 
 def products_of(model: nn.Module, off_array: Collection[str] = ()) -> dict[str, Product]:

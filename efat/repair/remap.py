@@ -1,9 +1,12 @@
-"""Which output channel goes to which column (the idea of SalvageDNN, Hanif & Shafique, 2020)."""
+"""Which output channel goes to which column (the idea of SalvageDNN, Hanif & Shafique, 2020).
+
+And, where the hardware can stream them in another order, which input goes to which row.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Literal
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,13 +16,22 @@ from torch import Tensor, nn
 
 from efat.errors import EfatError
 from efat.faults import FaultMap
-from efat.mapping import Slots, SystolicArray, slot_count
+from efat.mapping import Slots, SystolicArray, check_fault_map, slot_count
+from efat.repair.costs import CompensatedCosts, Costs, PrunedCosts
 from efat.repair.grams import Grams
 from efat.repair.intercepts import norm_gains
 from efat.repair.products import Product, products_of
-from efat.repair.solve import RIDGE, RidgeSystem
+from efat.repair.solve import RIDGE
+from efat.saliency import Saliencies
 
-Cost = Literal["compensated", "magnitude"]
+BLOCK = 1024
+"""Inputs that are assigned to rows at once; more are cut into blocks of whole folds (scipy's time
+grows with the third power)."""
+
+WORTH = 0.99
+"""Rows and columns are chosen in turn as long as that takes a layer's error below this share."""
+
+Index = NDArray[np.intp]
 
 
 @torch.no_grad()
@@ -27,26 +39,32 @@ def remap(
     model: nn.Module,
     fault_map: FaultMap,
     array: SystolicArray,
-    grams: Grams,
+    by: Grams | Saliencies,
     *,
-    cost: Cost = "compensated",
+    rows: bool = False,
     ridge: float = RIDGE,
     off_array: Collection[str] = (),
 ) -> dict[str, Slots]:
-    """Choose columns so that what compensation cannot make up for is least.
+    """Choose columns, and rows if asked to, so that what is lost is least.
 
-    For each layer, a linear assignment of output channels to columns. `compensated`: the error that
-    is left on the calibration inputs, `D' G D`, times the square of what the following BatchNorm
-    multiplies the channel by; `magnitude`: the sum of `|w|` that is pruned (as SalvageDNN). A layer
-    wider than the array takes each column once a fold; one that is narrower leaves the worst
-    columns empty. All row tiles of a channel stay in one column, groups are placed one by one.
+    For each layer, a linear assignment of output channels to columns. A layer wider than the array
+    takes each column once a fold; one that is narrower leaves the worst columns empty. All row
+    tiles of a channel stay in one column, groups are placed one by one.
+
+    With `rows`, inputs go to other rows as well, in no more folds than without: given the columns,
+    a linear assignment of inputs to rows by what the weights that are lost there are worth one by
+    one, then columns anew, as long as what is lost gets less. It is never more than with columns
+    alone. The hardware must stream a layer's inputs in that order.
 
     Args:
         model: The fault-free network.
         fault_map: Faults of the chip.
         array: A weight-stationary array.
-        grams: From `measure_grams` of the same network.
-        cost: What to minimise.
+        by: What counts as lost. Gram matrices, from `measure_grams` of the same network: the error
+            `D' G D` that compensation leaves on the calibration inputs, times the square of what
+            the following BatchNorm multiplies the channel by. Saliencies, from `efat.saliency` of
+            the same network: their sum over pruned weights (`|w|` is SalvageDNN's).
+        rows: Choose rows too.
         ridge: As for `compensate`.
         off_array: Names of layers that are not on the array.
 
@@ -54,51 +72,127 @@ def remap(
         The placement, for `mask_model`, `compensate` and `emulate`.
 
     Raises:
-        EfatError: A map of another array, Gram matrices of another network, an unknown cost.
+        EfatError: A map of another array, Gram matrices or saliencies of another network.
     """
-    if cost not in ("compensated", "magnitude"):
-        raise EfatError(f"cost: {cost!r} given; one of compensated, magnitude is needed")
     if array.dataflow != "ws":
         raise EfatError(f"array.dataflow: {array.dataflow!r} given; remap needs ws")
+    check_fault_map(array, fault_map)
+    products = products_of(model, off_array)
+    all_costs = (
+        _compensated(model, products, by, ridge)
+        if isinstance(by, Grams)
+        else _pruned(products, by)
+    )
     placement = {}
-    for name, product in products_of(model, off_array).items():
-        weights = product.matrix(product.weight.tensor)
-        surviving = torch.from_numpy(product.surviving(array, fault_map)).to(weights.device)
-        if cost == "magnitude":
-            costs = magnitude_costs(weights, surviving)
-        else:
-            costs = compensated_costs(weights, grams.matrix(name, product), surviving, ridge)
-            if name in grams.norms:
-                costs *= norm_gains(model, grams.norms[name]).reshape(len(costs), -1, 1)
-        placement[name] = _assign(costs.cpu().numpy(), product, array)
+    for name, product in products.items():
+        layer = _Layer(product, all_costs[name], array, fault_map)
+        placement[name] = layer.both() if rows else layer.columns(None).slots
     return placement
 
 
-def compensated_costs(weights: Tensor, gram: Tensor, surviving: Tensor, ridge: float) -> Tensor:
-    """Return the error of each channel, compensated, on each column, [g, m, cols].
-
-    Args:
-        weights: float64 [g, k, m].
-        gram: float64 [g, k, k].
-        surviving: bool [k, cols].
-        ridge: See `RidgeSystem`.
-    """
-    sets, of_column = torch.unique(surviving, dim=1, return_inverse=True)
-    system = RidgeSystem(gram, ridge)
-    costs = [system.errors_left(weights, kept) for kept in sets.T]
-    return torch.stack(costs, dim=2)[:, :, of_column]
+def _compensated(
+    model: nn.Module, products: Mapping[str, Product], grams: Grams, ridge: float
+) -> dict[str, Costs]:
+    costs: dict[str, Costs] = {}
+    for name, product in products.items():
+        weights = product.matrix(product.weight.tensor)
+        gains = torch.ones_like(weights[:, 0])
+        if name in grams.norms:
+            gains = norm_gains(model, grams.norms[name]).reshape(gains.shape)
+        costs[name] = CompensatedCosts(weights, grams.matrix(name, product), gains, ridge)
+    return costs
 
 
-def magnitude_costs(weights: Tensor, surviving: Tensor) -> Tensor:
-    """Return the sum of `|w|` that each column prunes of each channel, [g, m, cols]."""
-    return weights.abs().transpose(1, 2) @ (~surviving).to(weights)
+def _pruned(products: Mapping[str, Product], saliencies: Saliencies) -> dict[str, Costs]:
+    layouts = [product.weight.layout for product in products.values()]
+    if [layout for layout, _ in saliencies] != layouts:
+        raise EfatError("saliencies: of another network; take them of this model and off_array")
+    return {
+        name: PrunedCosts(product.matrix(torch.from_numpy(values).to(product.weight.tensor.device)))
+        for (name, product), (_, values) in zip(products.items(), saliencies, strict=True)
+    }
 
 
-def _assign(costs: NDArray[np.float64], product: Product, array: SystolicArray) -> Slots:
-    """Assign the channels of each group to slots, [groups, m]."""
-    groups, _, m = product.positions.shape
-    folds = slot_count(m, array) // array.cols
-    slots = np.empty((groups, m), dtype=np.intp)
-    for group in range(groups):
-        slots[group] = linear_sum_assignment(np.tile(costs[group], folds))[1]
+@dataclass(frozen=True)
+class _Placed:
+    """Where a layer lies, and what each of its groups loses there, [groups]."""
+
+    slots: Slots
+    lost: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One weight and the array it is placed on."""
+
+    product: Product
+    costs: Costs
+    array: SystolicArray
+    fault_map: FaultMap
+
+    def both(self) -> Slots:
+        """Choose rows and columns in turn, as long as that helps; keep each group's best."""
+        best = self.columns(None)
+        best = _Placed(Slots(best.slots.columns, self._rows_as_they_come()), best.lost)
+        while True:
+            found = self.columns(self.rows(best.slots.columns))
+            better = _best_of(best, found)
+            if better.lost.sum() >= WORTH * best.lost.sum():
+                return better.slots
+            best = better
+
+    def columns(self, rows: Index | None) -> _Placed:
+        """Assign channels to columns."""
+        costs = self.costs.of_columns(self._surviving(rows)).cpu().numpy()
+        folds = slot_count(costs.shape[1], self.array.cols) // self.array.cols
+        chosen = np.array([linear_sum_assignment(np.tile(cost, folds))[1] for cost in costs])
+        taken = np.take_along_axis(costs, chosen[:, :, None] % self.array.cols, axis=2)
+        return _Placed(Slots(chosen, rows), taken.sum(axis=(1, 2)))
+
+    def rows(self, columns: Index) -> Index:
+        """Assign inputs to rows."""
+        worth = self.costs.importance.cpu().numpy()
+        order = self.product.reduction(self.array)
+        merged = np.zeros((len(worth), order.max() + 1, worth.shape[2]))
+        np.add.at(merged, (slice(None), order), worth)
+        faulty = self.fault_map.faulty.T.astype(float)[columns % self.array.cols]
+        return np.array([_assign_rows(cost) for cost in merged @ faulty])
+
+    def _surviving(self, rows: Index | None) -> Tensor:
+        """Return which `k` survive on each column, [groups or 1, k, cols]."""
+        order = self.product.reduction(self.array)
+        slots = order[None] if rows is None else rows[:, order]
+        healthy = ~self.fault_map.faulty[slots % self.array.rows]
+        return torch.from_numpy(healthy).to(self.product.weight.tensor.device)
+
+    def _rows_as_they_come(self) -> Index:
+        count = self.product.reduction(self.array).max() + 1
+        return np.tile(np.arange(count), (len(self.product.positions), 1))
+
+
+def _best_of(one: _Placed, other: _Placed) -> _Placed:
+    """Return the better of two for each group."""
+    better = other.lost < one.lost
+    assert one.slots.rows is not None and other.slots.rows is not None
+    return _Placed(
+        Slots(
+            np.where(better[:, None], other.slots.columns, one.slots.columns),
+            np.where(better[:, None], other.slots.rows, one.slots.rows),
+        ),
+        np.where(better, other.lost, one.lost),
+    )
+
+
+def _assign_rows(costs: NDArray[np.float64]) -> Index:
+    """Assign inputs to row slots by what each loses on each row, [k, rows]; [k]."""
+    count, rows = costs.shape
+    folds = slot_count(count, rows) // rows
+    blocks = -(-folds * rows // BLOCK)
+    # neighbours, which resemble each other, go to different blocks
+    order = np.argsort(np.arange(count) % blocks, kind="stable")
+    slots = np.empty(count, dtype=np.intp)
+    for some in np.array_split(np.arange(folds), min(blocks, folds)):
+        first, past = some[0] * rows, (some[-1] + 1) * rows
+        here = order[first:past]
+        slots[here] = first + linear_sum_assignment(np.tile(costs[here], len(some)))[1]
     return slots

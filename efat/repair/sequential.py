@@ -22,7 +22,7 @@ from efat.faults import FaultMap
 from efat.lowering import lower_outputs
 from efat.mapping import Placement, SystolicArray
 from efat.masking import mapped_layers
-from efat.repair.compensate import masked_copy, places
+from efat.repair.compensate import masked_copy
 from efat.repair.intercepts import fold_shift, following_norms, has_intercept
 from efat.repair.moments import Moments, lowered_pieces
 from efat.repair.products import Product, join, products_of
@@ -50,7 +50,7 @@ def compensate_sequentially(
         array: A weight-stationary array.
         inputs: The calibration set, [samples, ...].
         ridge: See `solve_updates`.
-        placement: Which column each output channel goes to.
+        placement: Where output channels and inputs go, from `remap`.
         off_array: Names of layers that are not on the array.
 
     Raises:
@@ -69,9 +69,7 @@ def compensate_sequentially(
     runner = copy.deepcopy(model).eval()
     keep_dense(runner)
     norms = following_norms(runner, products_of(runner, off_array), inputs[:1])
-    repair = _Repair(
-        repaired, fault_map, array, ridge, placement, norms, products_of(repaired, off_array)
-    )
+    repair = _Repair(repaired, ridge, norms, products_of(repaired, off_array))
     for name, layer in mapped_layers(runner, off_array).items():
         hook = partial(_run_both, repair, len(inputs), name)
         layer.register_forward_hook(hook, with_kwargs=True)
@@ -84,10 +82,7 @@ class _Repair:
     """What is being repaired, and the shifts of the layers that are."""
 
     model: nn.Module
-    fault_map: FaultMap
-    array: SystolicArray
     ridge: float
-    placement: Placement | None
     norms: dict[str, str]
     products: dict[str, Product]
     shifts: dict[str, Tensor] = field(default_factory=dict)
@@ -111,8 +106,7 @@ class _Repair:
         if not centred:
             gram = gram + moments.mean[:, :, None] * moments.mean[:, None, :]
             wanted = wanted + moments.mean[:, :, None] * moments.error_mean[:, None, :]
-        where = places(product, name, self.fault_map, self.array, self.placement)
-        update = solve_updates(gram, wanted, *where, self.ridge)
+        update = solve_updates(gram, wanted, product.surviving, self.ridge)
         product.put(product.matrix(product.weight.tensor) + update)
         shift = moments.error_mean - (moments.mean[:, None, :] @ update)[:, 0]
         self.shifts[name] = shift if centred else torch.zeros_like(shift)

@@ -52,13 +52,13 @@ class RidgeSystem:
         """
         kept_at, lost_at = kept.nonzero().flatten(), (~kept).nonzero().flatten()
         if len(lost_at) >= len(kept_at):
-            part = _part(self.matrix[groups], kept_at)
+            part = _part(_of(self.matrix, groups), kept_at)
             solved = torch.zeros_like(right)
             solved[:, kept_at] = torch.cholesky_solve(
                 right[:, kept_at], torch.linalg.cholesky(part)
             )
             return solved
-        inverse = self.inverse if len(groups) == len(self.inverse) else self.inverse[groups]
+        inverse = _of(self.inverse, groups)
         solved = inverse @ (right * kept[:, None])
         if len(lost_at):
             factor = torch.linalg.cholesky(_part(inverse, lost_at))
@@ -66,29 +66,43 @@ class RidgeSystem:
             solved -= inverse.index_select(2, lost_at) @ lost
         return solved * kept[:, None]
 
-    def errors_left(self, weights: Tensor, kept: Tensor) -> Tensor:
+    def errors_left(self, weights: Tensor, kept: Tensor, groups: Tensor) -> Tensor:
         """Return `D' G D` of each channel after its update, were it on a column with these faults.
 
         Args:
-            weights: float64 [g, k, m].
+            weights: float64 [len(groups), k, m].
             kept: bool [k].
+            groups: Which groups.
 
         Returns:
-            [g, m]. `D` is the update at `S` and `-w` at `P`.
+            [len(groups), m]. `D` is the update at `S` and `-w` at `P`.
         """
-        lost_at, dampings = (~kept).nonzero().flatten(), self.dampings[:, None]
+        lost_at, dampings = (~kept).nonzero().flatten(), self.dampings[groups, None]
         lost = weights[:, lost_at]
         if 2 * len(lost_at) < len(kept):
-            shares = torch.cholesky_solve(lost, torch.linalg.cholesky(_part(self.inverse, lost_at)))
-            differences = self.inverse.index_select(2, lost_at) @ shares
+            inverse = _of(self.inverse, groups)
+            shares = torch.cholesky_solve(lost, torch.linalg.cholesky(_part(inverse, lost_at)))
+            differences = inverse.index_select(2, lost_at) @ shares
             left = (lost * shares).sum(1) - dampings * differences.square().sum(1)
         else:
-            products = self.matrix.index_select(2, lost_at) @ lost  # (G + d I) w_P
-            groups = torch.arange(len(weights), device=weights.device)
+            products = _of(self.matrix, groups).index_select(2, lost_at) @ lost  # (G + d I) w_P
             update = self.solve(kept, products, groups)
             left = (lost * products[:, lost_at]).sum(1) - dampings * lost.square().sum(1)
             left -= (update * products).sum(1) + dampings * update.square().sum(1)
         return left.clamp(min=0)
+
+
+def _of(matrices: Tensor, groups: Tensor) -> Tensor:
+    """Return the matrices of chosen groups, ascending; no copy where those are all."""
+    return matrices if len(groups) == len(matrices) else matrices[groups]
+
+
+def distinct(surviving: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sets among bool [g, k, m], as rows [sets, k], and which each one is, [g, m]."""
+    groups, k, m = surviving.shape
+    columns = surviving.transpose(0, 1).reshape(k, groups * m)
+    sets, which = torch.unique(columns, dim=1, return_inverse=True)
+    return sets.T, which.reshape(groups, m)
 
 
 def _part(matrix: Tensor, at: Tensor) -> Tensor:
@@ -97,30 +111,28 @@ def _part(matrix: Tensor, at: Tensor) -> Tensor:
 
 
 def solve_updates(
-    gram: Tensor, errors: Tensor, surviving: Tensor, columns: Tensor, ridge: float = RIDGE
+    gram: Tensor, errors: Tensor, surviving: Tensor, ridge: float = RIDGE
 ) -> Tensor:
     """Return what to add to the surviving weights, `(G_SS + d I)^-1 E_S`.
 
     `E` is the covariance (or second moment) of inputs with what the masked layer's output lacks;
     where its inputs are the fault-free ones that is `G_SP w_P`, and the result is the update of
-    `w_S = (G_SS + d I)^-1 (G_S: w + d w_S)`. Channels on columns with the same faults share one
-    Cholesky factor. Where there is no error there is no update, to the bit.
+    `w_S = (G_SS + d I)^-1 (G_S: w + d w_S)`. Channels with the same `S` share one Cholesky
+    factor. Where there is no error there is no update, to the bit.
 
     Args:
         gram: `G`, float64 [g, k, k].
         errors: `E`, float64 [g, k, m].
-        surviving: bool [k, cols].
-        columns: Column of each channel, [g, m].
+        surviving: `S` of each channel, bool [g, k, m].
         ridge: See `RidgeSystem`.
 
     Returns:
         float64 [g, k, m], 0 at pruned weights.
     """
     updates, system = torch.zeros_like(errors), RidgeSystem(gram, ridge)
-    sets, of_column = torch.unique(surviving, dim=1, return_inverse=True)
-    chosen = of_column[columns]
-    for index in chosen.unique().tolist():
-        here, kept = chosen == index, sets[:, index]
+    sets, which = distinct(surviving)
+    for index, kept in enumerate(sets):
+        here = which == index
         groups, channels = here.any(1).nonzero().flatten(), here.any(0).nonzero().flatten()
         part = errors[groups[:, None], :, channels].transpose(1, 2)
         part = part * kept[:, None] * here[groups[:, None], channels][:, None, :]

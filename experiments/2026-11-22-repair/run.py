@@ -33,6 +33,7 @@ from efat.repair import (
     recalibrate,
     remap,
 )
+from efat.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive, generator
 
 HERE = Path(__file__).parent
@@ -96,15 +97,11 @@ def accuracy(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
     return 100 * sum(int((model(a).argmax(1) == b).sum()) for a, b in pairs) / len(y)
 
 
-def methods(model, fault_map, array, grams, calibration):
+def methods(model, fault_map, array, grams, calibration, labels):
     """Yield (name, how to make it); placements are made once, their time is counted in each."""
 
-    def placed(cost, then):
-        def run():
-            placement = remap(model, fault_map, array, grams, cost=cost)
-            return then(placement)
-
-        return run
+    def placed(by, then, rows=False):
+        return lambda: then(remap(model, fault_map, array, by, rows=rows))
 
     def masked(placement=None):
         return mask_model(copy.deepcopy(model), fault_map, array, placement=placement)
@@ -124,26 +121,31 @@ def methods(model, fault_map, array, grams, calibration):
         )
     yield "one-shot", one_shot
     yield "sequential", sequential
-    yield "remapped by |w|", placed("magnitude", masked)
-    yield "remapped", placed("compensated", masked)
-    yield "remapped by |w| + one-shot", placed("magnitude", one_shot)
-    yield "remapped + one-shot", placed("compensated", one_shot)
-    yield "remapped + sequential", placed("compensated", sequential)
+    magnitude = magnitude_saliency(model)
+    taylor = taylor_saliency(model, zip(calibration.split(128), labels.split(128), strict=True))
+    yield "remapped by |w|", placed(magnitude, masked)
+    yield "remapped", placed(grams, masked)
+    yield "remapped by |w| + one-shot", placed(magnitude, one_shot)
+    yield "remapped by Taylor + one-shot", placed(taylor, one_shot)
+    yield "remapped + one-shot", placed(grams, one_shot)
+    yield "remapped + sequential", placed(grams, sequential)
+    yield "rows too + one-shot", placed(grams, one_shot, rows=True)
+    yield "rows too + sequential", placed(grams, sequential, rows=True)
 
 
 def setting(args) -> tuple:
-    """Return the model, the array, calibration inputs and the test set."""
+    """Return the model, the array, the calibration set and the test set."""
     if args.setting == "digits":
         data = Digits(32)
         data.setup("fit")
         model = trained_on_digits(data.splits)
-        return model, SystolicArray(16, 16), data.splits["train"][0], *data.splits["test"]
+        return model, SystolicArray(16, 16), *data.splits["train"], *data.splits["test"]
     model = published_resnet20(args.weights)
-    calibration, _ = images(
+    calibration = images(
         args.data / "train.parquet", picks("calibration", 50_000, args.calibration)
     )
     test = images(args.data / "test.parquet", picks("test images", 10_000, 2000))
-    return model, SystolicArray(args.side, args.side), calibration, *test
+    return model, SystolicArray(args.side, args.side), *calibration, *test
 
 
 def main() -> None:
@@ -159,7 +161,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results.csv")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    model, array, calibration, x, y = setting(args)
+    model, array, calibration, labels, x, y = setting(args)
     name = f"{args.setting} {array.rows}x{array.cols}"
     new = not args.out.exists()
     with args.out.open("a", newline="") as file:
@@ -180,7 +182,9 @@ def main() -> None:
             for rate in args.rates:
                 fleet = uniform_fleet(array, derive(0, "repair", index, rate), 1, rate)
                 fault_map = fleet.chips[0].fault_map
-                for method, make in methods(model, fault_map, array, grams, calibration):
+                for method, make in methods(
+                    model, fault_map, array, grams, calibration, labels
+                ):
                     if args.only and method not in args.only:
                         continue
                     began = time.perf_counter()

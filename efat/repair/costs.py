@@ -1,0 +1,79 @@
+"""What a layer loses on a column, or with a single weight: what `remap` minimises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from efat.repair.solve import RidgeSystem, distinct
+
+
+class Costs(Protocol):
+    """What is lost where weights do not survive."""
+
+    @property
+    def importance(self) -> Tensor:
+        """What each weight is worth by itself, [g, k, m]."""
+
+    def of_columns(self, surviving: Tensor) -> Tensor:
+        """Return what each channel loses on each column, [g, m, cols].
+
+        Args:
+            surviving: Which `k` survive there, bool [g, k, cols]; one group may stand for all.
+        """
+
+
+@dataclass(frozen=True)
+class CompensatedCosts:
+    """The error that compensation leaves on the calibration inputs, times each channel's gain.
+
+    Args:
+        weights: float64 [g, k, m].
+        gram: float64 [g, k, k].
+        gains: Of each channel, [g, m].
+        ridge: See `RidgeSystem`.
+    """
+
+    weights: Tensor
+    gram: Tensor
+    gains: Tensor
+    ridge: float
+
+    @property
+    def importance(self) -> Tensor:
+        """The error without a weight, inputs taken as uncorrelated: separable over `k`."""
+        inputs = self.gram.diagonal(dim1=1, dim2=2)
+        return self.weights.square() * inputs[:, :, None] * self.gains[:, None, :]
+
+    def of_columns(self, surviving: Tensor) -> Tensor:
+        """One Cholesky factor for each set of surviving weights."""
+        groups, _, m = self.weights.shape
+        sets, which = distinct(surviving)
+        which = which.expand(groups, -1)
+        system = RidgeSystem(self.gram, self.ridge)
+        errors = self.weights.new_empty(groups, which.shape[1], m)
+        for index, kept in enumerate(sets):
+            here = which == index
+            having = here.any(1).nonzero().flatten()
+            left = system.errors_left(self.weights[having], kept, having)
+            group, column = here.nonzero(as_tuple=True)
+            errors[group, column] = left[torch.searchsorted(having, group)]
+        return errors.transpose(1, 2) * self.gains[:, :, None]
+
+
+@dataclass(frozen=True)
+class PrunedCosts:
+    """The saliency that is pruned.
+
+    Args:
+        importance: Saliency of each weight, [g, k, m].
+    """
+
+    importance: Tensor
+
+    def of_columns(self, surviving: Tensor) -> Tensor:
+        """Add up what does not survive."""
+        return self.importance.transpose(1, 2) @ (~surviving).to(self.importance)
