@@ -70,6 +70,7 @@ class RecipeConfig:
     steps: list[str] = field(default_factory=lambda: ["retrain"])
     mode: str = "one_shot"
     samples: int = 1024
+    remap: str = "columns"
 
 
 @dataclass

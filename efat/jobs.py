@@ -9,7 +9,7 @@ from typing import Any
 from efat.faults import FaultMap
 from efat.mapping import SystolicArray
 from efat.metric import Metric
-from efat.recipe import Mode, Step
+from efat.recipe import Mode, Remap, Step
 from efat.retraining import Retraining
 from efat.store import OPTIONAL
 from efat.weight_files import WeightFile
@@ -70,6 +70,7 @@ class Repair:
         grams: Where the Gram matrices of the fault-free network are, if a step needs them.
         samples: Calibration samples that a step needs; 0: none does.
         seed: Of their order.
+        remap: Of `remap`.
     """
 
     steps: tuple[Step, ...]
@@ -77,6 +78,7 @@ class Repair:
     grams: Weights | None
     samples: int
     seed: int
+    remap: Remap = field(default="columns", metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,9 @@ def slot_problems(layout: WeightLayout, array: SystolicArray, slots: Slots) -> l
         slots.columns, (layout.groups, m), array.cols, "output channels", "slots"
     )
     if slots.rows is not None:
-        problems += _side_problems(slots.rows, (layout.groups, k), array.rows, "inputs", "row slots")
+        problems += _side_problems(
+            slots.rows, (layout.groups, k), array.rows, "inputs", "row slots"
+        )
     return problems
 
 

@@ -22,7 +22,9 @@ from efat.repair import (
     measure_grams,
     recalibrate,
     remap,
+    rescale,
 )
+from efat.repair.recalibrate import has_statistics
 from efat.store import Result, Store
 
 BATCH = 128
@@ -61,7 +63,8 @@ def mend(
     off_array, placement = setup.off_array, None
     if "remap" in repair.steps:
         grams = _load_grams(store, repair)
-        placement = remap(model, fault_map, array, grams, off_array=off_array)
+        rows = repair.remap == "rows_and_columns"
+        placement = remap(model, fault_map, array, grams, rows=rows, off_array=off_array)
     if "compensate" not in repair.steps:
         mended = mask_model(copy.deepcopy(model).eval(), fault_map, array, off_array, placement)
     elif repair.mode == "sequential":
@@ -79,7 +82,11 @@ def mend(
             model, fault_map, array, grams, placement=placement, off_array=off_array
         )
     if "recalibrate" in repair.steps:
-        mended = recalibrate(mended, _calibration_set(setup, repair).split(BATCH))
+        inputs = _calibration_set(setup, repair)
+        if has_statistics(mended):
+            mended = recalibrate(mended, inputs.split(BATCH))
+        else:
+            mended = rescale(model, mended, inputs, off_array)
     return mended, placement
 
 

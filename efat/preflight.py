@@ -268,7 +268,7 @@ def _check_batches(cfg: DictConfig, data: pl.LightningDataModule) -> None:
 
 def _recipe(cfg: DictConfig) -> Recipe:
     part = cfg.recipe
-    return Recipe(tuple(part.steps), part.mode, part.samples)
+    return Recipe(tuple(part.steps), part.mode, part.samples, part.remap)
 
 
 def _check_recipe(cfg: DictConfig, recipe: Recipe, workload: Workload) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from efat.errors import raise_problems
+from efat.store import OPTIONAL
 
 Step = Literal["remap", "compensate", "recalibrate", "retrain"]
 Mode = Literal["one_shot", "sequential"]
+Remap = Literal["columns", "rows_and_columns"]
 
 STEPS: tuple[Step, ...] = get_args(Step)
 """In the only order in which they can be taken."""
@@ -19,12 +21,13 @@ class Recipe:
     """The steps applied to a fault map's network; amount 0 of retraining is after the repair steps.
 
     Args:
-        steps: `remap`: choose the column of each output channel; `compensate`: surviving weights
+        steps: `remap`: choose where output channels go, and inputs; `compensate`: surviving weights
             make up for the pruned ones; `recalibrate`: BatchNorm statistics under the mask;
             `retrain`: fault-aware training. See `efat.repair`.
         mode: How `compensate` works: `one_shot` from the fault-free network's Gram matrices,
             `sequential` layer by layer through the repaired network.
         samples: Training samples to calibrate on, at the most; one pass over the training split.
+        remap: What `remap` chooses; with rows, the hardware must stream inputs in another order.
 
     Raises:
         EfatError: Unknown or repeated steps, none, another order, a mode that is not there, or too
@@ -34,6 +37,7 @@ class Recipe:
     steps: tuple[Step, ...] = ("retrain",)
     mode: Mode = "one_shot"
     samples: int = 1024
+    remap: Remap = field(default="columns", metadata=OPTIONAL)
 
     def __post_init__(self) -> None:
         given, allowed = list(self.steps), ", ".join(STEPS)
@@ -51,6 +55,9 @@ class Recipe:
         if self.mode not in get_args(Mode):
             modes = ", ".join(get_args(Mode))
             problems.append(f"recipe.mode: {self.mode!r} given; allowed: {modes}")
+        if self.remap not in get_args(Remap):
+            allowed = ", ".join(get_args(Remap))
+            problems.append(f"recipe.remap: {self.remap!r} given; allowed: {allowed}")
         if type(self.samples) is not int or self.samples < 1:
             problems.append(f"recipe.samples: {self.samples!r} given; an int >= 1 is needed")
         raise_problems(problems)

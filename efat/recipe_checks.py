@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from efat.errors import EfatError
 from efat.masking import mapped_layers
 from efat.recipe import Recipe
-from efat.repair.intercepts import BatchNorm
 from efat.repair.products import products_of
+from efat.repair.recalibrate import has_statistics
 
 TRIED = 2
 """Samples that are passed through the network to see which layers run, and on what."""
@@ -31,28 +31,30 @@ def recipe_problems(
         dataflow: Of the array.
         off_array: Names of layers that are not on it.
     """
-    problems = []
-    moving = [step for step in recipe.repairs if step != "recalibrate"]
-    if moving and dataflow != "ws":
-        problems.append(
-            f"recipe.steps: {', '.join(moving)} given, but array.dataflow={dataflow} keeps no "
-            "weight in a PE; use array.dataflow=ws, or recipe=recalibrate or retrain"
-        )
-    elif moving:
-        problems += _weight_problems(recipe, network, inputs, off_array)
-    norms = [m for m in network.modules() if isinstance(m, BatchNorm)]
-    if "recalibrate" in recipe.steps and not any(n.running_mean is not None for n in norms):
-        problems.append(
-            "recipe.steps: recalibrate given, but the model has no BatchNorm with running "
-            "statistics; leave it out, or use compensate"
-        )
-    return problems
+    rescales = "recalibrate" in recipe.repairs and not has_statistics(network)
+    solving = [s for s in recipe.repairs if s != "recalibrate" or rescales]
+    if not solving:
+        return []
+    if dataflow != "ws":
+        return [
+            f"recipe.steps: {', '.join(solving)} given, but array.dataflow={dataflow} keeps no "
+            "weight in a PE; use array.dataflow=ws, or recipe=retrain (or, for a network with "
+            "BatchNorm, recalibrate)"
+        ]
+    sequential = "compensate" in solving and recipe.mode == "sequential"
+    by = "recipe.steps: recalibrate given without BatchNorm" if rescales else None
+    by = "recipe.mode: sequential given" if sequential else by
+    return _weight_problems(recipe, network, inputs, off_array, by)
 
 
 def _weight_problems(
-    recipe: Recipe, network: nn.Module, inputs: Tensor, off_array: Collection[str]
+    recipe: Recipe,
+    network: nn.Module,
+    inputs: Tensor,
+    off_array: Collection[str],
+    side_by_side: str | None,
 ) -> list[str]:
-    """Return why weights cannot be solved for."""
+    """Return why weights cannot be solved for; `side_by_side` names what goes layer by layer."""
     try:
         products_of(network, off_array)
     except EfatError as error:
@@ -71,7 +73,7 @@ def _weight_problems(
         for name in own
         if name not in sizes
     ]
-    if "compensate" not in recipe.steps or recipe.mode != "sequential":
+    if side_by_side is None:
         return problems
     unfit = dict.fromkeys(attentions, "is an attention") | {
         name: f"sees {size} rows for {TRIED} samples: not batch first"
@@ -79,7 +81,7 @@ def _weight_problems(
         if size % TRIED
     }
     return problems + [
-        f"recipe.mode: sequential given, but layer {name!r} {what}; use recipe.mode=one_shot, or "
+        f"{side_by_side}, but layer {name!r} {what}; use steps=[compensate], mode=one_shot, or "
         "name it in array.off_array"
         for name, what in unfit.items()
     ]

@@ -102,6 +102,7 @@ class Outcome:
         needed: Of those samples, how many must be right for that; None: no number is enough, or the
             metric has no interval.
         recipe: Its steps; the last is `retrain`, or there is no retraining.
+        remap: What `remap` places, if it is one of them.
         calibration_s: Seconds of measuring Gram matrices, once a network.
         analysis_repair_s: Seconds of repair in the analysis.
     """
@@ -117,6 +118,7 @@ class Outcome:
     confidence: float = 0.95
     needed: int | None = None
     recipe: tuple[str, ...] = ("retrain",)
+    remap: str = "columns"
     calibration_s: float = 0.0
     analysis_repair_s: float = 0.0
 
@@ -164,6 +166,7 @@ def build_outcome(
         confidence=verification.confidence,
         needed=verification.needed(targets.test),
         recipe=experiment.recipe.steps,
+        remap=experiment.recipe.remap,
         calibration_s=baseline.calibration.elapsed_s if baseline.calibration else 0.0,
         analysis_repair_s=analysis.repair_s,
     )

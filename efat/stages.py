@@ -266,6 +266,7 @@ def _repair(experiment: Experiment, baseline: Baseline) -> Repair | None:
         measured.grams if measured else None,
         recipe.samples if recipe.needs_samples else 0,
         derive(experiment.seed, "calibration") if recipe.needs_samples else 0,
+        recipe.remap,
     )
 
 

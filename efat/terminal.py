@@ -91,7 +91,8 @@ def describe_recipe(experiment: Experiment, baseline: Baseline) -> str | None:
     recipe, measured = experiment.recipe, baseline.calibration
     if not recipe.repairs:
         return None
-    steps = [f"{step} ({recipe.mode})" if step == "compensate" else step for step in recipe.steps]
+    how = {"remap": recipe.remap.replace("_", " "), "compensate": recipe.mode}
+    steps = [f"{step} ({how[step]})" if step in how else step for step in recipe.steps]
     line = f"recipe     {', '.join(steps)}"
     if measured:
         line += f"; Gram matrices of {measured.samples} samples, {measured.elapsed_s:.1f} s"

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 
+import hydra
 import numpy as np
 import pytest
 import torch
@@ -27,7 +28,7 @@ from efat.planning.rules import Rules
 from efat.preflight import build_experiment
 from efat.recipe import Recipe
 from efat.recipe_checks import recipe_problems
-from efat.repair import compensate, load_repaired, measure_grams, recalibrate, remap
+from efat.repair import compensate, load_repaired, measure_grams, recalibrate, remap, rescale
 from efat.store import Store, plain
 from tests.command_line import efat
 
@@ -91,12 +92,46 @@ def test_amount_zero_is_the_network_that_the_library_repairs(store):
         assert torch.equal(result.weights[name], weight), name
 
 
+def test_rows_are_placed_where_the_recipe_says_so(store):
+    mend = replace(job(0).repair, remap="rows_and_columns")
+    assert "remap" in plain(mend)
+    assert "remap" not in plain(job(0).repair)  # keys from before
+    result = train(replace(job(0), repair=mend), store)
+    store.write("retrain", "rows", result)
+    read = store.placement("retrain", "rows")
+    assert all(slots.rows is not None for slots in result.placement.values())
+    fused, member = (
+        evaluate(EvaluationJob(SETUP, ("retrain", "rows"), ARRAY, (m,)), store).values["val"]
+        for m in (FUSED, MEMBER)
+    )
+    assert fused == member
+    model = baseline(store)
+    model.load_state_dict(result.weights)
+    before = copy.deepcopy(model.state_dict())
+    mask_model(model, FUSED, ARRAY, placement=read)
+    assert all(torch.equal(before[n], w) for n, w in model.state_dict().items())
+
+
 def test_recalibration_follows_the_mask(store):
     masked = mask_model(baseline(store), FUSED, ARRAY)
     inputs = torch.cat(list(calibration_batches(SETUP, 200, 3)))
     expected = recalibrate(masked, inputs.split(128)).state_dict()
     result = train(replace(job(0), repair=repair("recalibrate")), store)
     assert result.placement is None
+    assert all(torch.equal(result.weights[name], weight) for name, weight in expected.items())
+
+
+def test_a_network_without_batch_norm_is_rescaled(tmp_path):
+    network = {"_target_": "efat.models.mlp.MLP", "sizes": [64, 16, 10]}
+    setup, store = replace(SETUP, model=network), Store(tmp_path)
+    store.write(*START, train(TrainingJob(setup, 7, 60), store))
+    model = hydra.utils.instantiate(network)
+    model.load_state_dict(store.weights(*START))
+    masked = mask_model(copy.deepcopy(model).eval(), FUSED, ARRAY)
+    inputs = torch.cat(list(calibration_batches(setup, 200, 3)))
+    expected = rescale(model, masked, inputs).state_dict()
+    mend = Repair(("recalibrate",), "one_shot", None, 200, 3)
+    result = train(TrainingJob(setup, 1, 0, 0, START, ARRAY, FUSED, repair=mend), store)
     assert all(torch.equal(result.weights[name], weight) for name, weight in expected.items())
 
 
@@ -150,10 +185,11 @@ def test_without_repair_keys_and_files_are_what_they_were(store):
 
 def test_every_problem_of_a_recipe_is_named():
     with pytest.raises(EfatError) as error:
-        Recipe(("retrain", "polish"), "both", 0)
+        Recipe(("retrain", "polish"), "both", 0, "rows")
     assert error.value.problems == (
         "recipe.steps: 'polish' given; allowed: remap, compensate, recalibrate, retrain",
         "recipe.mode: 'both' given; allowed: one_shot, sequential",
+        "recipe.remap: 'rows' given; allowed: columns, rows_and_columns",
         "recipe.samples: 0 given; an int >= 1 is needed",
     )
     for steps in (("retrain", "remap"), ("compensate", "remap"), ("remap", "remap")):
@@ -184,11 +220,15 @@ def test_what_a_network_or_array_does_not_allow_is_refused():
     (found,) = problems(both, resnet, images, "os")
     assert found.startswith("recipe.steps: remap, compensate given, but array.dataflow=os")
     assert problems(Recipe(("recalibrate",)), resnet, images, "os") == []
-    (found,) = problems(Recipe(("recalibrate",)), nn.Linear(8, 2))
-    assert "no BatchNorm with running statistics" in found
+    rescaled = Recipe(("recalibrate",))
+    assert problems(rescaled, nn.Linear(8, 2)) == []
+    (found,) = problems(rescaled, nn.Linear(8, 2), dataflow="os")
+    assert found.startswith("recipe.steps: recalibrate given, but array.dataflow=os")
+    attention, _ = problems(rescaled, Attentive())
+    assert "recalibrate given without BatchNorm, but layer 'attention' is an attention" in attention
     assert problems(both, Attentive()) == []
     attention, turned = problems(Recipe(("compensate",), "sequential"), Attentive())
-    assert "layer 'attention' is an attention; use recipe.mode=one_shot" in attention
+    assert "layer 'attention' is an attention; use steps=[compensate], mode=one_shot" in attention
     assert "layer 'last' sees 3 rows for 2 samples: not batch first" in turned
     tied = nn.Sequential(nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False))
     tied[1].weight = tied[0].weight
@@ -253,7 +293,10 @@ def test_a_campaign_deploys_repaired_models_with_their_placement(run):
     assert chosen["retraining"]["steps"] == 0 == individual["retraining"]["steps"]
     assert chosen["repair_s"] > 0 == none["repair_s"]
     assert summary["calibration_s"] > 0 < summary["analysis_repair_s"]
-    assert "recipe     remap, compensate (one_shot), retrain; Gram matrices of 300" in ran.stdout
+    assert (
+        "recipe     remap (columns), compensate (one_shot), retrain; Gram matrices of 300"
+        in ran.stdout
+    )
     page = (folder / "report.md").read_text()
     assert "models and 0.0 epochs of retraining" in page or "1 model and 0.0 epochs" in page
     assert "address generation only" in page

@@ -2,17 +2,20 @@
 
 import copy
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from efat import EfatError, FaultMap, SystolicArray, mask_model, verify_masks
-from efat.emulation import ArrayFaults, emulate
+from efat.emulation import ArrayFaults, StuckAt, emulate
+from efat.emulation.gemm import multiply
 from efat.lowering import lower_inputs, lower_outputs
 from efat.mapping import Slots
 from efat.masking import masked_weights
@@ -25,10 +28,11 @@ from efat.repair import (
     measure_grams,
     recalibrate,
     remap,
+    rescale,
     save_repaired,
 )
-from efat.repair.products import products_of
 from efat.repair.costs import CompensatedCosts
+from efat.repair.products import products_of
 from efat.repair.solve import RidgeSystem
 from efat.saliency import magnitude_saliency
 
@@ -283,8 +287,9 @@ PLACED = {
 }
 
 
+@pytest.mark.parametrize("rows", [False, True])
 @pytest.mark.parametrize("kind", PLACED)
-def test_the_emulated_array_executes_a_placement_bit_by_bit(kind):
+def test_the_emulated_array_executes_a_placement_bit_by_bit(kind, rows):
     array, (make, shape) = PLACED[kind]
     torch.manual_seed(0)
     model, x = nn.Sequential(make()), torch.randint(-8, 8, shape).double()
@@ -292,19 +297,70 @@ def test_the_emulated_array_executes_a_placement_bit_by_bit(kind):
         parameter.data = torch.randint(-8, 8, parameter.shape).double()
     model.double()
     fault_map = a_map(5, array=array)
-    placement = remap(model, fault_map, array, measure_grams(model, [x]))
+    placement = remap(model, fault_map, array, measure_grams(model, [x]), rows=rows)
+    assert (placement["0.weight"].rows is None) != rows
     masked = mask_model(copy.deepcopy(model), fault_map, array, placement=placement)
     on_array = emulate(model, array, ArrayFaults(fault_map), None, placement=placement)
     assert torch.equal(masked(x), on_array(x))
     plain = emulate(model, array, ArrayFaults(fault_map), None)
     assert not torch.equal(masked(x), plain(x))
+    subset = FaultMap(fault_map.faulty & (np.arange(array.cols) % 2 == 0))
+    member = emulate(masked, array, ArrayFaults(subset), None, placement=placement)
+    assert torch.equal(member(x), masked(x))  # METHOD 2b, under one placement
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(sorted(LAYERS)),
+    order=st.sampled_from(["im2col", "im2col_spatial_first", "channel"]),
+    sides=st.tuples(st.integers(1, 9), st.integers(1, 6)),
+    seed=st.integers(0, 999),
+)
+def test_masked_equals_emulated_in_any_slots(kind, order, sides, seed):
+    make, shape = LAYERS[kind]
+    torch.manual_seed(seed)
+    model, x = nn.Sequential(make()), torch.randint(-8, 8, shape).double()[:2]
+    for parameter in model.parameters():
+        parameter.data = torch.randint(-8, 8, parameter.shape).double()
+    array, rng = SystolicArray(*sides, order), np.random.default_rng(seed)
+    fault_map = a_map(seed, array=array)
+    (product,) = products_of(model).values()
+    groups, _, m = product.positions.shape
+    k = product.reduction(array).max() + 1
+
+    def drawn(count, side):
+        total = -(-count // side) * side
+        return np.array([rng.permutation(total)[:count] for _ in range(groups)])
+
+    placement = {"0.weight": Slots(drawn(m, array.cols), drawn(k, array.rows))}
+    masked = mask_model(copy.deepcopy(model).double(), fault_map, array, placement=placement)
+    on_array = emulate(model.double(), array, ArrayFaults(fault_map), None, placement=placement)
+    assert torch.equal(masked(x), on_array(x))
+
+
+def test_inputs_meet_the_faults_of_the_rows_that_they_are_streamed_into():
+    """By hand: a stuck bit of a row changes the input there, and what is added above it only."""
+    x, w = np.array([[[[1], [2]]]], np.int8), np.array([[[[1]], [[1]]]], np.int8)
+    slots = Slots(np.array([[1]]), np.array([[2, 0]]))  # input 0 in row 2, input 1 in row 0
+    array = SystolicArray(3, 2)
+
+    def run(*stuck):
+        faults = ArrayFaults.undetected(3, 2, [StuckAt(*fault) for fault in stuck])
+        return multiply(x, w, array, faults, slots).item()
+
+    assert run() == 3
+    assert run((0, 0, "input", 2, 1)) == 7  # input 1 passes column 0 on its way: 2 | 4
+    assert run((1, 1, "input", 2, 1)) == 3  # no weight in row 1
+    assert run((0, 1, "psum", 0, 1)) == 4  # (2 | 1) + 1
+    assert run((1, 1, "psum", 1, 0)) == 1  # (2 & ~2) + 1
+    assert run((2, 1, "psum", 0, 0)) == 2  # (2 + 1) & ~1
 
 
 def test_the_emulated_array_executes_the_placement_of_an_attention():
     torch.manual_seed(0)
     model, x = Attention().double().eval(), torch.randn(3, 6, 8).double()
     fault_map = a_map(5)
-    placement = remap(model, fault_map, ARRAY, measure_grams(model, [x]))
+    placement = remap(model, fault_map, ARRAY, measure_grams(model, [x]), rows=True)
     masked = mask_model(copy.deepcopy(model), fault_map, ARRAY, placement=placement)
     on_array = emulate(model, ARRAY, ArrayFaults(fault_map), None, placement=placement)
     torch.testing.assert_close(masked(x), on_array(x), rtol=1e-12, atol=1e-12)
@@ -391,6 +447,70 @@ def test_the_channel_that_is_amplified_most_goes_first():
         assert placement["0.weight"].columns[0, loud] == 0
 
 
+def losses(model, product, fault_map, array, grams, placement):
+    """Return the error that compensation leaves, of each group, by running linear algebra alone."""
+    masked = mask_model(copy.deepcopy(model), fault_map, array, placement=placement)
+    surviving = product.matrix(masked_weights(masked)["0.weight"].mask) > 0
+    weights = product.matrix(product.weight.tensor)
+    gram = grams.matrix("0.weight", product)
+    kept_columns = CompensatedCosts(weights, gram, torch.ones_like(weights[:, 0]), 1e-3)
+    return kept_columns.of_columns(surviving).diagonal(dim1=1, dim2=2).sum(1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    kind=st.sampled_from(sorted(LAYERS)),
+    order=st.sampled_from(["im2col", "channel"]),
+    seed=st.integers(0, 99),
+    rate=st.floats(0.05, 0.9),
+)
+def test_rows_and_columns_lose_no_more_than_columns_alone(kind, order, seed, rate):
+    model, x = layer_and_inputs(kind, seed)
+    array = SystolicArray(5, 4, order)
+    fault_map, grams = a_map(seed, rate, array), measure_grams(model, [x])
+    (product,) = products_of(model).values()
+    columns, both = (
+        losses(model, product, fault_map, array, grams,
+               remap(model, fault_map, array, grams, rows=rows))
+        for rows in (False, True)
+    )  # fmt: skip
+    assert (both <= columns * (1 + 1e-9) + 1e-12).all()
+
+
+def test_rows_help_where_columns_cannot():
+    """All columns alike, one healthy row in two: the inputs that matter go to the healthy rows."""
+    model, x = nn.Sequential(nn.Linear(8, 4)), torch.randn(200, 8)
+    model[0].weight.data = torch.ones(4, 8) * torch.tensor([1.0, 1, 1, 1, 0, 0, 0, 0])
+    faulty = np.tile(np.arange(4)[:, None] % 2 == 0, (1, 4))  # two folds of four rows
+    fault_map, array = FaultMap(faulty), SystolicArray(4, 4)
+    grams = measure_grams(model, [x])
+    for by in (grams, magnitude_saliency(model)):
+        placement = remap(model, fault_map, array, by, rows=True)
+        masked = mask_model(copy.deepcopy(model), fault_map, array, placement=placement)
+        assert torch.equal(masked(x), model(x))
+        alone = mask_model(
+            copy.deepcopy(model), fault_map, array, placement=remap(model, fault_map, array, by)
+        )
+        assert (alone(x) - model(x)).abs().mean() > 0.5
+
+
+def test_many_inputs_are_assigned_in_blocks(monkeypatch):
+    model = nn.Sequential(nn.Linear(50, 6))
+    array, grams = SystolicArray(7, 4), measure_grams(model, [correlated(90, 50)])
+    fault_map = a_map(3, 0.4, array)
+    (product,) = products_of(model).values()
+    lost = {}
+    for block in (1024, 20):
+        monkeypatch.setattr(sys.modules[remap.__module__], "BLOCK", block)
+        placement = remap(model, fault_map, array, grams, rows=True)
+        (rows,) = placement["0.weight"].rows
+        assert len(set(rows.tolist())) == 50
+        assert 0 <= rows.min() <= rows.max() < 56
+        lost[block] = losses(model, product, fault_map, array, grams, placement).item()
+    alone = remap(model, fault_map, array, grams)
+    assert lost[20] < 0.8 * losses(model, product, fault_map, array, grams, alone).item()
+
+
 def test_magnitude_takes_the_least_weights_away():
     model = small_net()
     grams = measure_grams(model, [correlated(40, 1, 8, 8)])
@@ -406,10 +526,12 @@ def test_magnitude_takes_the_least_weights_away():
 def test_a_repaired_network_comes_back_with_its_placement(tmp_path):
     model, x = small_net(), correlated(40, 1, 8, 8)
     fault_map, grams = a_map(0), measure_grams(model, [x])
-    placement = remap(model, fault_map, ARRAY, grams)
+    placement = remap(model, fault_map, ARRAY, grams, rows=True)
+    placement["6.weight"] = Slots(placement["6.weight"].columns)
     repaired = compensate(model, fault_map, ARRAY, grams, placement=placement)
     save_repaired(tmp_path / "chip.safetensors", repaired, placement)
     state, read = load_repaired(tmp_path / "chip.safetensors")
+    assert read["6.weight"].rows is None
     plain = small_net(1)
     plain.load_state_dict(state, strict=True)
     on_array = emulate(plain, ARRAY, ArrayFaults(fault_map), None, placement=read)
@@ -417,6 +539,17 @@ def test_a_repaired_network_comes_back_with_its_placement(tmp_path):
     (tmp_path / "bad").write_bytes(b"no tensors")
     with pytest.raises(EfatError, match="not a repaired network"):
         load_repaired(tmp_path / "bad")
+
+
+def test_files_from_before_rows_are_read(tmp_path):
+    header = {"placement": '{"0.weight": [[1, 0, 3]]}'}
+    safetensors.torch.save_file({"0.weight": torch.ones(3, 2)}, tmp_path / "old", header)
+    _, read = load_repaired(tmp_path / "old")
+    assert read["0.weight"].columns.tolist() == [[1, 0, 3]]
+    assert read["0.weight"].rows is None
+    save_repaired(tmp_path / "new", nn.Linear(2, 3), read)  # and written as they were
+    with safetensors.safe_open(tmp_path / "new", "pt") as file:
+        assert file.metadata() == header
 
 
 def test_recalibration_fits_the_statistics_to_the_mask():
@@ -430,6 +563,62 @@ def test_recalibration_fits_the_statistics_to_the_mask():
     verify_masks(fresh)
     with pytest.raises(EfatError, match="no BatchNorm"):
         recalibrate(nn.Linear(2, 2), [x])
+
+
+RESCALED = {kind: LAYERS[kind] for kind in ("conv", "grouped", "transposed", "linear")} | {
+    "no bias": LAYERS["conv, no bias"],
+    "sequence": (lambda: nn.Linear(13, 9), (12, 5, 13)),
+}
+
+
+@pytest.mark.parametrize("kind", RESCALED)
+def test_rescaling_is_least_squares_a_channel(kind):
+    torch.manual_seed(0)
+    make, shape = RESCALED[kind]
+    model, x = nn.Sequential(make()), correlated(*shape) + 3  # a mean that is not small
+    masked = mask_model(copy.deepcopy(model), a_map(1), ARRAY)
+    rescaled = rescale(model, masked, x)
+    verify_masks(rescaled)
+    axis = 1 if isinstance(model[0], nn.Conv2d | nn.ConvTranspose2d) else -1
+    given, wanted, reached = (
+        net(x).movedim(axis, -1).flatten(0, -2).detach().double().numpy()
+        for net in (masked, model, rescaled)
+    )
+    for channel in range(given.shape[1]):
+        columns = [given[:, channel]]
+        if model[0].bias is not None:
+            columns.append(np.ones(len(given)))
+        a = np.stack(columns, axis=1)
+        best = a @ np.linalg.lstsq(a, wanted[:, channel], rcond=None)[0]
+        np.testing.assert_allclose(reached[:, channel], best, rtol=1e-3, atol=2e-3)
+
+
+def test_rescaling_goes_through_the_layers_rescaled_before():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(12, 20), nn.ReLU(), nn.Linear(20, 6))
+    x, fault_map = correlated(300, 12), a_map(2, 0.4)
+    masked = mask_model(copy.deepcopy(model), fault_map, ARRAY)
+    rescaled = rescale(model, masked, x)
+    first, last = (net(x).detach() for net in (rescaled[:1], rescaled))
+    torch.testing.assert_close(first.mean(0), model[:1](x).mean(0), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(last.mean(0), model(x).mean(0), rtol=1e-3, atol=1e-4)
+    tail = rescale(model[2:], masked[2:], rescaled[:2](x).detach())  # fault-free inputs there
+    assert not torch.allclose(tail[0].bias, rescaled[2].bias)
+    errors = [(net(x) - model(x)).square().mean().item() for net in (masked, rescaled)]
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_rescaling_without_faults_changes_nothing():
+    model, x = small_net(), correlated(40, 1, 8, 8)
+    healthy = mask_model(copy.deepcopy(model), FaultMap.none(5, 4), ARRAY)
+    for name, value in rescale(model, healthy, x).state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+    dead = mask_model(copy.deepcopy(model), FaultMap(np.ones((5, 4), bool)), ARRAY)
+    assert all(torch.isfinite(v).all() for v in rescale(model, dead, x).state_dict().values())
+    with pytest.raises(EfatError, match="no mask on weights"):
+        rescale(model, model, x)
+    with pytest.raises(EfatError, match="rescale: attention 'attention' found"):
+        rescale(Attention(), Attention(), x)
 
 
 def test_bad_input_is_refused():
@@ -458,7 +647,13 @@ def test_bad_placements_are_all_named():
         mask_model(model, a_map(0), ARRAY, placement=placement)
     for part in ("'x' given", "0.weight: slots", "from 0 to 11", "9.weight: slots: float64"):
         assert part in str(error.value)
+    good = np.arange(6)[None]
+    for rows in (np.zeros((1, 9), int), np.arange(9)[None] + 2, np.arange(8)[None]):
+        with pytest.raises(EfatError, match=r"0\.weight: row slots: .* inputs"):
+            mask_model(model, a_map(0), ARRAY, placement={"0.weight": Slots(good, rows)})
     array = SystolicArray(5, 4, dataflow="os")
+    with pytest.raises(EfatError, match="compensation needs ws"):
+        compensate(model, a_map(0), array, measure_grams(model, [correlated(9, 1, 8, 8)]))
     with pytest.raises(EfatError, match="only ws has one"):
         mask_model(model, a_map(0), array, placement={"0.weight": Slots(twice)})
 

@@ -76,8 +76,7 @@ def multiply(
     groups, n, i, taps = inputs.shape
     if array.order == "channel" and array.dataflow != "os":
         out = sum(
-            _placed(inputs[:, :, :, t], weights[:, :, t], array, faults, slots)
-            for t in range(taps)
+            _placed(inputs[:, :, :, t], weights[:, :, t], array, faults, slots) for t in range(taps)
         )
         return np.asarray(out)
     if array.order != "im2col":
@@ -87,7 +86,11 @@ def multiply(
 
 
 def _placed(
-    inputs: Operand, weights: Operand, array: SystolicArray, faults: ArrayFaults, slots: Slots | None
+    inputs: Operand,
+    weights: Operand,
+    array: SystolicArray,
+    faults: ArrayFaults,
+    slots: Slots | None,
 ) -> NDArray[Any]:
     """Multiply `X[g, n, k]` and `W[g, k, m]` in their slots."""
     if slots is None:

@@ -61,6 +61,11 @@ def _recipe(run: FinishedRun) -> list[str]:
             "Remapping asks for address generation only: a model's weights are loaded into other "
             "columns and its results read from there; the placement is in the model's file."
         )
+    if "remap" in steps and summary.get("remap") == "rows_and_columns":
+        found.append(
+            "Rows are remapped too, which asks for more: each layer's inputs are streamed into the "
+            "rows in an order of the model's own, and zeros into rows that are left empty."
+        )
     return found
 
 

@@ -29,9 +29,14 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> nn.Module:
     Raises:
         EfatError: The network has no BatchNorm with running statistics.
     """
-    norms = [m for m in model.modules() if isinstance(m, BatchNorm)]
-    if not any(norm.running_mean is not None for norm in norms):
-        raise EfatError("recalibrate: the model has no BatchNorm; use compensate")
+    if not has_statistics(model):
+        raise EfatError("recalibrate: the model has no BatchNorm; use rescale, or compensate")
     copied = copy.deepcopy(model)
     update_bn(batches, copied)
     return copied.eval()
+
+
+def has_statistics(model: nn.Module) -> bool:
+    """Tell whether there is a BatchNorm with running statistics."""
+    norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
+    return any(norm.running_mean is not None for norm in norms)

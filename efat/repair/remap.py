@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor, nn
+from torch import nn
 
 from efat.errors import EfatError
 from efat.faults import FaultMap
@@ -79,14 +79,12 @@ def remap(
     check_fault_map(array, fault_map)
     products = products_of(model, off_array)
     all_costs = (
-        _compensated(model, products, by, ridge)
-        if isinstance(by, Grams)
-        else _pruned(products, by)
+        _compensated(model, products, by, ridge) if isinstance(by, Grams) else _pruned(products, by)
     )
     placement = {}
     for name, product in products.items():
         layer = _Layer(product, all_costs[name], array, fault_map)
-        placement[name] = layer.both() if rows else layer.columns(None).slots
+        placement[name] = layer.both() if rows else layer.columns_alone()
     return placement
 
 
@@ -115,72 +113,69 @@ def _pruned(products: Mapping[str, Product], saliencies: Saliencies) -> dict[str
 
 @dataclass(frozen=True)
 class _Placed:
-    """Where a layer lies, and what each of its groups loses there, [groups]."""
+    """Where a layer lies, and what each of its groups loses there.
 
-    slots: Slots
+    Args:
+        columns: [groups, m].
+        rows: [groups, k], or [1, k] where all groups lie alike.
+        lost: [groups].
+    """
+
+    columns: Index
+    rows: Index
     lost: NDArray[np.float64]
 
+    def or_else(self, other: _Placed) -> _Placed:
+        """Return the better of two for each group."""
+        better = other.lost < self.lost
+        return _Placed(
+            np.where(better[:, None], other.columns, self.columns),
+            np.where(better[:, None], other.rows, self.rows),
+            np.where(better, other.lost, self.lost),
+        )
 
-@dataclass(frozen=True)
+
 class _Layer:
     """One weight and the array it is placed on."""
 
-    product: Product
-    costs: Costs
-    array: SystolicArray
-    fault_map: FaultMap
+    def __init__(
+        self, product: Product, costs: Costs, array: SystolicArray, fault_map: FaultMap
+    ) -> None:
+        self.costs, self.array, self.faulty = costs, array, fault_map.faulty
+        self.device = product.weight.tensor.device
+        self.order = product.reduction(array)
+        self.inputs = int(self.order.max()) + 1
+
+    def columns_alone(self) -> Slots:
+        """Choose columns."""
+        return Slots(self._columns(np.arange(self.inputs)[None]).columns)
 
     def both(self) -> Slots:
         """Choose rows and columns in turn, as long as that helps; keep each group's best."""
-        best = self.columns(None)
-        best = _Placed(Slots(best.slots.columns, self._rows_as_they_come()), best.lost)
+        best = self._columns(np.arange(self.inputs)[None])
         while True:
-            found = self.columns(self.rows(best.slots.columns))
-            better = _best_of(best, found)
-            if better.lost.sum() >= WORTH * best.lost.sum():
-                return better.slots
-            best = better
+            found = best.or_else(self._columns(self._rows(best.columns)))
+            if found.lost.sum() >= WORTH * best.lost.sum():
+                break
+            best = found
+        return Slots(found.columns, np.broadcast_to(found.rows, (len(found.lost), self.inputs)))
 
-    def columns(self, rows: Index | None) -> _Placed:
+    def _columns(self, rows: Index) -> _Placed:
         """Assign channels to columns."""
-        costs = self.costs.of_columns(self._surviving(rows)).cpu().numpy()
+        healthy = torch.from_numpy(~self.faulty[rows[:, self.order] % self.array.rows])
+        costs = self.costs.of_columns(healthy.to(self.device)).cpu().numpy()
         folds = slot_count(costs.shape[1], self.array.cols) // self.array.cols
         chosen = np.array([linear_sum_assignment(np.tile(cost, folds))[1] for cost in costs])
         taken = np.take_along_axis(costs, chosen[:, :, None] % self.array.cols, axis=2)
-        return _Placed(Slots(chosen, rows), taken.sum(axis=(1, 2)))
+        return _Placed(chosen, rows, taken.sum(axis=(1, 2)))
 
-    def rows(self, columns: Index) -> Index:
+    def _rows(self, columns: Index) -> Index:
         """Assign inputs to rows."""
-        worth = self.costs.importance.cpu().numpy()
-        order = self.product.reduction(self.array)
-        merged = np.zeros((len(worth), order.max() + 1, worth.shape[2]))
-        np.add.at(merged, (slice(None), order), worth)
-        faulty = self.fault_map.faulty.T.astype(float)[columns % self.array.cols]
-        return np.array([_assign_rows(cost) for cost in merged @ faulty])
-
-    def _surviving(self, rows: Index | None) -> Tensor:
-        """Return which `k` survive on each column, [groups or 1, k, cols]."""
-        order = self.product.reduction(self.array)
-        slots = order[None] if rows is None else rows[:, order]
-        healthy = ~self.fault_map.faulty[slots % self.array.rows]
-        return torch.from_numpy(healthy).to(self.product.weight.tensor.device)
-
-    def _rows_as_they_come(self) -> Index:
-        count = self.product.reduction(self.array).max() + 1
-        return np.tile(np.arange(count), (len(self.product.positions), 1))
-
-
-def _best_of(one: _Placed, other: _Placed) -> _Placed:
-    """Return the better of two for each group."""
-    better = other.lost < one.lost
-    assert one.slots.rows is not None and other.slots.rows is not None
-    return _Placed(
-        Slots(
-            np.where(better[:, None], other.slots.columns, one.slots.columns),
-            np.where(better[:, None], other.slots.rows, one.slots.rows),
-        ),
-        np.where(better, other.lost, one.lost),
-    )
+        worth = self.costs.importance.cpu()
+        merged = worth.new_zeros(len(worth), self.inputs, worth.shape[2])
+        merged.index_add_(1, torch.from_numpy(self.order), worth)  # taps may share a row
+        faulty = self.faulty.T.astype(float)[columns % self.array.cols]
+        return np.array([_assign_rows(costs) for costs in merged.numpy() @ faulty])
 
 
 def _assign_rows(costs: NDArray[np.float64]) -> Index:

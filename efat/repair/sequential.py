@@ -1,32 +1,26 @@
-"""Sequential compensation: each layer fitted to what really reaches it through the repaired ones.
-
-Fault-free and repaired samples run side by side in one batch, twice the calibration set, so that
-one pass is enough: at each layer the first half gives the outputs to reproduce, the second half
-the inputs to do it from; then the layer is repaired, and the second half goes on through it.
-"""
+"""Sequential compensation: each layer fitted to what reaches it through the repaired ones."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from efat.activation_masks import keep_dense
-from efat.errors import EfatError
 from efat.faults import FaultMap
 from efat.lowering import lower_outputs
 from efat.mapping import Placement, SystolicArray
-from efat.masking import mapped_layers
 from efat.repair.compensate import masked_copy
 from efat.repair.intercepts import fold_shift, following_norms, has_intercept
 from efat.repair.moments import Moments, lowered_pieces
-from efat.repair.products import Product, join, products_of
+from efat.repair.products import Product, products_of
+from efat.repair.side_by_side import refuse_attention, run_side_by_side
 from efat.repair.solve import RIDGE, solve_updates
+
+WHO = "compensate_sequentially"
 
 
 @torch.no_grad()
@@ -56,24 +50,14 @@ def compensate_sequentially(
     Raises:
         EfatError: As `mask_model`; an attention; a layer whose input is not batch first.
     """
-    layers = mapped_layers(model, off_array)
-    attentions = [n for n, layer in layers.items() if isinstance(layer, nn.MultiheadAttention)]
-    if attentions:
-        raise EfatError(
-            f"compensate_sequentially: attention {attentions[0]!r} found; use compensate, or name "
-            "it in off_array"
-        )
+    refuse_attention(model, off_array, WHO)
     repaired = masked_copy(model, fault_map, array, off_array, placement)
     if not fault_map.fault_count:
         return repaired
-    runner = copy.deepcopy(model).eval()
-    keep_dense(runner)
-    norms = following_norms(runner, products_of(runner, off_array), inputs[:1])
-    repair = _Repair(repaired, ridge, norms, products_of(repaired, off_array))
-    for name, layer in mapped_layers(runner, off_array).items():
-        hook = partial(_run_both, repair, len(inputs), name)
-        layer.register_forward_hook(hook, with_kwargs=True)
-    runner(torch.cat([inputs, inputs]))
+    products = products_of(repaired, off_array)
+    copied = copy.deepcopy(model).eval()
+    norms = following_norms(copied, products_of(copied, off_array), inputs[:1])
+    run_side_by_side(model, inputs, _Repair(repaired, ridge, norms, products), WHO, off_array)
     return repaired
 
 
@@ -86,6 +70,19 @@ class _Repair:
     norms: dict[str, str]
     products: dict[str, Product]
     shifts: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, name: str, x: Tensor, wanted: Tensor) -> Tensor:
+        """Repair a layer the first time that it runs, and run it (see `Advance`)."""
+        layer: Any = self.products[name].weight.layer
+        if name not in self.shifts:
+            self.fit(name, x, wanted - layer.forward(x))
+        out: Tensor = layer.forward(x)
+        if layer.bias is not None:
+            return out  # the shift is in it
+        shift = self.shifts[name].flatten().to(out)
+        if not isinstance(layer, nn.Linear):
+            shift = shift.reshape(-1, *[1] * len(layer.kernel_size))
+        return out + shift
 
     def fit(self, name: str, x: Tensor, errors: Tensor) -> None:
         """Repair a layer.
@@ -111,36 +108,3 @@ class _Repair:
         shift = moments.error_mean - (moments.mean[:, None, :] @ update)[:, 0]
         self.shifts[name] = shift if centred else torch.zeros_like(shift)
         fold_shift(self.model, name, product, self.norms, self.shifts[name])
-
-
-def _run_both(
-    repair: _Repair, samples: int, prefix: str, layer: Any, args: Any, kwargs: Any, out: Tensor
-) -> Tensor:
-    """Replace the repaired half of a layer's output (a forward hook)."""
-    name = join(prefix, "weight")
-    x = args[0] if args else kwargs["input"]
-    if len(x) % (2 * samples):
-        raise EfatError(
-            f"compensate_sequentially: {prefix!r} sees {tuple(x.shape)} for {2 * samples} samples, "
-            "which is not batch first; use compensate"
-        )
-    half = len(x) // 2
-    if name not in repair.shifts:
-        masked = _run_with(layer, repair.products[name].weight.tensor, x[half:])
-        repair.fit(name, x[half:], out[:half] - masked)
-    there = _run_with(layer, repair.products[name].weight.tensor, x[half:])
-    shift = repair.shifts[name].flatten().to(out)
-    if not isinstance(layer, nn.Linear):
-        shift = shift.reshape(-1, *[1] * len(layer.kernel_size))
-    return torch.cat([out[:half], there + shift])
-
-
-def _run_with(layer: Any, weight: Tensor, x: Tensor) -> Tensor:
-    """Run a layer with another weight, without its hooks."""
-    own = layer.weight.data
-    layer.weight.data = weight.detach()
-    try:
-        out: Tensor = layer.forward(x)
-    finally:
-        layer.weight.data = own
-    return out

@@ -110,9 +110,7 @@ def _part(matrix: Tensor, at: Tensor) -> Tensor:
     return matrix.index_select(1, at).index_select(2, at)
 
 
-def solve_updates(
-    gram: Tensor, errors: Tensor, surviving: Tensor, ridge: float = RIDGE
-) -> Tensor:
+def solve_updates(gram: Tensor, errors: Tensor, surviving: Tensor, ridge: float = RIDGE) -> Tensor:
     """Return what to add to the surviving weights, `(G_SS + d I)^-1 E_S`.
 
     `E` is the covariance (or second moment) of inputs with what the masked layer's output lacks;

@@ -1,7 +1,8 @@
-"""Accuracy of faulty chips repaired without training: digits ResNet-8 and published ResNet-20.
+"""Accuracy of faulty chips repaired without training: ResNet-8, published ResNet-20, an MLP.
 
 python experiments/2026-11-22-repair/run.py --setting digits
 python experiments/2026-11-22-repair/run.py --setting cifar10 --data CIFAR10 --weights CHECKPOINT
+python experiments/2026-11-22-repair/run.py --setting fashion_mnist --data FASHION_MNIST
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from efat.data.tensors import TensorBatches
 from efat.fleets import uniform_fleet
 from efat.mapping import SystolicArray
 from efat.masking import mask_model, verify_masks
+from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
 from efat.repair import (
     compensate,
@@ -32,6 +34,7 @@ from efat.repair import (
     measure_grams,
     recalibrate,
     remap,
+    rescale,
 )
 from efat.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive, generator
@@ -49,6 +52,14 @@ def images(path: Path, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     return ((x - MEAN) / STD).permute(0, 3, 1, 2).contiguous(), torch.tensor(
         table["label"].to_pylist()
     )
+
+
+def grey(path: Path, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images [n, 784] in 0-1, and labels."""
+    table = pq.read_table(path, columns=["image", "label"]).take(rows)
+    decoded = [np.array(Image.open(io.BytesIO(row["bytes"]))) for row in table["image"].to_pylist()]
+    x = torch.from_numpy(np.stack(decoded)).float() / 255
+    return x.flatten(1), torch.tensor(table["label"].to_pylist())
 
 
 def picks(what: str, population: int, count: int) -> np.ndarray:
@@ -76,12 +87,10 @@ def published_resnet20(path: Path) -> ResNet:
     return model.eval()
 
 
-def trained_on_digits(splits: dict) -> ResNet:
-    torch.manual_seed(derive(0, "baseline") % 2**32)
-    model, done = ResNet(8, 10, 1), 0
+def trained(model: nn.Module, x: torch.Tensor, y: torch.Tensor, steps: int) -> nn.Module:
     sgd = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
-    batches = TensorBatches(*splits["train"], 32, shuffle=True)
-    while done < 900:
+    batches, done = TensorBatches(x, y, 32, shuffle=True), 0
+    while done < steps:
         for x, y in batches:
             sgd.zero_grad()
             nn.functional.cross_entropy(model(x), y).backward()
@@ -92,12 +101,13 @@ def trained_on_digits(splits: dict) -> ResNet:
 
 @torch.no_grad()
 def accuracy(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
-    model = model.to(memory_format=torch.channels_last)
+    if x.dim() == 4:
+        model = model.to(memory_format=torch.channels_last)
     pairs = zip(x.split(250), y.split(250), strict=True)
     return 100 * sum(int((model(a).argmax(1) == b).sum()) for a, b in pairs) / len(y)
 
 
-def methods(model, fault_map, array, grams, calibration, labels):
+def methods(model, fault_map, array, grams, calibration, taylor):
     """Yield (name, how to make it); placements are made once, their time is counted in each."""
 
     def placed(by, then, rows=False):
@@ -113,8 +123,14 @@ def methods(model, fault_map, array, grams, calibration, labels):
         return compensate_sequentially(model, fault_map, array, calibration, placement=placement)
 
     yield "masked", masked
-    yield "recalibrated", lambda: recalibrate(masked(), calibration.split(128))
-    if calibration.shape[1] == 3:  # digits are trained without augmentation
+    if isinstance(model, MLP):
+        yield "rescaled", lambda: rescale(model, masked(), calibration)
+        yield "one-shot, rescaled", lambda: rescale(model, one_shot(), calibration)
+    else:
+        yield "recalibrated", lambda: recalibrate(masked(), calibration.split(128))
+    if (
+        calibration.dim() == 4 and calibration.shape[1] == 3
+    ):  # digits are trained without augmentation
         yield (
             "recalibrated on crops",
             lambda: recalibrate(masked(), augmented(calibration).split(128)),
@@ -122,7 +138,6 @@ def methods(model, fault_map, array, grams, calibration, labels):
     yield "one-shot", one_shot
     yield "sequential", sequential
     magnitude = magnitude_saliency(model)
-    taylor = taylor_saliency(model, zip(calibration.split(128), labels.split(128), strict=True))
     yield "remapped by |w|", placed(magnitude, masked)
     yield "remapped", placed(grams, masked)
     yield "remapped by |w| + one-shot", placed(magnitude, one_shot)
@@ -138,8 +153,16 @@ def setting(args) -> tuple:
     if args.setting == "digits":
         data = Digits(32)
         data.setup("fit")
-        model = trained_on_digits(data.splits)
+        torch.manual_seed(derive(0, "baseline") % 2**32)
+        model = trained(ResNet(8, 10, 1), *data.splits["train"], 900)
         return model, SystolicArray(16, 16), *data.splits["train"], *data.splits["test"]
+    if args.setting == "fashion_mnist":
+        x, y = grey(args.data / "train.parquet", picks("training", 60_000, 10_000))
+        torch.manual_seed(derive(0, "baseline") % 2**32)
+        model = trained(MLP([784, 256, 256, 256, 10]), x, y, 20 * len(x) // 32)
+        calibration = x[: args.calibration], y[: args.calibration]
+        test = grey(args.data / "test.parquet", np.arange(10_000))
+        return model, SystolicArray(args.side, args.side), *calibration, *test
     model = published_resnet20(args.weights)
     calibration = images(
         args.data / "train.parquet", picks("calibration", 50_000, args.calibration)
@@ -150,7 +173,7 @@ def setting(args) -> tuple:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--setting", choices=("digits", "cifar10"), required=True)
+    parser.add_argument("--setting", choices=("digits", "cifar10", "fashion_mnist"), required=True)
     parser.add_argument("--data", type=Path, help="folder: {train,test}.parquet")
     parser.add_argument("--weights", type=Path, help="resnet20-12fca82f.th")
     parser.add_argument("--side", type=int, default=64)
@@ -178,13 +201,12 @@ def main() -> None:
         began = time.perf_counter()
         grams = measure_grams(model, calibration.split(128))
         record("", "", "Gram matrices", "", f"{time.perf_counter() - began:.2f}")
+        taylor = taylor_saliency(model, zip(calibration.split(128), labels.split(128), strict=True))
         for index in args.maps:
             for rate in args.rates:
                 fleet = uniform_fleet(array, derive(0, "repair", index, rate), 1, rate)
                 fault_map = fleet.chips[0].fault_map
-                for method, make in methods(
-                    model, fault_map, array, grams, calibration, labels
-                ):
+                for method, make in methods(model, fault_map, array, grams, calibration, taylor):
                     if args.only and method not in args.only:
                         continue
                     began = time.perf_counter()
