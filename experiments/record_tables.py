@@ -278,7 +278,30 @@ def merging() -> list[Lines]:
     ]
 
 
+def repair() -> list[Lines]:
+    """Return a table for each setting: accuracy of each method on each map, by fault rate."""
+    rows = [row for row in read("2026-11-22-repair", "results.csv") if row["map"]]
+    return [
+        _by_method([row for row in rows if row["setting"] == setting])
+        for setting in dict.fromkeys(row["setting"] for row in rows)
+    ]
+
+
+def _by_method(rows: Sequence[Row]) -> Lines:
+    rates = sorted({float(row["fault_rate"]) for row in rows})
+    found: dict[str, dict[float, list[str]]] = {}
+    for row in rows:
+        cells = found.setdefault(row["method"].replace("|w|", "weight magnitude"), {})
+        cells.setdefault(float(row["fault_rate"]), []).append(f"{float(row['test_pct']):.1f}")
+    lines = [
+        [method, *(" / ".join(cells.get(rate, ["-"])) for rate in rates)]
+        for method, cells in found.items()
+    ]
+    return markdown_table(["method", *map(percent, rates)], lines).split("\n")
+
+
 TABLES: dict[str, Callable[[], list[Lines]]] = {
+    "2026-11-22-repair": repair,
     "2026-11-22-cifar10-resnet20": cifar10,
     "2026-11-22-fashion-fap-fat": fashion,
     "2026-11-22-channel-order": channel,
