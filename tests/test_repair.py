@@ -477,6 +477,20 @@ def test_rows_and_columns_lose_no_more_than_columns_alone(kind, order, seed, rat
     assert (both <= columns * (1 + 1e-9) + 1e-12).all()
 
 
+def test_rows_stay_where_moving_them_loses_more():
+    """An input's twin makes up for it, which its worth by itself does not say."""
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(4, 1)), torch.randn(400, 4)
+    torch.nn.init.ones_(model[0].weight)
+    x[:, 1] = x[:, 0] = 3 * x[:, 0]
+    array, grams = SystolicArray(4, 1), measure_grams(model, [x])
+    fault_map = FaultMap(np.arange(4)[:, None] == 0)  # input 0's row
+    placement = remap(model, fault_map, array, grams, rows=True)
+    assert placement["0.weight"].rows.tolist() == [[0, 1, 2, 3]]
+    repaired = compensate(model, fault_map, array, grams, placement=placement)
+    torch.testing.assert_close(repaired(x), model(x), rtol=1e-2, atol=1e-2)
+
+
 def test_rows_help_where_columns_cannot():
     """All columns alike, one healthy row in two: the inputs that matter go to the healthy rows."""
     model, x = nn.Sequential(nn.Linear(8, 4)), torch.randn(200, 8)
