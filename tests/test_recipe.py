@@ -5,6 +5,7 @@ import csv
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import hydra
 import numpy as np
@@ -22,6 +23,7 @@ from efat.loading import calibration_batches
 from efat.mending import calibrate
 from efat.models.resnet import ResNet
 from efat.overrides import compose_jobs
+from efat.pages.verdict import _recipe
 from efat.planning.best import Best
 from efat.planning.cost import CountCost
 from efat.planning.rules import Rules
@@ -110,6 +112,18 @@ def test_rows_are_placed_where_the_recipe_says_so(store):
     before = copy.deepcopy(model.state_dict())
     mask_model(model, FUSED, ARRAY, placement=read)
     assert all(torch.equal(before[n], w) for n, w in model.state_dict().items())
+
+
+def test_the_report_says_what_rows_ask_of_the_hardware():
+    summary = {"recipe": ["remap"], "calibration_s": 1.0, "analysis_repair_s": 1.0}
+    told = {
+        chosen: " ".join(
+            _recipe(SimpleNamespace(summary=summary | {"remap": chosen}, chosen={"repair_s": 1.0}))
+        )
+        for chosen in ("columns", "rows_and_columns")
+    }
+    assert "streamed into the rows in an order of the model's own" in told["rows_and_columns"]
+    assert "streamed" not in told["columns"]
 
 
 def test_recalibration_follows_the_mask(store):
