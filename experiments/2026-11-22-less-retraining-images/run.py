@@ -169,7 +169,8 @@ def serve_alone(
         models = stages.retrain(experiment, campaign, baseline, {"each": alone})["each"]
         carried = [(model.group, model.weights) for model in models]
     count = 0 if key["strategy"] == "none" else len(chips)
-    write(experiment, campaign, carried, key, {"models": count, "retrain_steps": 0})
+    named = {chip.chip_id for chip in chips}
+    write(experiment, campaign, carried, named, key, {"models": count, "retrain_steps": 0})
 
 
 def serve_planned(
@@ -182,29 +183,30 @@ def serve_planned(
 ) -> None:
     """Serve the fleet as planned; a chip beyond the resilience map carries the masked baseline.
 
-    Of those, the named ones alone are measured.
+    All is planned, the named chips' models are made and measured.
     """
     target = stages.check_reachable(experiment, baseline)
     resilience_map = stages.select(experiment, analysis, target)
     print(resilience_map)
     plan = stages.plan(experiment, resilience_map)[experiment.planner_name]
-    models: Sequence[Model] = stages.retrain(experiment, campaign, baseline, {"plan": plan})["plan"]
+    made = Plan(tuple(g for g in plan.groups if named & set(g.members)), ())
+    models: Sequence[Model] = stages.retrain(experiment, campaign, baseline, {"plan": made})["plan"]
     maps = {chip.chip_id: chip.fault_map for chip in experiment.fleet}
     carried = [(model.group, model.weights) for model in models]
-    carried += [
-        (Group((c,), maps[c], 0.0), baseline.weights) for c in plan.unsalvageable if c in named
-    ]
+    left = [chip for chip in plan.unsalvageable if chip in named]
+    carried += [(Group((chip,), maps[chip], 0.0), baseline.weights) for chip in left]
     counts = {
-        "models": len(models), "retrain_steps": sum(model.trained_steps for model in models),
+        "models": len(plan.groups), "retrain_steps": int(plan.total_steps),
         "unsalvageable": len(plan.unsalvageable),
     }  # fmt: skip
-    write(experiment, campaign, carried, key, counts)
+    write(experiment, campaign, carried, named, key, counts)
 
 
 def write(
     experiment: Experiment,
     campaign: Campaign,
     carried: list[tuple[Group, tuple[str, str]]],
+    named: set[str],
     key: dict[str, str],
     counts: dict[str, int],
 ) -> None:
@@ -229,6 +231,7 @@ def write(
         }
         for place, ((g, _), values) in enumerate(zip(carried, found, strict=True))
         for chip in g.members
+        if chip in named
     ]  # fmt: skip
     update(HERE / "chips.csv", key, sorted(rows, key=lambda row: row["chip_id"]))
     update(HERE / "results.csv", key, [{"unsalvageable": 0} | counts])
