@@ -53,3 +53,12 @@ def test_the_tables_of_a_record_on_real_data_follow_from_its_raw_rows(record):
     readme = (HERE / record / "README.md").read_text()
     for lines in TABLES[record]():
         assert "\n".join(lines) in readme
+
+
+def test_the_tables_of_repair_on_images_are_those_of_its_rows():
+    record = ROOT / "experiments/2026-11-22-less-retraining-images"
+    tables = runpy.run_path(str(record / "table.py"))["tables"]()
+    text = (record / "README.md").read_text()
+    assert len(tables) >= 6
+    for table in tables:
+        assert table in text
