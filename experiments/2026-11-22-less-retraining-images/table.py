@@ -15,12 +15,13 @@ from statistics import mean, median
 from efat.metric import ACCURACY
 from efat.pages.text import markdown_table
 from efat.verification import Verification
-from experiments.record_tables import spread
+from experiments import record_tables as records
+from experiments.record_tables import at_amount, by_rate, percent, rate_heads, spread
 
 HERE = Path(__file__).parent
 BATCH, CALIBRATION, STEPS = 128, 1024, 32
 """Samples of a step and of a calibration; steps that `costs.csv` times in one unit."""
-CIFAR10 = "cifar10"
+CIFAR10, CURVES_BEFORE = "cifar10", "2026-11-22-cifar10-resnet20"
 VAL = {"cifar10": 2000, "resnet8": 2000, "mlp": 5000}
 LABELS = {
     ("eFAT-style", "none"): "no retraining (FAP)",
@@ -151,16 +152,20 @@ def curves_table(setting: str, jobs: Sequence[str]) -> str:
     rows = [row for job in jobs for row in of("curves.csv", setting=setting, job=job)]
     rates = sorted({float(row["fault_rate"]) for row in rows})
     kinds = dict.fromkeys((row["job"].split(",")[0], int(row["amount_steps"])) for row in rows)
-    found: dict[tuple[str, int, float], list[float]] = defaultdict(list)
-    for row in rows:
+    found: dict[tuple[str, int, float], dict[str, float]] = defaultdict(dict)
+    for row in rows:  # a map that two jobs measured counts once
         place = row["job"].split(",")[0], int(row["amount_steps"]), float(row["fault_rate"])
-        found[place].append(float(row["val"]))
+        found[place][row["repeat"]] = float(row["val"])
     lines = [
         [f"{job}, {steps} steps",
-         *(spread(found[job, steps, r]) if (job, steps, r) in found else "" for r in rates)]
+         *(spread(v.values()) if (v := found.get((job, steps, r))) else "" for r in rates)]
         for job, steps in sorted(kinds)
     ]  # fmt: skip
-    return markdown_table(["", *(f"{100 * rate:.0f} %" for rate in rates)], lines)
+    before = at_amount(records.read(CURVES_BEFORE, "results.csv"), "64x64 retrained", 64)
+    earlier = dict(zip(rate_heads(before), by_rate(before, "val_metric"), strict=True))
+    lines.insert(0, ["retrained at 0.01, 64 steps (5 maps, earlier record)",
+                     *(earlier.get(percent(rate), "") for rate in rates)])  # fmt: skip
+    return markdown_table(["", *map(percent, rates)], lines)
 
 
 def plans_table() -> str:
@@ -191,7 +196,7 @@ def rates_table() -> str:
     steps = sorted({int(row["amount_steps"]) for row in rows})
     found = {(r["lr"], r["fault_rate"], int(r["amount_steps"])): r["val"] for r in rows}
     lines = [
-        [f"{100 * float(rate):.0f} %, {lr}",
+        [f"{percent(float(rate))}, {lr}",
          *(f"{100 * float(found[lr, rate, step]):.1f}" for step in steps)]
         for rate, lr in sorted({(row["fault_rate"], row["lr"]) for row in rows})
     ]  # fmt: skip
@@ -217,7 +222,7 @@ def fleets_table() -> str:
 
 def tables() -> list[str]:
     """Return all tables of the page."""
-    settings = [row["setting"] for row in read("baselines.csv")]
+    settings = sorted({row["setting"] for row in read("results.csv")})
     curves = list(dict.fromkeys(row["job"] for row in of("curves.csv", setting=CIFAR10)))
     return [
         *map(table, settings), plans_table(), curves_table(CIFAR10, curves), rates_table(),
