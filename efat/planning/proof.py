@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 from efat.planning.branch import FEWEST, Branch, Spectrum
 from efat.planning.cost import Floats, Ints, Words, shared_counts
 from efat.planning.forest import Places
+from efat.planning.partners import Partners, divide
 
 SHARED = 0.25
 """Share of the chips above which a PE that is faulty on them counts as shared."""
 FAN = 8
 """Candidates that a branch is cut by."""
+SUMS = (1.3, 2.0, 3.0)
+"""What the sizes of a group may sum to over its faults: overlaps are divided for each."""
 NOTED = 4
 """Overcharged pairs, and single chips, that one branch reports at the most."""
 OVER = 1 + 1e-9
@@ -105,16 +108,31 @@ class Prover:
 
         Stops early where nothing is left to prove or `counterexamples` groups are overcharged.
         """
-        run = _Run(self, values)
+        run = _Run(self, values, self.divided(values))
         run.look(run.restore((), 0.0, self.max_members, np.flatnonzero(values > 0)), np.inf)
+        ratio = run.proved
         while run.open and -run.open[0][0] > run.reached:
             if run.looked >= branches or len(run.found) >= counterexamples:
                 break
             bound, _, kept = heapq.heappop(run.open)
             for child in run.cut(run.restore(*kept)):
                 run.look(child, -bound)
-        ratio = max(-run.open[0][0] if run.open else 0.0, run.reached)
+            # what was proved stays proved, though covered chips may overstate a group later
+            ratio = min(ratio, run.proved)
         return Verdict(ratio * OVER, tuple(dict.fromkeys(run.found)), run.looked)
+
+    def divided(self, values: Floats) -> tuple[Floats, ...]:
+        """Divide the overlaps of all pairs, for groups of the best price per fault."""
+        counts = np.arange(1, self.limit + 1)
+        if not len(counts):
+            return ()
+        faults = float(counts[np.argmin(self.table[counts] / counts)])
+        chips = np.arange(len(values))
+        none = np.zeros(self.maps.shape[1], dtype=bool)
+        split = self.split(none, chips, np.diagonal(self.overlaps), self.overlaps)
+        return tuple(
+            divide(split.sizes, split.overlaps, values, faults, sums * faults) for sums in SUMS
+        )
 
     def glance(self, values: Floats) -> float:
         """Bound the ratio of all groups by the first branch alone; at least 1."""
@@ -143,8 +161,8 @@ class Prover:
         common = block.sum(axis=0, dtype=np.float64)
         area = max(1, self.pes - int((self.shared | fused).sum()))
         sizes = gains - common
-        spectrum = Spectrum.of(sizes, overlaps - _gram(block), area)
-        return Split(sizes, shares, area, spectrum, common)
+        alike = overlaps - _gram(block)
+        return Split(sizes, shares, area, Spectrum.of(sizes, alike, area), common, alike)
 
 
 @dataclass(frozen=True)
@@ -156,6 +174,7 @@ class Split:
     area: int
     spectrum: Spectrum
     common: Floats
+    overlaps: Floats
 
     def order(self) -> Ints:
         """Sort the candidates, first those that the bound knows least about."""
@@ -195,10 +214,16 @@ class _Run:
 
     prover: Prover
     values: Floats
+    shares: tuple[Floats, ...] = ()
     open: list[tuple[float, int, Kept]] = field(default_factory=list)
     found: list[Places] = field(default_factory=list)
     reached: float = 1.0
     looked: int = 0
+
+    @property
+    def proved(self) -> float:
+        """What no group exceeds, by the branches that are open now."""
+        return max(-self.open[0][0] if self.open else 0.0, self.reached)
 
     def restore(self, chosen: Places, value: float, room: int, candidates: Ints) -> _Node:
         """Work a branch out anew: keeping all that are open would take gigabytes."""
@@ -260,7 +285,12 @@ class _Run:
             node.room,
             self.prover.table,
             self.prover.limit,
+            self.partners(node, split),
         )
+
+    def partners(self, node: _Node, split: Split) -> tuple[Partners, ...]:
+        among = np.ix_(node.candidates, node.candidates)
+        return tuple(Partners.of(split.sizes, split.overlaps, q[among]) for q in self.shares)
 
     def _drop_too_many(self, node: _Node) -> _Node:
         fits = np.flatnonzero(int(node.fused.sum()) + node.gains <= self.prover.limit)
