@@ -100,19 +100,26 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class _Loss:
-    """At most `lost(A) - constants` faults are shared by pairs: [intervals, candidates] and one."""
+    """Pairs of A share at most `lost(A) - constants` faults; k: how many overlap in one place.
+
+    Args:
+        lost: Faults lost with each candidate [intervals, candidates].
+        constants: Faults taken off again [intervals].
+        k: The k of Dawson & Sankoff that fits best [intervals].
+    """
 
     lost: Floats
     constants: Floats
+    k: Floats
+
+    @classmethod
+    def between(cls, lost: Floats, constants: Floats, sizes: Floats, sums: Floats) -> _Loss:
+        """Choose k as if all candidates joined alike, up to sizes that sum to `sums` [intervals]."""
+        each = lost.sum(axis=1) / max(float(sizes.sum()), 1e-9) - constants / np.maximum(sums, 1e-9)
+        return cls(lost, constants, 1 + np.floor(2 * np.maximum(each, 0.0)))
 
     def of(self, intervals: Ints) -> _Loss:
-        return _Loss(self.lost[intervals], self.constants[intervals])
-
-    def k(self, sizes: Floats) -> Floats:
-        """Choose k as if all candidates joined alike [intervals]."""
-        each = self.lost.sum(axis=1) / max(float(sizes.sum()), 1e-9)
-        k: Floats = 1 + np.floor(2 * each)
-        return k
+        return _Loss(self.lost[intervals], self.constants[intervals], self.k[intervals])
 
 
 @dataclass(frozen=True)
@@ -165,7 +172,8 @@ class Branch:
             for loss in losses:
                 if worst.max() <= enough:
                     return float(worst.max())
-                again = np.flatnonzero(worst >= NEAR * worst.max())
+                near = NEAR * worst.max() if turn is not TURNS[0] else -np.inf
+                again = np.flatnonzero(worst >= near)
                 found = self._values(low[again], high[again], grid, loss.of(again), turn)
                 best[again] = np.minimum(best[again], found)
                 worst[again] = self._ratios(best[again], grid)
@@ -207,9 +215,10 @@ class Branch:
         """Bound the overlaps of all pairs where S is in [low, high], in each way there is."""
         chord = ((low + high)[:, None] * self.sizes - self.sizes**2) / self.area
         spectral = (chord + self.loss * self.sizes) / 2
-        losses = [_Loss(spectral, low * high / (2 * self.area))]
-        zero = np.zeros_like(low)
-        return losses + [_Loss(partners.most(high), zero) for partners in self.partners]
+        ways = [(spectral, low * high / (2 * self.area))]
+        ways += [(partners.most(high), np.zeros_like(low)) for partners in self.partners]
+        middle = (low + high) / 2
+        return [_Loss.between(*way, self.sizes, middle) for way in ways]
 
     def _values(
         self, low: Floats, high: Floats, grid: Floats, loss: _Loss, turn: Turn
@@ -257,7 +266,7 @@ class Branch:
 
         A weight is at least size and share of its candidate, times `lightest` and 2 / (k + 1).
         """
-        sizes, k = self.sizes, np.maximum(loss.k(self.sizes) + turn.step, 1)
+        sizes, k = self.sizes, np.maximum(loss.k + turn.step, 1)
         factor = 2 / (k + 1)
         weights = factor[:, None] * (sizes - loss.lost / k[:, None]) + self.shares
         constants = factor * loss.constants / k

@@ -141,16 +141,19 @@ class Prover:
         node = run.join_covered(node)
         run.price(node, 0)
         if min(self.max_members, len(node.candidates)) >= FEWEST:
-            run.reached = max(run.reached, run.branch(node, 0, self.whole).ratio(run.reached))
+            split, partners = self.whole
+            run.reached = max(run.reached, run.branch(node, 0, split, partners).ratio(run.reached))
         return run.reached * OVER
 
     @cached_property
-    def whole(self) -> Split:
-        """All chips that have a fault as the candidates of one branch."""
+    def whole(self) -> tuple[Split, tuple[Partners]]:
+        """All chips that have a fault as the candidates of one branch, overlaps divided evenly."""
         none = np.zeros(self.maps.shape[1], dtype=bool)
         chips = np.flatnonzero(np.diagonal(self.overlaps))
         overlaps = self.overlaps[np.ix_(chips, chips)]
-        return self.split(none, chips, np.diagonal(overlaps), overlaps)
+        split = self.split(none, chips, np.diagonal(overlaps), overlaps)
+        even = np.full_like(overlaps, 0.5)
+        return split, (Partners.of(split.sizes, split.overlaps, even),)
 
     def split(self, fused: Mask, candidates: Ints, gains: Floats, overlaps: Floats) -> Split:
         """Tell shared PEs outside a fused map [PEs] from the others; see `efat.planning.branch`."""
@@ -265,13 +268,16 @@ class _Run:
         if min(node.room, len(node.candidates)) < FEWEST:
             return
         split = self.prover.split(node.fused, node.candidates, node.gains, node.overlaps)
-        bound = min(bound, self.branch(node, count, split).ratio(self.reached))
+        partners = self.partners(node, split)
+        bound = min(bound, self.branch(node, count, split, partners).ratio(self.reached))
         if bound > self.reached * OVER:
             order = node.candidates[split.order()]
             kept = (node.chosen, node.value, node.room, order)
             heapq.heappush(self.open, (-bound, self.looked, kept))
 
-    def branch(self, node: _Node, count: int, split: Split) -> Branch:
+    def branch(
+        self, node: _Node, count: int, split: Split, partners: tuple[Partners, ...]
+    ) -> Branch:
         """Put together what bounds a branch of `count` faults."""
         return Branch(
             node.value,
@@ -285,7 +291,7 @@ class _Run:
             node.room,
             self.prover.table,
             self.prover.limit,
-            self.partners(node, split),
+            partners,
         )
 
     def partners(self, node: _Node, split: Split) -> tuple[Partners, ...]:
