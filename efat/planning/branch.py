@@ -20,11 +20,13 @@ sums to `(S^2 - sum s_j^2) / 2N` over the pairs. The second is a quadratic form 
 `e_ij / sqrt(s_i s_j)`, 0 on the diagonal (Rayleigh's quotient; x_j^2 = x_j). For S in [a, b],
 `S^2 <= (a + b) S - a b` (the chord). So an extension brings at least a sum over A of weights plus a
 constant: `h(A) + const` new faults. Where groups are small, what each chip can share with its own
-partners bounds S2 better (`efat.planning.partners`); both are tried. As S <= b, adding `m (S - b)` with m >= 0 keeps it a bound; so
-weights are kept away from 0, where a candidate would count for nothing. The largest value of a
-given weight is a knapsack, bounded by its linear relaxation (Dantzig 1957); the ratio of value to
-price is at most the largest over the weights and the intervals of S. Every step is an inequality:
-nothing rests on independent maps, and no extension is left out, however many chips it has.
+partners bounds S2 better (`efat.planning.partners`); both are tried, and the S that candidates
+cannot reach within the faults that are left are ruled out. As S <= b, adding `m (S - b)` with
+m >= 0 keeps it a bound; so weights are kept away from 0, where a candidate would count for nothing.
+The largest value of a given weight is a knapsack, bounded by its linear relaxation (Dantzig 1957);
+the ratio of value to price is at most the largest over the weights and the intervals of S. Every
+step is an inequality: nothing rests on independent maps, and no extension is left out, however many
+chips it has.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ REACHED = 40
 """Values of S at which is tried whether chips that share little reach it."""
 POINTS = 96
 """Weights at which value and price are compared, close where they are small."""
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -114,7 +117,7 @@ class _Loss:
 
     @classmethod
     def between(cls, lost: Floats, constants: Floats, sizes: Floats, sums: Floats) -> _Loss:
-        """Choose k as if all candidates joined alike, up to sizes that sum to `sums` [intervals]."""
+        """Choose k as if all candidates joined alike, their sizes summing to `sums` [intervals]."""
         each = lost.sum(axis=1) / max(float(sizes.sum()), 1e-9) - constants / np.maximum(sums, 1e-9)
         return cls(lost, constants, 1 + np.floor(2 * np.maximum(each, 0.0)))
 
@@ -220,9 +223,7 @@ class Branch:
         middle = (low + high) / 2
         return [_Loss.between(*way, self.sizes, middle) for way in ways]
 
-    def _values(
-        self, low: Floats, high: Floats, grid: Floats, loss: _Loss, turn: Turn
-    ) -> Floats:
+    def _values(self, low: Floats, high: Floats, grid: Floats, loss: _Loss, turn: Turn) -> Floats:
         """Bound the value where S is in [low, high] and the new faults are at most `grid`.
 
         -inf where nothing fits. A candidate that leaves too little of S to the others has no place
@@ -247,8 +248,9 @@ class Branch:
         with np.errstate(divide="ignore", invalid="ignore"):
             between, last = best[:, 1:] / prices[:-1], best[:, -1:] / prices[-1]
         ratios = np.concatenate([between, last], axis=1)
-        highest = np.nan_to_num(ratios, nan=np.inf, posinf=np.inf, neginf=-np.inf).max(axis=1)
-        return highest * (1 + 1e-9)
+        finite = np.nan_to_num(ratios, nan=np.inf, posinf=np.inf, neginf=-np.inf)
+        highest: Floats = finite.max(axis=1) * (1 + 1e-9)
+        return highest
 
     def _most(self, high: Floats) -> Floats:
         """Bound the value by S <= high alone, and by the chips that may join [intervals]."""
@@ -259,7 +261,8 @@ class Branch:
             return np.full_like(high, most)
         values = np.broadcast_to(self.values[sized], (1, len(sized)))
         within = _fill(values, self.sizes[None, sized], high[None] * (1 + 1e-9) + 1e-6)[0]
-        return np.minimum(free + within, most)
+        bounded: Floats = np.minimum(free + within, most)
+        return bounded
 
     def _weights(self, high: Floats, loss: _Loss, turn: Turn) -> tuple[Floats, Floats]:
         """Return weights h [intervals, candidates] and constants [intervals].

@@ -63,7 +63,11 @@ class Partners:
     def most(self, sums: Floats) -> Floats:
         """Return R_i(b) [sums, candidates] for each b of `sums`."""
         rooms = np.maximum(sums[:, None] - self.sizes, 0.0)
-        return self.free + interpolate(rooms.T, self.used, self.borne).T
+        borne = interpolate(rooms.T, self.used, self.borne).T
+        # no partner bears more than its size, so this is above the rounding of `interpolate`
+        rounding = 8 * np.spacing((float(self.sizes.sum()) + 1) * len(self.sizes))
+        most: Floats = self.free + borne + rounding
+        return most
 
     def chosen(self, most: float) -> Floats:
         """Return which part of each partner fits where sizes sum to `most` [candidates, same]."""

@@ -15,15 +15,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from efat.planning.branch import FEWEST, Branch, Spectrum
-from efat.planning.cost import Floats, Ints, Words, shared_counts
+from efat.planning.branch import FEWEST, Branch
+from efat.planning.common import Common, Mask, Split, gram
+from efat.planning.cost import Floats, Ints
 from efat.planning.forest import Places
 from efat.planning.partners import Partners, divide
 
-SHARED = 0.25
-"""Share of the chips above which a PE that is faulty on them counts as shared."""
 FAN = 8
 """Candidates that a branch is cut by."""
 SUMS = (1.3, 2.0, 3.0)
@@ -33,11 +31,6 @@ NOTED = 4
 OVER = 1 + 1e-9
 """Ratio above which a group counts as overcharged: more than the rounding of sums."""
 
-PIECE = 1 << 14
-"""PEs that are looked at together."""
-
-Bits = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 Kept = tuple[Places, float, int, Ints]
 
 
@@ -57,7 +50,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, eq=False)
-class Prover:
+class Prover(Common):
     """Searches for the group with the largest `u(G) / f(|F_G|)`.
 
     Args:
@@ -67,36 +60,8 @@ class Prover:
         max_members: Chips in a group at the most.
     """
 
-    words: Words
-    pes: int
     table: Floats
     max_members: int
-
-    @cached_property
-    def maps(self) -> Bits:
-        """Which PE is faulty on which chip: 0 or 1 [chips, PEs]."""
-        return np.unpackbits(self.words.view(np.uint8), axis=1)
-
-    @cached_property
-    def faulty(self) -> Bits:
-        """The same the other way round [PEs, chips]: some PEs are read faster so."""
-        return np.ascontiguousarray(self.maps.T)
-
-    def block(self, pes: Mask, chips: Ints) -> Bits:
-        """Take the PEs of a mask [PEs] on some chips [PEs of the mask, chips]."""
-        # rows, then columns: both at once takes ten times as long
-        return self.faulty.take(np.flatnonzero(pes), axis=0).take(chips, axis=1)
-
-    @cached_property
-    def shared(self) -> Mask:
-        """PEs that are faulty on many chips [PEs]."""
-        often: Mask = self.maps.sum(axis=0, dtype=np.int64) > SHARED * len(self.words)
-        return often
-
-    @cached_property
-    def overlaps(self) -> Floats:
-        """Faults that each pair of chips has in common [chips, chips]."""
-        return shared_counts(self.words).astype(np.float64)
 
     @cached_property
     def limit(self) -> int:
@@ -155,35 +120,6 @@ class Prover:
         even = np.full_like(overlaps, 0.5)
         return split, (Partners.of(split.sizes, split.overlaps, even),)
 
-    def split(self, fused: Mask, candidates: Ints, gains: Floats, overlaps: Floats) -> Split:
-        """Tell shared PEs outside a fused map [PEs] from the others; see `efat.planning.branch`."""
-        block = self.block(self.shared & ~fused, candidates)
-        block = block.astype(np.float32)
-        often = block.sum(axis=1)
-        shares = (block[often > 0] / often[often > 0, None]).sum(axis=0, dtype=np.float64)
-        common = block.sum(axis=0, dtype=np.float64)
-        area = max(1, self.pes - int((self.shared | fused).sum()))
-        sizes = gains - common
-        alike = overlaps - _gram(block)
-        return Split(sizes, shares, area, Spectrum.of(sizes, alike, area), common, alike)
-
-
-@dataclass(frozen=True)
-class Split:
-    """Gains of candidates without shared PEs, and their shares [candidates]."""
-
-    sizes: Floats
-    shares: Floats
-    area: int
-    spectrum: Spectrum
-    common: Floats
-    overlaps: Floats
-
-    def order(self) -> Ints:
-        """Sort the candidates, first those that the bound knows least about."""
-        unknown = self.sizes * self.spectrum.unrest + self.common - self.shares
-        return np.argsort(-unknown, kind="stable")
-
 
 @dataclass(frozen=True)
 class _Node:
@@ -233,7 +169,7 @@ class _Run:
         prover = self.prover
         fused: Mask = np.bitwise_or.reduce(prover.maps[list(chosen)], axis=0).view(bool)
         overlaps = prover.overlaps[np.ix_(candidates, candidates)]
-        overlaps = overlaps - _gram(prover.block(fused, candidates))
+        overlaps = overlaps - gram(prover.block(fused, candidates))
         gains = np.diagonal(overlaps).copy()
         return _Node(chosen, value, room, fused, candidates, gains, overlaps)
 
@@ -245,7 +181,7 @@ class _Run:
             new = maps[chip].view(bool) & ~node.fused
             fused: Mask = node.fused | maps[chip].view(bool)
             candidates, _, overlaps = node.keep(rest)
-            overlaps = overlaps - _gram(self.prover.block(new, candidates))
+            overlaps = overlaps - gram(self.prover.block(new, candidates))
             yield _Node(
                 (*node.chosen, chip),
                 node.value + float(self.values[chip]),
@@ -344,18 +280,3 @@ class _Run:
             group = (*node.chosen, *more[row].tolist())
             if len(group) <= self.prover.max_members:
                 self.found.append(tuple(sorted(group)))
-
-
-def _gram(block: Bits | NDArray[np.float32]) -> Floats:
-    """Count what the columns of a matrix of 0 and 1 [PEs, chips] have in common [chips, chips].
-
-    In single precision, which is exact up to 2^24 PEs, and piece by piece, to keep memory small.
-
-    >>> _gram(np.array([[1, 1], [0, 1]], np.uint8)).tolist()
-    [[1.0, 1.0], [1.0, 2.0]]
-    """
-    common = np.zeros((block.shape[1], block.shape[1]))
-    for start in range(0, len(block), PIECE):
-        piece = block[start : start + PIECE].astype(np.float32)
-        common += piece.T @ piece
-    return common
