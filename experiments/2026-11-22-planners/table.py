@@ -73,7 +73,9 @@ def gap(row: dict[str, str] | None) -> str:
 
 def count() -> str:
     """How many fleets have a solved relaxation, and how many of these are within 2 %, by cost."""
-    lines = ["| cost | fleets | relaxation solved to proof | of these within 2 % | largest gap there |"]
+    lines = [
+        "| cost | fleets | relaxation solved to proof | of these within 2 % | largest gap there |"
+    ]
     lines += ["|---|---|---|---|---|"]
     for curve in CURVES:
         fleets = [row for key, row in measured().items() if key[3] == curve]
