@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -120,6 +121,21 @@ def test_the_campaigns_run_has_tables_pictures_and_the_verdict(tracked):
     summary = {u.key: json.loads(u.value_json) for record in of_kind(runs, "summary")["fromagent"]
                for u in record.update}  # fmt: skip
     assert summary["verdict"].startswith("10 of 12 chips meet the constraint")
+
+
+def test_offline_wandb_reports_nothing_of_its_own_over_a_network(tmp_path, monkeypatch):
+    """Unless the user wants it to; it would also take a fifth of the time of a short run."""
+    for given, kept in ((None, "false"), ("true", "true")):
+        monkeypatch.setenv("WANDB_ERROR_REPORTING", given or "")
+        if given is None:
+            monkeypatch.delenv("WANDB_ERROR_REPORTING")
+        WandbTracker("efat", "offline").begin(scene(tmp_path))
+        assert os.environ["WANDB_ERROR_REPORTING"] == kept
+
+
+def test_the_latest_of_hundreds_of_runs_has_no_link(tracked):
+    folder, _ = tracked
+    assert not [path for path in (folder / "wandb").iterdir() if path.is_symlink()]
 
 
 def test_disabled_writes_nothing(tmp_path):
