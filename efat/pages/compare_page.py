@@ -11,13 +11,16 @@ from efat import atomic
 from efat.pages.compare import Comparison, Difference
 from efat.pages.html import packed, plotly_script, template
 from efat.pages.text import markdown_table
+from efat.palette import AMBER, BLUE, GREEN, ORANGE, PURPLE, SKY
 from efat.provenance import public
 
 HEAD = (
-    "run", "difference (95%)", "mean test", "worst test", "met, test", "met, val.", "epochs",
-    "with analysis", "models", "chips", "unsalvageable",
+    "run", "difference (95%)", "mean test", "worst test", "met, test", "verified", "met, val.",
+    "epochs", "with analysis", "models", "chips", "unsalvageable",
 )  # fmt: skip
 """Narrow screens cut the last ones off, until one scrolls."""
+
+STATEMENTS = "Chips that are verified, met or short on test in one run and not in another"
 
 
 def write_compare_page(comparison: Comparison, path: Path) -> None:
@@ -25,6 +28,7 @@ def write_compare_page(comparison: Comparison, path: Path) -> None:
     figures = {"figures": compare_figures(comparison)}
     html = template("compare.html.j2").render(
         head=HEAD,
+        heading=STATEMENTS,
         comparison=comparison,
         table=table(comparison),
         data=packed(json.dumps(figures, allow_nan=False).encode()),
@@ -39,6 +43,8 @@ def write_compare_text(comparison: Comparison, path: Path) -> None:
         "# Runs compared",
         "\n".join(f"- {finding}" for finding in comparison.findings),
         markdown_table(HEAD, table(comparison)),
+        f"## {STATEMENTS}",
+        markdown_table(["chip", *comparison.names], comparison.statements),
         "## Settings that differ",
         markdown_table(["key", *comparison.names], comparison.settings),
         "\n".join(
@@ -60,6 +66,7 @@ def table(comparison: Comparison) -> list[list[str]]:
             show(row["mean_test"]),
             show(row["worst_test"]),
             str(row["met_test"]),
+            "-" if row["verified"] is None else str(row["verified"]),
             str(row["met_val"]),
             f"{row['epochs']:.1f}",
             f"{row['epochs_with_analysis']:.1f}",
@@ -81,7 +88,7 @@ def _interval(difference: Difference | None, unit: float) -> str:
 
 def compare_figures(comparison: Comparison) -> dict[str, Any]:
     """Draw cost, resilience maps and chips of all runs in common figures."""
-    palette = (charts.BLUE, charts.ORANGE, charts.GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+    palette = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY)
     colors = [palette[index % len(palette)] for index in range(len(comparison.runs))]
     named = list(zip(comparison.names, comparison.runs, colors, strict=True))
     return {
