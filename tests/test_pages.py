@@ -218,7 +218,9 @@ def test_a_run_from_before_chips_were_verified_can_still_be_read(tmp_path):
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     run = write_report(tmp_path)
     assert "| fixed | 12 | 24.0 | 36.0 | 10 | 10 | - |" in (tmp_path / "report.md").read_text()
-    assert compare_runs([run, run]).rows[0]["verified"] is None
+    newer = read_run(finished(tmp_path / "newer"))
+    newer.summary["metric"]["proportion"] = True  # so is the older one's, which does not say so
+    assert [row["verified"] for row in compare_runs([newer, run]).rows] == [10, None]
 
 
 def run_main(monkeypatch, *arguments):
@@ -284,6 +286,24 @@ def browser():
             pytest.skip(f"no Chromium: {error}")
         yield opened
         opened.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_browser_opens_the_comparison(tmp_path, browser, scheme):
+    folders = [finished(tmp_path / "a"), finished(tmp_path / "b", worse=0.05)]
+    write_comparison(folders, tmp_path)
+    page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
+    troubles = []
+    page.on("console", lambda message: troubles.append(message.text))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.goto((tmp_path / "compare.html").as_uri())
+    page.wait_for_selector("html[data-ready]")
+    assert troubles == []
+    assert page.locator(".js-plotly-plot").count() == 3
+    assert page.locator("#statements tbody tr").count() == 10
+    fits = "e => e.scrollWidth <= e.parentElement.clientWidth"
+    assert page.locator("#results").evaluate(fits)  # no column is cut off on a desktop
 
 
 @pytest.mark.slow

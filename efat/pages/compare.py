@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,7 @@ def compare_runs(runs: Sequence[FinishedRun]) -> Comparison:
         f"runs: {run.folder} measures {run.metric.name}, {first.folder} {first.metric.name}; "
         "only runs of one metric can be compared"
         for run in runs[1:]
-        if run.metric != first.metric
+        if replace(run.metric, proportion=first.metric.proportion) != first.metric
     )
     names = tuple(_name(index, run) for index, run in enumerate(runs))
     differences = (None, *(_difference(first, run) for run in runs[1:]))

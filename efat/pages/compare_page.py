@@ -20,7 +20,8 @@ HEAD = (
 )  # fmt: skip
 """Narrow screens cut the last ones off, until one scrolls."""
 
-STATEMENTS = "Chips that are verified, met or short on test in one run and not in another"
+SHOWN = "*: the interval leaves out zero, on at least five independent parts."
+STATEMENTS = "Chips whose statement differs"
 
 
 def write_compare_page(comparison: Comparison, path: Path) -> None:
@@ -28,6 +29,7 @@ def write_compare_page(comparison: Comparison, path: Path) -> None:
     figures = {"figures": compare_figures(comparison)}
     html = template("compare.html.j2").render(
         head=HEAD,
+        shown=SHOWN,
         heading=STATEMENTS,
         comparison=comparison,
         table=table(comparison),
@@ -43,6 +45,7 @@ def write_compare_text(comparison: Comparison, path: Path) -> None:
         "# Runs compared",
         "\n".join(f"- {finding}" for finding in comparison.findings),
         markdown_table(HEAD, table(comparison)),
+        SHOWN,
         f"## {STATEMENTS}",
         markdown_table(["chip", *comparison.names], comparison.statements),
         "## Settings that differ",
@@ -82,7 +85,7 @@ def _interval(difference: Difference | None, unit: float) -> str:
     if difference is None:
         return "-"
     mean, low, high = (unit * v for v in (difference.mean, difference.low, difference.high))
-    mark = " (shown)" if difference.shown else ""
+    mark = "*" if difference.shown else ""
     return f"{mean:+.3g} [{low:+.3g}, {high:+.3g}]{mark}"
 
 
