@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from efat.pages.finished import FinishedRun
+from efat.progress import counted
 from efat.verification import verification_note
 
 NAMED = 12
@@ -34,13 +35,9 @@ def _at_least(run: FinishedRun) -> str:
     return "at least" if run.metric.higher_is_better else "at most"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def _models(run: FinishedRun, strategy: dict[str, Any]) -> str:
     """Count the models of a strategy; without repair each is a retraining."""
-    return _count(strategy["models"], "model" if _repairs(run) else "retraining")
+    return counted(strategy["models"], "model" if _repairs(run) else "retraining")
 
 
 def _repairs(run: FinishedRun) -> list[str]:
@@ -146,7 +143,7 @@ def _intervals(run: FinishedRun) -> str:
     budget = round(run.budget_epochs * run.resilience_map["steps_per_epoch"])
     steps = sorted({int(row["amount_steps"]) for row in run.curves})
     every = min((b - a for a, b in pairwise(steps)), default=budget)
-    return f"{_count(budget // every, 'evaluation interval')} of {_count(every, 'step')}"
+    return f"{counted(budget // every, 'evaluation interval')} of {counted(every, 'step')}"
 
 
 def _lost(run: FinishedRun) -> list[str]:
@@ -183,4 +180,4 @@ def _diverged(run: FinishedRun) -> list[str]:
     count = run.chosen["diverged"]
     if not count:
         return []
-    return [f"{_count(count, 'training')} diverged; those chips keep the masked baseline."]
+    return [f"{counted(count, 'training')} diverged; those chips keep the masked baseline."]
