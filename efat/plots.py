@@ -14,11 +14,11 @@ from matplotlib.ticker import PercentFormatter
 from efat.chips import Fleet
 from efat.experiment import Experiment
 from efat.metric import ACCURACY, Metric
+from efat.palette import BLUE, GREEN, GREY, ORANGE
 from efat.planning.base import Plan
 from efat.report import Outcome
 from efat.resilience import ResilienceCurve, ResilienceMap
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"  # Okabe & Ito, 2008
 FAULTY = ListedColormap(["#eef2f5", "#22303c"])
 
 

@@ -64,7 +64,7 @@ LAYERS = (
     ("library", "pruned_share"),
     ("library_files", "assignment", "provenance"),
     ("plan_checks", "library_checks", "recipe_checks"),
-    ("preflight",),
+    ("preflight", "palette"),
     ("plots", "terminal", "fleets.figures", "plan_figures", "rate_figures"),
     ("artifacts", "assignment_terminal", "pages.finished"),
     ("pages.resilience",),
