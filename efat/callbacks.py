@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,6 +48,21 @@ class StopWhen(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
             trainer.should_stop |= self.met(self.curve.metric)
+
+
+class EvaluateAt(pl.Callback):
+    """Validate at the optimizer steps that `is_due` accepts: Lightning's interval counts from 0."""
+
+    def __init__(self, is_due: Callable[[int], bool]) -> None:
+        self.is_due, self.step = is_due, 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.step = trainer.global_step
+        trainer.val_check_batch = 1 if self.is_due(self.step) else sys.maxsize  # if it is resumed
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        stepped, self.step = trainer.global_step > self.step, trainer.global_step
+        trainer.val_check_batch = 1 if stepped and self.is_due(self.step) else sys.maxsize
 
 
 class SameDraws(pl.Callback):

@@ -43,11 +43,14 @@ class Model:
 
     Args:
         group: Its chips, fused map and planned amount.
-        trained_steps: What it was retrained for; the whole budget where the plan says inf.
+        trained_steps: What it was retrained for; the whole budget where the plan says inf, more
+            than planned where it was topped up.
         weights: Where its weights are.
         elapsed_s: Training time.
         diverged: Whether its training ended with no finite weights; then there is no network.
         repair_s: Time of its repair.
+        evaluations: On validation, during the training.
+        met: Whether it met the constraint there; None: nobody looked.
     """
 
     group: Group
@@ -56,6 +59,13 @@ class Model:
     elapsed_s: float
     diverged: bool = False
     repair_s: float = 0.0
+    evaluations: int = 0
+    met: bool | None = None
+
+    @property
+    def topped_up_steps(self) -> int:
+        """What it was trained for beyond the plan; 0 for a group beyond the resilience map."""
+        return int(max(0, self.trained_steps - self.group.amount_steps))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from torch import nn
 from torch.nn import functional
 
-from efat.callbacks import CurveRecorder, MaskGuard, SameDraws, StopWhen
+from efat.callbacks import CurveRecorder, EvaluateAt, MaskGuard, SameDraws, StopWhen
 from efat.checkpoints import Checkpointer, Checkpoints, can_resume, make_resumable
 from efat.errors import EfatError
 from efat.jobs import EvaluationJob, Setup, TrainingJob
@@ -47,14 +47,14 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
     curve = CurveRecorder()
     callbacks: list[pl.Callback] = [SameDraws(), MaskGuard()]
     if job.until:
-        callbacks.append(StopWhen(curve, job.until.met))
+        callbacks += [EvaluateAt(job.evaluates_at), StopWhen(curve, job.until.met)]
     data, resume_from = instantiate(job.setup.data), None
     if checkpoints and can_resume(data, processes=job.setup.trainer.get("devices", 1)):
         make_resumable(data)
         resume_from = checkpoints.latest()
-        callbacks.append(Checkpointer(checkpoints, job.eval_every_steps, begin))
+        callbacks.append(Checkpointer(checkpoints, job.evaluates_at, begin))
     trainer = build_trainer(job, [curve, *callbacks])
-    if job.eval_every_steps and not resume_from:
+    if job.evaluates_at(0) and not resume_from:
         trainer.validate(module, data, verbose=False)
     torch.manual_seed(job.seed)  # what training draws depends on nothing that came before
     diverged_steps = None
@@ -95,7 +95,7 @@ def _check_grid(job: TrainingJob, amount_steps: list[int]) -> None:
     every, last = job.eval_every_steps, job.amount_steps
     if job.until and amount_steps:
         last = amount_steps[-1]
-    expected = list(range(0, last + 1, every)) if every else []
+    expected = list(range(job.first_evaluation, last + 1, every)) if every else []
     if amount_steps != expected:
         raise EfatError(
             f"training: the metric was recorded at steps {amount_steps}, not at {expected}; the "

@@ -196,8 +196,11 @@ def _serve(
     if cfg.stage == "retrain":
         plans = {experiment.planner_name: chosen}
     models = stages.retrain(experiment, campaign, baseline, plans)
-    folder.write_models(campaign.store, models[experiment.planner_name])
-    folder.write_library(chosen, campaign.store, models[experiment.planner_name])
+    carried = models[experiment.planner_name]
+    folder.write_groups(report.group_rows(chosen, experiment.fleet.chips, cost, carried))
+    folder.write_models(campaign.store, carried)
+    folder.write_library(chosen, campaign.store, carried)
+    _say_if(say, terminal.describe_top_up(experiment, carried))
     if cfg.stage == "retrain":
         return answer
     evaluation = stages.evaluate(experiment, campaign, baseline, models)
@@ -205,7 +208,7 @@ def _serve(
         experiment, baseline, analysis, resilience_map, plans, models, evaluation
     )
     folder.write_outcome(outcome)
-    folder.write_layers(chosen, campaign.store, models[experiment.planner_name])
+    folder.write_layers(chosen, campaign.store, carried)
     say(terminal.describe_outcome(experiment, outcome))
     return answer
 
@@ -227,6 +230,7 @@ def _assign(
     library = assignment.train(experiment, campaign, baseline, before, arrival)
     if library != before:
         write_library(home, library, before, campaign.store)
+    arrival = assignment.as_trained(arrival, library)
     evaluation = assignment.evaluate(experiment, campaign, baseline, library, arrival)
     targets = assignment.targets_of(experiment, resilience_map, evaluation)
     rows = assignment.arrival_rows(experiment, arrival, evaluation, targets)

@@ -7,11 +7,14 @@ from typing import Literal, get_args
 
 from efat.errors import raise_problems
 
-Step = Literal["remap", "compensate", "recalibrate", "retrain"]
+Step = Literal["remap", "compensate", "recalibrate", "retrain", "top_up"]
 Mode = Literal["one_shot", "sequential"]
 
 STEPS: tuple[Step, ...] = get_args(Step)
 """In the only order in which they can be taken."""
+
+TRAINING = ("retrain", "top_up")
+"""Those that are no repair."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Recipe:
     Args:
         steps: `remap`: choose the column of each output channel; `compensate`: surviving weights
             make up for the pruned ones; `recalibrate`: BatchNorm statistics under the mask;
-            `retrain`: fault-aware training. See `efat.repair`.
+            `retrain`: fault-aware training; `top_up`: where that leaves a group short of the
+            constraint on validation, on in evaluation intervals. See `efat.repair`.
         mode: How `compensate` works: `one_shot` from the fault-free network's Gram matrices,
             `sequential` layer by layer through the repaired network.
         samples: Training samples to calibrate on, at the most; one pass over the training split.
@@ -48,6 +52,11 @@ class Recipe:
             problems.append(
                 f"recipe.steps: {given} given; each step once, in this order: {allowed}"
             )
+        if "top_up" in given and "retrain" not in given:
+            problems.append(
+                f"recipe.steps: {given} given; top_up goes on with a training, so it needs retrain "
+                "before it"
+            )
         if self.mode not in get_args(Mode):
             modes = ", ".join(get_args(Mode))
             problems.append(f"recipe.mode: {self.mode!r} given; allowed: {modes}")
@@ -62,12 +71,17 @@ class Recipe:
         >>> Recipe(("remap", "retrain")).repairs, Recipe().repairs
         (('remap',), ())
         """
-        return tuple(step for step in self.steps if step != "retrain")
+        return tuple(step for step in self.steps if step not in TRAINING)
 
     @property
     def retrains(self) -> bool:
         """Whether what repair leaves is retrained."""
         return "retrain" in self.steps
+
+    @property
+    def tops_up(self) -> bool:
+        """Whether a group that is short after its amount is trained on."""
+        return "top_up" in self.steps
 
     @property
     def needs_grams(self) -> bool:

@@ -22,6 +22,7 @@ GROUP_COLUMNS = (
     "chips",
     "fused_rate",
     "amount_steps",
+    "trained_steps",
     "price",
     "price_alone",
     "share_saved",
@@ -38,13 +39,15 @@ class Cost:
         steps: Optimizer steps.
         epochs: Passes over the training split.
         samples: Training samples passed, counted each time.
-        elapsed_s: Seconds of training, summed over the processes.
+        elapsed_s: Seconds of training, evaluations on the way included, summed over the processes.
+        evaluations: Of them, on validation.
     """
 
     steps: int
     epochs: float
     samples: int
     elapsed_s: float
+    evaluations: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,9 @@ class StrategyResult:
         short: Names of the chips that miss the constraint on the test split.
         diverged: Groups whose training diverged, so that their chips carry the masked baseline.
         repair_s: Seconds of repair before retraining, summed over the processes.
+        topped_up: Groups that were trained for longer than planned, since they were short.
+        topped_up_steps: How much longer, all together.
+        short_groups: Groups that are short on validation at the end of the budget.
     """
 
     name: str
@@ -78,6 +84,9 @@ class StrategyResult:
     short: tuple[str, ...]
     diverged: int = 0
     repair_s: float = 0.0
+    topped_up: int = 0
+    topped_up_steps: int = 0
+    short_groups: tuple[str, ...] = ()
 
     @property
     def needs_analysis(self) -> bool:
@@ -101,7 +110,7 @@ class Outcome:
         confidence: Of the interval by which a chip is verified.
         needed: Of those samples, how many must be right for that; None: no number is enough, or the
             metric has no interval.
-        recipe: Its steps; the last is `retrain`, or there is no retraining.
+        recipe: Its steps; without `retrain` there is no retraining.
         calibration_s: Seconds of measuring Gram matrices, once a network.
         analysis_repair_s: Seconds of repair in the analysis.
     """
@@ -155,11 +164,16 @@ def build_outcome(
         targets=targets,
         pretrain_s=baseline.elapsed_s,
         analysis=_cost(
-            experiment, _analysis_steps(analysis), analysis.elapsed_s - analysis.repair_s
+            experiment,
+            _analysis_steps(analysis),
+            analysis.elapsed_s - analysis.repair_s,
+            sum(len(curve.metric) for curve in analysis.curves),
         ),
         strategies=results,
         unsalvageable=chosen.unsalvageable,
-        chips=tuple(chip_rows(experiment, chosen, evaluation, targets)),
+        chips=tuple(
+            chip_rows(experiment, chosen, evaluation, targets, models[experiment.planner_name])
+        ),
         test_samples=evaluation.test_samples,
         confidence=verification.confidence,
         needed=verification.needed(targets.test),
@@ -180,12 +194,17 @@ def _strategy_result(
     judged = [verification.judge(measured.test, targets.test).status for measured in after.values()]
     tests = [measured.test for measured in after.values()]
     meets = experiment.metric.meets
-    steps = sum(model.trained_steps for model in models)
+    longer = [model.topped_up_steps for model in models if model.topped_up_steps]
     return StrategyResult(
         name=name,
         models=len(models),
         beyond_map=sum(math.isinf(model.group.amount_steps) for model in models),
-        retraining=_cost(experiment, steps, sum(model.elapsed_s for model in models)),
+        retraining=_cost(
+            experiment,
+            sum(model.trained_steps for model in models),
+            sum(model.elapsed_s for model in models),
+            sum(model.evaluations for model in models),
+        ),
         met_val=sum(meets(measured.val, targets.val) for measured in after.values()),
         met_test=sum(meets(test, targets.test) for test in tests),
         verified=judged.count("verified") if verification.has_interval else None,
@@ -194,12 +213,15 @@ def _strategy_result(
         short=tuple(chip for chip, m in after.items() if not meets(m.test, targets.test)),
         diverged=sum(model.diverged for model in models),
         repair_s=sum(model.repair_s for model in models),
+        topped_up=len(longer),
+        topped_up_steps=sum(longer),
+        short_groups=tuple(group_name(i) for i, m in enumerate(models) if m.met is False),
     )
 
 
-def _cost(experiment: Experiment, steps: int, elapsed_s: float) -> Cost:
-    amounts = experiment.amounts
-    return Cost(steps, steps / amounts.steps_per_epoch, steps * amounts.samples_per_step, elapsed_s)
+def _cost(experiment: Experiment, steps: int, elapsed_s: float, evaluations: int) -> Cost:
+    per_epoch, per_step = experiment.amounts.steps_per_epoch, experiment.amounts.samples_per_step
+    return Cost(steps, steps / per_epoch, steps * per_step, elapsed_s, evaluations)
 
 
 def _analysis_steps(analysis: Analysis) -> int:
@@ -211,9 +233,11 @@ def chip_rows(
     plan: Plan,
     evaluation: Evaluation,
     targets: Measured,
+    models: Sequence[Model],
 ) -> list[Row]:
     """Return one row a chip, in the fleet's order, for the plan that was carried out."""
     groups = {c: (group_name(i), g) for i, g in enumerate(plan.groups) for c in g.members}
+    trained = {group_name(i): model.trained_steps for i, model in enumerate(models)}
     after = evaluation.after[experiment.planner_name]
     verification = experiment.verification(evaluation.test_samples)
     rows = []
@@ -233,6 +257,7 @@ def chip_rows(
                 "amount_epochs": None
                 if steps is None
                 else steps / experiment.amounts.steps_per_epoch,
+                "trained_steps": trained.get(name),
                 **measured_cells(verification, before, now, targets),
                 "salvageable": chip.chip_id not in plan.unsalvageable,
             }
@@ -258,11 +283,14 @@ def measured_cells(
     }
 
 
-def group_rows(plan: Plan, chips: Sequence[Chip], cost: PlanCost) -> list[Row]:
+def group_rows(
+    plan: Plan, chips: Sequence[Chip], cost: PlanCost, models: Sequence[Model] = ()
+) -> list[Row]:
     """Return one row a group, dearest first, and one for the unsalvageable chips if there are any.
 
     `share_saved` is what the group saves of the price of its chips each on its own; None where
-    those cost nothing or the group is beyond the resilience map.
+    those cost nothing or the group is beyond the resilience map. `trained_steps` is None before
+    there are `models`.
     """
     maps = {chip.chip_id: chip.fault_map for chip in chips}
     rows: list[Row] = []
@@ -276,6 +304,7 @@ def group_rows(plan: Plan, chips: Sequence[Chip], cost: PlanCost) -> list[Row]:
                 "chips": len(group.members),
                 "fused_rate": group.fused.fault_rate,
                 "amount_steps": group.amount_steps if finite else None,
+                "trained_steps": models[index].trained_steps if models else None,
                 "price": price if finite else None,
                 "price_alone": alone,
                 "share_saved": 1 - price / alone if finite and alone else None,

@@ -12,12 +12,13 @@ from rich.table import Table
 from efat.chips import Chip
 from efat.errors import EfatError
 from efat.experiment import Experiment
-from efat.findings import Analysis, Baseline, Evaluation
+from efat.findings import Analysis, Baseline, Evaluation, Model
 from efat.fleets import FleetSummary
 from efat.metric import ACCURACY, Metric
 from efat.planning.base import Plan
 from efat.progress import counted
-from efat.report import Outcome, Row, StrategyResult
+from efat.recipe import TRAINING
+from efat.report import Outcome, Row, StrategyResult, group_name
 from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.verification import verification_note
 
@@ -181,6 +182,24 @@ def lost_note(plan: Plan) -> str:
     return f"; unsalvageable within the budget: {', '.join(plan.unsalvageable)}"
 
 
+def describe_top_up(experiment: Experiment, models: Sequence[Model]) -> str | None:
+    """Say which groups were trained for longer than planned, and which are short all the same."""
+    if not experiment.recipe.tops_up:
+        return None
+    longer = [
+        f"{group_name(i)} planned {m.group.amount_steps:.0f}, trained {m.trained_steps} steps"
+        for i, m in enumerate(models)
+        if m.topped_up_steps
+    ]
+    short = [group_name(i) for i, model in enumerate(models) if model.met is False]
+    return (
+        f"top_up     {len(longer)} of {counted(len(models), 'group')} went on"
+        f"{': ' if longer else ''}{'; '.join(longer[:GROUPS_SHOWN])}"
+        f"{', ...' if len(longer) > GROUPS_SHOWN else ''}"
+        f"{f'; short at the end of the budget: {_few(short)}' if short else ''}"
+    )
+
+
 def describe_fleet(summary: FleetSummary) -> Table:
     """Lay out the figures of a fleet."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -261,6 +280,7 @@ def _footnotes(outcome: Outcome, metric: Metric) -> str:
         f"that meet the constraint; mean, worst: test {metric.name} over all chips."
         f"\n{verification_note(outcome.confidence, outcome.test_samples, outcome.needed, metric)}"
     )
+    notes += _evaluation_note(outcome)
     if outcome.unsalvageable:
         notes += f"\nUnsalvageable within the budget: {', '.join(outcome.unsalvageable)}"
     if beyond:
@@ -273,10 +293,33 @@ def _footnotes(outcome: Outcome, metric: Metric) -> str:
     return notes
 
 
+def _evaluation_note(outcome: Outcome) -> str:
+    """Count evaluations during trainings, and what was trained beyond the plan, if any was."""
+    looked = [r for r in outcome.strategies if r.retraining.evaluations]
+    if not looked:
+        return ""
+    counts = ", ".join(f"{r.name} {r.retraining.evaluations}" for r in looked)
+    note = (
+        f"\nEvaluations during the trainings, on validation: {counts}; analysis "
+        f"{outcome.analysis.evaluations}."
+    )
+    if "top_up" in outcome.recipe:
+        longer = ", ".join(
+            f"{r.name} {r.topped_up} of {r.models} ({r.topped_up_steps} steps)" for r in looked
+        )
+        note += f"\nTopped up, beyond the plan: {longer}."
+    short = [r for r in looked if r.short_groups]
+    if short:
+        note += "\nShort on validation at the end of the budget: " + ", ".join(
+            f"{r.name} {len(r.short_groups)} of {r.models}" for r in short
+        )
+    return note
+
+
 def _repair_note(outcome: Outcome) -> str:
     """Say what of the seconds is repair."""
     repair_s = outcome.strategies[0].repair_s
-    if len(outcome.recipe) == 1 and outcome.recipe[0] == "retrain":
+    if not [step for step in outcome.recipe if step not in TRAINING]:
         return ""
     return (
         f" and of the repair before them ({repair_s:.1f} s for {outcome.strategies[0].name}, "

@@ -56,6 +56,7 @@ LAYERS = (
     ("executors.*", "campaign", "experiment", "checks", "overrides", "tasks"),
     ("executors", "units"),
     ("findings",),
+    ("trainings",),
     ("stages", "workload"),
     ("report", "status"),
     ("library", "pruned_share"),

@@ -59,7 +59,7 @@ def test_each_split_has_its_own_target(outcome):
 def test_costs_add_up(outcome):
     greedy, none = outcome.strategies
     assert outcome.pretrain_s == 3.0
-    assert outcome.analysis == Cost(steps=120, epochs=12.0, samples=3840, elapsed_s=60.0)
+    assert outcome.analysis == Cost(120, epochs=12.0, samples=3840, elapsed_s=60.0, evaluations=9)
     assert greedy.retraining == Cost(steps=55, epochs=5.5, samples=1760, elapsed_s=11.0)
     assert none.retraining == Cost(steps=0, epochs=0.0, samples=0, elapsed_s=0.0)
     assert (greedy.models, greedy.beyond_map, greedy.needs_analysis) == (2, 1, True)

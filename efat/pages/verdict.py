@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from efat.pages.finished import FinishedRun
+from efat.recipe import TRAINING
 from efat.verification import verification_note
 
 NAMED = 12
@@ -25,7 +26,7 @@ def headline(run: FinishedRun) -> str:
 
 def sentences(run: FinishedRun) -> list[str]:
     """Say what a reader should know before looking at a figure."""
-    found = [*_recipe(run), _split(run), _change(run)]
+    found = [*_recipe(run), _split(run), *_top_up(run), _change(run)]
     found += [line for other in run.summary["strategies"][1:] if (line := _against(run, other))]
     return [*found, *_analysis(run), *_verified(run), *_lost(run), *_bound(run), *_diverged(run)]
 
@@ -45,7 +46,7 @@ def _models(run: FinishedRun, strategy: dict[str, Any]) -> str:
 
 def _repairs(run: FinishedRun) -> list[str]:
     """Return the steps before retraining."""
-    return [step for step in run.summary.get("recipe", ()) if step != "retrain"]
+    return [step for step in run.summary.get("recipe", ()) if step not in TRAINING]
 
 
 def _recipe(run: FinishedRun) -> list[str]:
@@ -65,6 +66,31 @@ def _recipe(run: FinishedRun) -> list[str]:
             "columns and its results read from there; the placement is in the model's file."
         )
     return found
+
+
+def _top_up(run: FinishedRun) -> list[str]:
+    """Say which groups were trained for longer than planned, and which are short all the same."""
+    if "top_up" not in run.summary.get("recipe", ()):
+        return []
+    chosen = run.chosen
+    longer = [
+        f"{row['group']}: planned {row['amount_steps']:.0f}, trained {row['trained_steps']:.0f}"
+        for row in run.groups
+        if row["amount_steps"] is not None and (row["trained_steps"] or 0) > row["amount_steps"]
+    ]
+    named = f" ({_names(longer)} steps)" if longer else ""
+    short = chosen["short_groups"]
+    return [
+        f"Each model was measured on validation after its amount, "
+        f"{_count(chosen['retraining']['evaluations'], 'evaluation')} in all; "
+        f"{chosen['topped_up']} of {_count(chosen['models'], 'group')} went on, for "
+        f"{chosen['topped_up_steps']} steps together{named}. "
+        + (
+            f"Short at the end of the budget: {_names(short)}."
+            if short
+            else "None is short on validation."
+        )
+    ]
 
 
 def _split(run: FinishedRun) -> str:
