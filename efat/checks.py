@@ -24,7 +24,7 @@ from efat.misfits import not_given
 Value = TypeVar("Value")
 
 SEVERITIES = ("array_rate", "weight_rate", "magnitude_rate", "taylor_rate")
-STRATEGIES = ("none", "greedy", "fixed", "individual", "single", "random")
+STRATEGIES = ("none", "greedy", "fixed", "individual", "early_stopping", "single", "random")
 BUDGET_DEPENDENT = ("CosineAnnealingLR", "OneCycleLR", "PolynomialLR")
 
 

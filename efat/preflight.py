@@ -24,6 +24,7 @@ from efat.mapping import SystolicArray
 from efat.metric import ACCURACY, Metric
 from efat.plan_checks import plan_problems
 from efat.planning.base import Planner
+from efat.planning.early_stopping import EarlyStopping
 from efat.planning.fixed import Fixed
 from efat.planning.greedy import Greedy
 from efat.planning.individual import Individual
@@ -39,6 +40,7 @@ from efat.workload import Workload, build_workload
 
 COMPARE: dict[str, Planner | None] = {
     "none": None,
+    "early_stopping": EarlyStopping(),
     "fixed": Fixed(),
     "individual": Individual(),
     "single": Single(),
@@ -77,6 +79,12 @@ def build_experiment(
     recipe = problems.attempt("recipe", lambda: _recipe(cfg))
     if recipe and problems.known("array", "model", "data"):
         problems.attempt("recipe", lambda: _check_recipe(cfg, recipe, workload))
+    if recipe and problems.known("recipe", "compare"):
+        problems.require(
+            recipe.retrains or "early_stopping" not in cfg.compare,
+            f"compare: early_stopping given, but recipe.steps={list(cfg.recipe.steps)} trains "
+            "nothing that could be stopped; leave it out, or add retrain",
+        )
     selection = problems.attempt("selection", lambda: _selection(cfg, metric, problems))
     if data and problems.known("data", "trainer.accumulate_grad_batches"):
         problems.attempt("trainer", lambda: _check_batches(cfg, data))

@@ -70,6 +70,7 @@ class StrategyResult:
         topped_up: Groups that were trained for longer than planned, since they were short.
         topped_up_steps: How much longer, all together.
         short_groups: Groups that are short on validation at the end of the budget.
+        needs_analysis: Whether its amounts come from the resilience analysis.
     """
 
     name: str
@@ -87,11 +88,7 @@ class StrategyResult:
     topped_up: int = 0
     topped_up_steps: int = 0
     short_groups: tuple[str, ...] = ()
-
-    @property
-    def needs_analysis(self) -> bool:
-        """Whether its amounts come from the resilience analysis."""
-        return self.models > 0
+    needs_analysis: bool = True
 
 
 @dataclass(frozen=True)
@@ -154,9 +151,9 @@ def build_outcome(
     verification = experiment.verification(evaluation.test_samples)
     results = tuple(
         _strategy_result(
-            experiment, name, models[name], evaluation.after[name], targets, verification
+            experiment, name, plan, models[name], evaluation.after[name], targets, verification
         )
-        for name in plans
+        for name, plan in plans.items()
     )
     chosen = plans[experiment.planner_name]
     return Outcome(
@@ -186,6 +183,7 @@ def build_outcome(
 def _strategy_result(
     experiment: Experiment,
     name: str,
+    plan: Plan,
     models: tuple[Model, ...],
     after: dict[str, Measured],
     targets: Measured,
@@ -194,7 +192,7 @@ def _strategy_result(
     judged = [verification.judge(measured.test, targets.test).status for measured in after.values()]
     tests = [measured.test for measured in after.values()]
     meets = experiment.metric.meets
-    longer = [model.topped_up_steps for model in models if model.topped_up_steps]
+    longer = [m.topped_up_steps for m in models if m.topped_up_steps and not plan.until_met]
     return StrategyResult(
         name=name,
         models=len(models),
@@ -216,6 +214,7 @@ def _strategy_result(
         topped_up=len(longer),
         topped_up_steps=sum(longer),
         short_groups=tuple(group_name(i) for i, m in enumerate(models) if m.met is False),
+        needs_analysis=bool(models) and not plan.until_met,
     )
 
 

@@ -137,10 +137,15 @@ def retrain(
     """Retrain every group once, for its amount; equal groups of several plans share a training.
 
     A compared plan may hold a group beyond the resilience map (amount inf): it is retrained for
-    the whole budget, and counted as such. Whether the recipe tops up: see `group_job`.
+    the whole budget, and counted as such. See `group_job` for recipes that top up.
     """
+    tops_up = experiment.recipe.tops_up
     groups = [(name, group) for name, plan in plans.items() for group in plan.groups]
-    jobs = [group_job(experiment, baseline, group) for _, group in groups]
+    jobs = [
+        group_job(experiment, baseline, group, tops_up or plan.until_met)
+        for plan in plans.values()
+        for group in plan.groups
+    ]
     models: dict[str, tuple[Model, ...]] = dict.fromkeys(plans, ())
     results = campaign.run("retrain", fit.train, jobs)
     for (name, group), job, (key, values) in zip(groups, jobs, results, strict=True):

@@ -23,11 +23,11 @@ from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.verification import verification_note
 
 COLUMNS = (
-    "models",
+    "mod-\nels",
     "epochs",
     "+an.",
     "samples",
-    "seconds",
+    "sec-\nonds",
     "+an.",
     "met\nval",
     "met\ntest",
@@ -305,7 +305,9 @@ def _evaluation_note(outcome: Outcome) -> str:
     )
     if "top_up" in outcome.recipe:
         longer = ", ".join(
-            f"{r.name} {r.topped_up} of {r.models} ({r.topped_up_steps} steps)" for r in looked
+            f"{r.name} {r.topped_up} of {r.models} ({r.topped_up_steps} steps)"
+            for r in looked
+            if r.needs_analysis
         )
         note += f"\nTopped up, beyond the plan: {longer}."
     short = [r for r in looked if r.short_groups]

@@ -48,18 +48,17 @@ def retraining_job(
     )
 
 
-def group_job(experiment: Experiment, baseline: Baseline, group: Group) -> TrainingJob:
-    """Describe the training of a group's model: for its amount, and on from there if it tops up.
+def group_job(experiment: Experiment, baseline: Baseline, group: Group, on: bool) -> TrainingJob:
+    """Describe the training of a group's model: for its amount, and `on` from there if it is short.
 
-    A group beyond the resilience map (amount inf) is trained for the whole budget. Topping up, the
+    A group beyond the resilience map (amount inf) is trained for the whole budget. Going on, the
     metric is measured at the amount and after each evaluation interval, until the constraint is
     met or the next interval would not fit in the budget.
     """
-    amounts, recipe = experiment.amounts, experiment.recipe
-    budget, every = amounts.budget_steps, amounts.eval_every_steps
+    budget, every = experiment.amounts.budget_steps, experiment.amounts.eval_every_steps
     planned = int(min(group.amount_steps, budget))
     job = retraining_job(experiment, baseline, group.fused, planned)
-    if not recipe.tops_up:
+    if not on:
         return job
     room = budget - (experiment.selection.sustained - 1) * every  # for all that have to meet it
     first = min(planned, room)

@@ -24,6 +24,7 @@ LAYERS = (
     ("masking.training",),
     ("fleets", "masking", "planning.cost", "planning.rules"),
     ("planning.base",),
+    ("planning.early_stopping",),
     ("planning.problem",),
     ("planning.forest",),
     ("planning.branch", "planning.subsets", "planning.fit", "planning.columns"),
@@ -75,7 +76,7 @@ LAYERS = (
     ("pipeline",),
     ("run",),
 )
-CORE = 34  # layers that a user imports into a training loop of their own
+CORE = 35  # layers that a user imports into a training loop of their own
 FRAMEWORKS = {
     "hydra",
     "omegaconf",

@@ -14,8 +14,13 @@ from efat.chips import Chip, Fleet
 from efat.fit import train
 from efat.fleets import save_fleet, uniform_fleet
 from efat.jobs import TrainingJob, Until, trained_steps
+from efat.overrides import compose_jobs
 from efat.planning.base import Plan
+from efat.planning.early_stopping import EarlyStopping
+from efat.preflight import build_experiment
 from efat.recipe import Recipe
+from efat.resilience import ResilienceMap
+from efat.stages import plan as plan_fleet
 from efat.stages import retrain
 from efat.store import Store
 from efat.trainings import group_job
@@ -102,20 +107,22 @@ TOPPING = experiment(recipe=Recipe(("retrain", "top_up")))
 
 
 def test_a_group_goes_on_from_its_amount_in_intervals_within_the_budget():
-    asked = {a: group_job(TOPPING, BASELINE, group("a", amount=a)) for a in (0, 15, math.inf)}
+    asked = {
+        a: group_job(TOPPING, BASELINE, group("a", amount=a), on=True) for a in (0, 15, math.inf)
+    }
     assert {a: (j.until.from_steps, j.amount_steps) for a, j in asked.items()} == {
         0: (0, 40), 15: (15, 35), math.inf: (40, 40),
     }  # fmt: skip
     for found in asked.values():
         assert (found.eval_every_steps, found.keep_weights) == (20, True)
         assert (found.until.limit, found.until.sustained) == (0.625, 1)
-    plain = group_job(experiment(), BASELINE, group("a", amount=15))
+    plain = group_job(TOPPING, BASELINE, group("a", amount=15), on=False)
     assert (plain.amount_steps, plain.eval_every_steps, plain.until) == (15, 0, None)
 
 
 def test_room_is_left_for_all_evaluations_that_have_to_meet_it():
     here = replace(TOPPING, selection=replace(TOPPING.selection, sustained=2))
-    found = group_job(here, BASELINE, group("a", amount=math.inf))
+    found = group_job(here, BASELINE, group("a", amount=math.inf), on=True)
     assert (found.until.from_steps, found.amount_steps, found.until.sustained) == (20, 40, 2)
 
 
@@ -153,7 +160,7 @@ CAMPAIGN = (
     "baseline.epochs=4", "fault_rates.rates=[0.4]", "fault_rates.maps_per_rate=3",
     "training.budget_epochs=1", "training.eval_every_epochs=0.125", "fleet.chips=4",
     "fleet.fault_rate=[0.1,0.39]", "selection.max_drop=0.04", "selection.interpolation=linear",
-    "compare=[none]", "planner=greedy", "selection.stat=quantile",
+    "compare=[none,early_stopping]", "planner=greedy", "selection.stat=quantile",
     "selection.quantile=0",
 )  # fmt: skip
 """Amounts of the best map of three: too little for others."""
@@ -195,9 +202,44 @@ def test_a_campaign_reports_what_it_planned_and_what_it_trained(run):
     assert f"planned {p:.0f}, trained {t} steps" in ran.stdout
     assert f"planned {p:.0f}, trained {t}" in (folder / "report.md").read_text()
     counted = chosen["retraining"]["evaluations"]
-    assert f"during the trainings, on validation: greedy {counted}; analysis" in ran.stdout
+    assert f"during the trainings, on validation: greedy {counted}, early_stopping" in ran.stdout
     units = [r for r in rows_of(folder / "units.csv") if r["stage"] == "retrain"]
     assert {t for _, t in longer} <= {int(row["steps"]) for row in units}
+
+
+def test_early_stopping_trains_each_chip_on_its_own_without_an_analysis(run):
+    folder, ran = run
+    summary = json.loads((folder / "summary.json").read_text())
+    chosen, none, alone = summary["strategies"]
+    assert [s["needs_analysis"] for s in (chosen, none, alone)] == [True, False, False]
+    assert (alone["name"], alone["models"], alone["topped_up"]) == ("early_stopping", 4, 0)
+    steps, evaluations = (alone["retraining"][name] for name in ("steps", "evaluations"))
+    assert evaluations == steps / 4 + 4  # each chip before any training, then every interval
+    assert alone["met_val"] == 4 - len(alone["short_groups"])
+    (line,) = [c for c in map(str.split, ran.stdout.splitlines()) if c[:1] == ["early_stopping"]]
+    assert line[2] == line[3] == f"{steps / 33:.1f}"  # epochs, with and without the analysis
+    assert line[5] == line[6]
+    text = (folder / "report.md").read_text()
+    assert "it needs no analysis; with ours," in text
+    assert f"| {steps / 33:.1f} | {steps / 33:.1f} | {evaluations} |" in text
+
+
+def test_early_stopping_takes_every_chip_and_stops_as_the_constraint_says():
+    compare = {"early_stopping": EarlyStopping()}
+    plan = plan_fleet(experiment(compare=compare), ResilienceMap(0.6, (0.1,), (20.0,)))
+    assert [g.members for g in plan["early_stopping"].groups] == [("a",), ("b",), ("c",), ("d",)]
+    assert plan["early_stopping"].unsalvageable == ()
+    assert len(plan["greedy"].unsalvageable) == 4  # faulty beyond the map
+    campaign = Recovering()
+    models = retrain(experiment(), campaign, BASELINE, plan)["early_stopping"]
+    assert [job.until.from_steps for job in campaign.asked[0][2]] == [0] * 4
+    assert [(m.trained_steps, m.met) for m in models] == [(40, False), *[(40, True)] * 3]
+
+
+def test_early_stopping_needs_a_training_to_stop():
+    (cfg,) = compose_jobs(["model=mlp", "recipe.steps=[compensate]", "compare=[early_stopping]"])
+    with pytest.raises(EfatError, match=r"early_stopping given, but .*trains nothing"):
+        build_experiment(cfg)
 
 
 @pytest.mark.slow

@@ -128,6 +128,11 @@ def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
     )
     if not theirs:
         return f"{against}{run.chosen['models']} models stored, {ours:.1f} epochs."
+    if not other.get("needs_analysis", True):
+        together = ours + run.once_epochs(run.chosen)
+        return (
+            f"{against}it needs no analysis; with ours, {together / theirs:.1f} times its epochs."
+        )
     saved = 1 - ours / theirs
     if saved <= -1:
         return f"{against}{ours / theirs:.1f} times the retraining."
