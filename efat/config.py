@@ -70,6 +70,9 @@ class RecipeConfig:
     steps: list[str] = field(default_factory=lambda: ["retrain"])
     mode: str = "one_shot"
     samples: int = 1024
+    inject: str = "at_once"
+    inject_parts: int = 4
+    inject_every_epochs: float = 0.25
 
 
 @dataclass

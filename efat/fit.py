@@ -16,9 +16,10 @@ from hydra.utils import instantiate
 from torch import nn
 from torch.nn import functional
 
-from efat.callbacks import CurveRecorder, EvaluateAt, MaskGuard, SameDraws, StopWhen
+from efat.callbacks import CurveRecorder, EvaluateAt, Injector, MaskGuard, SameDraws, StopWhen
 from efat.checkpoints import Checkpointer, Checkpoints, can_resume, make_resumable
 from efat.errors import EfatError
+from efat.faults import FaultMap
 from efat.jobs import EvaluationJob, Setup, TrainingJob
 from efat.loading import load_model
 from efat.mapping import Placement
@@ -44,8 +45,8 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
     repaired_s = time.perf_counter() - begin
     module = _build_module(job.setup, model)
     module.guarded = True
-    curve = CurveRecorder()
-    callbacks: list[pl.Callback] = [SameDraws(), MaskGuard()]
+    curve, injector = CurveRecorder(), _injector(job, module.model)
+    callbacks: list[pl.Callback] = [*injector, SameDraws(), MaskGuard()]
     if job.until:
         callbacks += [EvaluateAt(job.evaluates_at), StopWhen(curve, job.until.met)]
     data, resume_from = instantiate(job.setup.data), None
@@ -62,6 +63,8 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
         if job.amount_steps and not (job.until and job.until.met(curve.metric)):
             trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
         _check_grid(job, curve.amount_steps)
+        for each in injector:
+            each.finish()
     except DivergedError:
         diverged_steps = trainer.global_step
     earlier_s = sum(c.earlier_s for c in callbacks if isinstance(c, Checkpointer))
@@ -87,7 +90,20 @@ def _start(job: TrainingJob, store: Store) -> tuple[nn.Module, Placement | None]
     if job.repair:
         mended, placement = mend(model, job.fault_map, job.array, job.repair, job.setup, store)
         return mended.train(), placement  # the mode of a network that was just built
-    return mask_model(model, job.fault_map, job.array, job.setup.off_array), None
+    first = job.injection.fault_map(job.fault_map, 1) if job.injection else job.fault_map
+    return mask_model(model, first, job.array, job.setup.off_array), None
+
+
+def _injector(job: TrainingJob, model: nn.Module) -> list[Injector]:
+    """Return who brings the faults in on the way, if they do not come all at once."""
+    fault_map, array = job.fault_map, job.array
+    if job.injection is None or fault_map is None or array is None:
+        return []
+
+    def mask(faults: FaultMap) -> None:
+        mask_model(model, faults, array, job.setup.off_array)
+
+    return [Injector(model, mask, fault_map, job.injection)]
 
 
 def _check_grid(job: TrainingJob, amount_steps: list[int]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from efat.faults import FaultMap
+from efat.injection import Injection
 from efat.mapping import SystolicArray
 from efat.metric import Metric
 from efat.recipe import Mode, Step
@@ -120,6 +121,7 @@ class TrainingJob:
         checkpoint: A user's file to start from instead.
         repair: What is done to the masked network first; None: nothing.
         until: Stop once this is met, at an evaluation; None: never.
+        injection: How the faults come in; None: all at once, before the first step.
     """
 
     setup: Setup
@@ -133,6 +135,7 @@ class TrainingJob:
     checkpoint: WeightFile | None = None
     repair: Repair | None = field(default=None, metadata=OPTIONAL)
     until: Until | None = field(default=None, metadata=OPTIONAL)
+    injection: Injection | None = field(default=None, metadata=OPTIONAL)
 
     @property
     def cost_steps(self) -> int:

@@ -79,7 +79,7 @@ def identity(experiment: Experiment) -> str:
         experiment.retrain_setup,
         experiment.array,
         experiment.selection.constraint,
-        *((recipe,) if recipe.steps != RETRAIN.steps else ()),
+        *((recipe,) if recipe.steps != RETRAIN.steps or recipe.gradual else ()),
     )
     return content_key("library", parts)
 

@@ -31,7 +31,7 @@ from efat.planning.individual import Individual
 from efat.planning.random import Random
 from efat.planning.rules import Rules
 from efat.planning.single import Single
-from efat.recipe import Recipe
+from efat.recipe import Gradual, Recipe
 from efat.recipe_checks import recipe_problems
 from efat.resilience import Constraint, Interpolation, Stat, conformal_rank
 from efat.severity import array_rate
@@ -276,7 +276,8 @@ def _check_batches(cfg: DictConfig, data: pl.LightningDataModule) -> None:
 
 def _recipe(cfg: DictConfig) -> Recipe:
     part = cfg.recipe
-    return Recipe(tuple(part.steps), part.mode, part.samples)
+    gradual = Gradual.of(part.inject, part.inject_parts, part.inject_every_epochs)
+    return Recipe(tuple(part.steps), part.mode, part.samples, gradual)
 
 
 def _check_recipe(cfg: DictConfig, recipe: Recipe, workload: Workload) -> None:

@@ -2,19 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from efat.errors import raise_problems
+from efat.errors import EfatError, raise_problems
+from efat.store import OPTIONAL
 
 Step = Literal["remap", "compensate", "recalibrate", "retrain", "top_up"]
 Mode = Literal["one_shot", "sequential"]
+Inject = Literal["at_once", "gradual"]
 
 STEPS: tuple[Step, ...] = get_args(Step)
 """In the only order in which they can be taken."""
 
 TRAINING = ("retrain", "top_up")
 """Those that are no repair."""
+
+
+@dataclass(frozen=True)
+class Gradual:
+    """Faults come into a retraining in `parts`, one every so many epochs; see `efat.injection`.
+
+    Raises:
+        EfatError: Values out of range; all at once.
+    """
+
+    parts: int = 4
+    every_epochs: float = 0.25
+
+    def __post_init__(self) -> None:
+        problems = []
+        if type(self.parts) is not int or self.parts < 2:
+            problems.append(f"recipe.inject_parts: {self.parts!r} given; an int >= 2 is needed")
+        if not 0 < self.every_epochs < float("inf"):
+            problems.append(
+                f"recipe.inject_every_epochs: {self.every_epochs!r} given; a number > 0 is needed"
+            )
+        raise_problems(problems)
+
+    @classmethod
+    def of(cls, inject: str, parts: int, every_epochs: float) -> Gradual | None:
+        """Return how faults come in; None: all at once.
+
+        Raises:
+            EfatError: Neither `at_once` nor `gradual`, or values out of range.
+        """
+        if inject not in get_args(Inject):
+            allowed = ", ".join(get_args(Inject))
+            raise EfatError(f"recipe.inject: {inject!r} given; allowed: {allowed}")
+        return cls(parts, every_epochs) if inject == "gradual" else None
 
 
 @dataclass(frozen=True)
@@ -29,6 +65,7 @@ class Recipe:
         mode: How `compensate` works: `one_shot` from the fault-free network's Gram matrices,
             `sequential` layer by layer through the repaired network.
         samples: Training samples to calibrate on, at the most; one pass over the training split.
+        gradual: How faults come into the retraining; None: all at once.
 
     Raises:
         EfatError: Unknown or repeated steps, none, another order, a mode that is not there, or too
@@ -38,6 +75,7 @@ class Recipe:
     steps: tuple[Step, ...] = ("retrain",)
     mode: Mode = "one_shot"
     samples: int = 1024
+    gradual: Gradual | None = field(default=None, metadata=OPTIONAL)
 
     def __post_init__(self) -> None:
         given, allowed = list(self.steps), ", ".join(STEPS)
@@ -56,6 +94,11 @@ class Recipe:
             problems.append(
                 f"recipe.steps: {given} given; top_up goes on with a training, so it needs retrain "
                 "before it"
+            )
+        if self.gradual and given not in (["retrain"], ["retrain", "top_up"]):
+            problems.append(
+                f"recipe.inject: gradual given, but recipe.steps={given}; only retraining that no "
+                "repair comes before has faults left to inject: use steps=[retrain], or at_once"
             )
         if self.mode not in get_args(Mode):
             modes = ", ".join(get_args(Mode))

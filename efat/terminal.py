@@ -88,12 +88,15 @@ def describe_baseline(experiment: Experiment, baseline: Baseline) -> str:
 
 
 def describe_recipe(experiment: Experiment, baseline: Baseline) -> str | None:
-    """Say which steps come before retraining, if any do, and what measuring for them took."""
+    """Say what is done beside plain retraining, if anything is, and what measuring took."""
     recipe, measured = experiment.recipe, baseline.calibration
-    if not recipe.repairs:
+    if not (recipe.repairs or recipe.gradual):
         return None
     steps = [f"{step} ({recipe.mode})" if step == "compensate" else step for step in recipe.steps]
     line = f"recipe     {', '.join(steps)}"
+    if recipe.gradual:
+        how = recipe.gradual
+        line += f"; faults injected in {how.parts} parts, {how.every_epochs:g} epochs apart"
     if measured:
         line += f"; Gram matrices of {measured.samples} samples, {measured.elapsed_s:.1f} s"
     return line

@@ -7,6 +7,7 @@ from dataclasses import replace
 from efat.experiment import Experiment
 from efat.faults import FaultMap
 from efat.findings import Baseline
+from efat.injection import Injection
 from efat.jobs import Repair, TrainingJob, Until
 from efat.planning.base import Group
 from efat.seeds import derive
@@ -45,7 +46,17 @@ def retraining_job(
         fault_map=fault_map,
         keep_weights=not eval_every_steps,
         repair=repair_of(experiment, baseline),
+        injection=_injection(experiment, fault_map),
     )
+
+
+def _injection(experiment: Experiment, fault_map: FaultMap) -> Injection | None:
+    """Describe how the faults come into a training; of the budget nothing depends on."""
+    gradual = experiment.recipe.gradual
+    if gradual is None:
+        return None
+    every = max(1, round(gradual.every_epochs * experiment.amounts.steps_per_epoch))
+    return Injection(gradual.parts, every, derive(experiment.seed, "inject", fault_map.key))
 
 
 def group_job(experiment: Experiment, baseline: Baseline, group: Group, on: bool) -> TrainingJob:
