@@ -76,6 +76,16 @@ class RecipeConfig:
 
 
 @dataclass
+class HardeningConfig:
+    """Training the fault-free network to stand faults, for recipes that do."""
+
+    epochs: float = MISSING
+    fault_rate: list[float] = MISSING
+    optimizer: Any = MISSING
+    scheduler: Any = None
+
+
+@dataclass
 class FaultRatesConfig:
     """The grid of the resilience analysis."""
 
@@ -138,6 +148,7 @@ class Config:
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    hardening: HardeningConfig = field(default_factory=HardeningConfig)
     fault_rates: FaultRatesConfig = field(default_factory=FaultRatesConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     fleet: Any = MISSING

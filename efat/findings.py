@@ -19,13 +19,32 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Hardened:
+    """The network after hardening: its weights, its metric without faults, and what it took."""
+
+    weights: Weights
+    val_metric: float
+    steps: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
 class Baseline:
-    """The fault-free network: its weights, the metric on validation, and what repair needs."""
+    """The fault-free network: its weights, the metric on validation, and what repair needs.
+
+    The constraint is relative to it, whether it was hardened or not.
+    """
 
     weights: Weights
     val_metric: float
     elapsed_s: float
     calibration: Calibration | None = None
+    hardened: Hardened | None = None
+
+    @property
+    def start(self) -> Weights:
+        """The weights that analysis, repair and retraining start from."""
+        return self.hardened.weights if self.hardened else self.weights
 
 
 @dataclass(frozen=True)
@@ -86,9 +105,11 @@ class Evaluation:
         after: The model that the chip carries, by strategy and chip; the masked baseline for
             chips without a group, or whose group's training diverged.
         test_samples: Samples of the test split.
+        hardened: The hardened network without faults, if there is one.
     """
 
     baseline: Measured
     before: dict[str, Measured]
     after: dict[str, dict[str, Measured]]
     test_samples: int | None = None
+    hardened: Measured | None = None

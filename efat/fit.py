@@ -20,14 +20,20 @@ from efat.callbacks import CurveRecorder, EvaluateAt, Injector, MaskGuard, SameD
 from efat.checkpoints import Checkpointer, Checkpoints, can_resume, make_resumable
 from efat.errors import EfatError
 from efat.faults import FaultMap
+from efat.hardening import HardeningModule
 from efat.jobs import EvaluationJob, Setup, TrainingJob
-from efat.loading import load_model
+from efat.loading import calibration_batches, load_model
 from efat.mapping import Placement
 from efat.masking import mask_model
-from efat.mending import mend
+from efat.mending import BATCH, mend
 from efat.module import FaultAwareModule, Loss, unwrap
+from efat.repair import recalibrate
+from efat.repair.intercepts import BatchNorm
 from efat.retraining import DivergedError
 from efat.store import Result, Store
+
+NORMALISED_BY = 8192
+"""Training samples, at the most, that BatchNorm statistics without faults are taken from."""
 
 
 def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None) -> Result:
@@ -43,7 +49,7 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
     torch.manual_seed(job.seed)
     model, placement = _start(job, store)
     repaired_s = time.perf_counter() - begin
-    module = _build_module(job.setup, model)
+    module = _training_module(job, model)
     module.guarded = True
     curve, injector = CurveRecorder(), _injector(job, module.model)
     callbacks: list[pl.Callback] = [*injector, SameDraws(), MaskGuard()]
@@ -78,6 +84,29 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
         values["repair_s"] = repaired_s
     keep = job.keep_weights and diverged_steps is None
     return Result(values, _plain_weights(module.model) if keep else None, placement=placement)
+
+
+def harden(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None) -> Result:
+    """Run a hardening job; BatchNorm statistics are then those without faults.
+
+    Returns:
+        As `train` does; the curve is one point, the metric without faults in the end.
+    """
+    begin, result = time.perf_counter(), train(job, store, checkpoints)
+    if result.weights is None:
+        return result
+    model = load_model(job.setup, store, None)
+    model.load_state_dict(result.weights)
+    if any(isinstance(m, BatchNorm) and m.running_mean is not None for m in model.modules()):
+        inputs = torch.cat(list(calibration_batches(job.setup, NORMALISED_BY, job.seed)))
+        model = recalibrate(model, inputs.split(BATCH))
+    trainer = build_trainer(TrainingJob(job.setup, 0, 0), [])
+    module = _build_module(job.setup, model)
+    metric = trainer.validate(module, instantiate(job.setup.data), verbose=False)[0]["val_metric"]
+    measured = {"amount_steps": [job.amount_steps], "metric": [metric]}
+    earlier_s = result.values["elapsed_s"]
+    elapsed_s = earlier_s + time.perf_counter() - begin
+    return Result({**result.values, **measured, "elapsed_s": elapsed_s}, _plain_weights(model))
 
 
 def _start(job: TrainingJob, store: Store) -> tuple[nn.Module, Placement | None]:
@@ -162,10 +191,12 @@ def build_trainer(job: TrainingJob, callbacks: list[pl.Callback]) -> pl.Trainer:
     )
 
 
-def _build_module(setup: Setup, model: nn.Module) -> FaultAwareModule:
+def _build_module(
+    setup: Setup, model: nn.Module, kind: type[FaultAwareModule] = FaultAwareModule
+) -> FaultAwareModule:
     if setup.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return FaultAwareModule(
+    return kind(
         model,
         setup.num_classes,
         instantiate(setup.optimizer),
@@ -186,6 +217,14 @@ def loss_of_outputs(setup: Setup) -> Loss:
     """Return the loss of what a bare network returns, before it is unwrapped."""
     loss = build_loss(setup)
     return lambda output, targets: loss(unwrap(output), targets)
+
+
+def _training_module(job: TrainingJob, model: nn.Module) -> FaultAwareModule:
+    if job.hardening is None or job.array is None:
+        return _build_module(job.setup, model)
+    module = _build_module(job.setup, model, HardeningModule)
+    assert isinstance(module, HardeningModule)  # noqa: S101 - for mypy
+    return module.harden(job, job.array)
 
 
 def _plain_weights(model: nn.Module) -> dict[str, torch.Tensor]:

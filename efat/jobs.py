@@ -122,6 +122,7 @@ class TrainingJob:
         repair: What is done to the masked network first; None: nothing.
         until: Stop once this is met, at an evaluation; None: never.
         injection: How the faults come in; None: all at once, before the first step.
+        hardening: Lowest and highest rate of a fresh fault map each step; see `efat.hardening`.
     """
 
     setup: Setup
@@ -136,6 +137,7 @@ class TrainingJob:
     repair: Repair | None = field(default=None, metadata=OPTIONAL)
     until: Until | None = field(default=None, metadata=OPTIONAL)
     injection: Injection | None = field(default=None, metadata=OPTIONAL)
+    hardening: tuple[float, float] | None = field(default=None, metadata=OPTIONAL)
 
     @property
     def cost_steps(self) -> int:

@@ -79,6 +79,7 @@ def identity(experiment: Experiment) -> str:
         experiment.retrain_setup,
         experiment.array,
         experiment.selection.constraint,
+        *((experiment.hardening,) if experiment.hardening else ()),
         *((recipe,) if recipe.steps != RETRAIN.steps or recipe.gradual else ()),
     )
     return content_key("library", parts)

@@ -151,6 +151,8 @@ def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
     target = stages.check_reachable(experiment, baseline)
     if cfg.stage == "pretrain":
         return OK
+    baseline = stages.harden(experiment, campaign, baseline)
+    _say_if(say, terminal.describe_hardened(experiment, baseline))
     baseline = stages.calibrate(experiment, campaign, baseline)
     _say_if(say, terminal.describe_recipe(experiment, baseline))
     experiment = stages.bind_severity(experiment, campaign.store, baseline)
@@ -268,6 +270,7 @@ def _estimate(experiment: Experiment, stage: str) -> dict[str, int]:
     curves = len(experiment.fault_rates) * experiment.maps_per_rate
     guess = {
         "pretrain": amounts.pretrain_steps,
+        "harden": experiment.hardening.amount_steps if experiment.hardening else 0,
         "calibrate": CALIBRATION_STEPS if experiment.recipe.needs_grams else 0,
         "analyse": curves
         * (amounts.budget_steps + 3 * amounts.budget_steps // amounts.eval_every_steps),

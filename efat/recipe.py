@@ -8,15 +8,15 @@ from typing import Literal, get_args
 from efat.errors import EfatError, raise_problems
 from efat.store import OPTIONAL
 
-Step = Literal["remap", "compensate", "recalibrate", "retrain", "top_up"]
+Step = Literal["harden", "remap", "compensate", "recalibrate", "retrain", "top_up"]
 Mode = Literal["one_shot", "sequential"]
 Inject = Literal["at_once", "gradual"]
 
 STEPS: tuple[Step, ...] = get_args(Step)
 """In the only order in which they can be taken."""
 
-TRAINING = ("retrain", "top_up")
-"""Those that are no repair."""
+TRAINING = ("harden", "retrain", "top_up")
+"""Those that are no repair of a masked network."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,11 @@ class Recipe:
     """The steps applied to a fault map's network; amount 0 of retraining is after the repair steps.
 
     Args:
-        steps: `remap`: choose the column of each output channel; `compensate`: surviving weights
-            make up for the pruned ones; `recalibrate`: BatchNorm statistics under the mask;
-            `retrain`: fault-aware training; `top_up`: where that leaves a group short of the
-            constraint on validation, on in evaluation intervals. See `efat.repair`.
+        steps: `harden`: train the network once to stand faults (`efat.hardening`); `remap`: choose
+            the column of each output channel; `compensate`: surviving weights make up for the
+            pruned ones; `recalibrate`: BatchNorm statistics under the mask; `retrain`: fault-aware
+            training; `top_up`: where that leaves a group short of the constraint on validation, on
+            in evaluation intervals. See `efat.repair`.
         mode: How `compensate` works: `one_shot` from the fault-free network's Gram matrices,
             `sequential` layer by layer through the repaired network.
         samples: Training samples to calibrate on, at the most; one pass over the training split.
@@ -95,7 +96,7 @@ class Recipe:
                 f"recipe.steps: {given} given; top_up goes on with a training, so it needs retrain "
                 "before it"
             )
-        if self.gradual and given not in (["retrain"], ["retrain", "top_up"]):
+        if self.gradual and (self.repairs or not self.retrains):
             problems.append(
                 f"recipe.inject: gradual given, but recipe.steps={given}; only retraining that no "
                 "repair comes before has faults left to inject: use steps=[retrain], or at_once"
@@ -109,7 +110,7 @@ class Recipe:
 
     @property
     def repairs(self) -> tuple[Step, ...]:
-        """The steps before any retraining.
+        """The steps that mend a masked network, before any retraining.
 
         >>> Recipe(("remap", "retrain")).repairs, Recipe().repairs
         (('remap',), ())
@@ -120,6 +121,11 @@ class Recipe:
     def retrains(self) -> bool:
         """Whether what repair leaves is retrained."""
         return "retrain" in self.steps
+
+    @property
+    def hardens(self) -> bool:
+        """Whether the network is first trained to stand faults."""
+        return "harden" in self.steps
 
     @property
     def tops_up(self) -> bool:

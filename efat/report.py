@@ -110,6 +110,8 @@ class Outcome:
         recipe: Its steps; without `retrain` there is no retraining.
         calibration_s: Seconds of measuring Gram matrices, once a network.
         analysis_repair_s: Seconds of repair in the analysis.
+        hardening: Cost of hardening the network; None: it was not.
+        hardened: The metric of the hardened network without faults.
     """
 
     baseline: Measured
@@ -125,11 +127,20 @@ class Outcome:
     recipe: tuple[str, ...] = ("retrain",)
     calibration_s: float = 0.0
     analysis_repair_s: float = 0.0
+    hardening: Cost | None = None
+    hardened: Measured | None = None
 
-    @property
-    def once_s(self) -> float:
-        """Seconds spent once a network: calibration and analysis."""
-        return self.calibration_s + self.analysis_repair_s + self.analysis.elapsed_s
+    def once_s(self, result: StrategyResult) -> float:
+        """Return the seconds spent once a network that a strategy makes use of."""
+        hardening_s = self.hardening.elapsed_s if self.hardening else 0.0
+        before_s = (hardening_s + self.calibration_s) * (result.models > 0)
+        analysis_s = self.analysis_repair_s + self.analysis.elapsed_s
+        return before_s + analysis_s * result.needs_analysis
+
+    def once_epochs(self, result: StrategyResult) -> float:
+        """Return the epochs of the same."""
+        hardening = self.hardening.epochs if self.hardening else 0.0
+        return hardening * (result.models > 0) + self.analysis.epochs * result.needs_analysis
 
 
 def build_outcome(
@@ -155,7 +166,7 @@ def build_outcome(
         )
         for name, plan in plans.items()
     )
-    chosen = plans[experiment.planner_name]
+    chosen, hardened = plans[experiment.planner_name], baseline.hardened
     return Outcome(
         baseline=evaluation.baseline,
         targets=targets,
@@ -177,6 +188,8 @@ def build_outcome(
         recipe=experiment.recipe.steps,
         calibration_s=baseline.calibration.elapsed_s if baseline.calibration else 0.0,
         analysis_repair_s=analysis.repair_s,
+        hardening=_cost(experiment, hardened.steps, hardened.elapsed_s, 1) if hardened else None,
+        hardened=evaluation.hardened,
     )
 
 

@@ -12,7 +12,15 @@ from efat.chips import Chip, Fleet
 from efat.errors import EfatError
 from efat.experiment import Experiment
 from efat.faults import FaultMap
-from efat.findings import Analysis, Baseline, Calibration, Evaluation, Measured, Model
+from efat.findings import (
+    Analysis,
+    Baseline,
+    Calibration,
+    Evaluation,
+    Hardened,
+    Measured,
+    Model,
+)
 from efat.fleets import draw_fault_map
 from efat.jobs import CalibrationJob, EvaluationJob, TrainingJob, Weights, trained_steps
 from efat.loading import load_model, training_batches
@@ -43,13 +51,33 @@ def pretrain(experiment: Experiment, campaign: Runner) -> Baseline:
     return Baseline(("pretrain", key), values["metric"][-1], values["elapsed_s"])
 
 
+def harden(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Baseline:
+    """Return the baseline with its hardened network, if the recipe asks for one.
+
+    Raises:
+        EfatError: Its training diverged.
+    """
+    if experiment.hardening is None:
+        return baseline
+    job = replace(experiment.hardening, start=baseline.weights)
+    [(key, values)] = campaign.run("harden", fit.harden, [job])
+    if values["diverged_steps"] is not None:
+        raise EfatError(
+            f"hardening: training diverged at step {values['diverged_steps']}; use a lower "
+            "learning rate (hardening.optimizer.lr)"
+        )
+    metric, elapsed_s = values["metric"][-1], values["elapsed_s"]
+    hardened = Hardened(("harden", key), metric, job.amount_steps, elapsed_s)
+    return replace(baseline, hardened=hardened)
+
+
 def calibrate(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Baseline:
     """Return the baseline with its Gram matrices measured, if the recipe needs them."""
     recipe = experiment.recipe
     if not recipe.needs_grams:
         return baseline
     seed = derive(experiment.seed, "calibration")
-    job = CalibrationJob(experiment.baseline_setup, baseline.weights, recipe.samples, seed)
+    job = CalibrationJob(experiment.baseline_setup, baseline.start, recipe.samples, seed)
     [(key, values)] = campaign.run("calibrate", mending.calibrate, [job])
     found = Calibration(("calibrate", key), values["samples"], values["elapsed_s"])
     return replace(baseline, calibration=found)
@@ -75,7 +103,7 @@ def bind_severity(experiment: Experiment, store: Store, baseline: Baseline) -> E
     name, setup = experiment.severity_name, experiment.retrain_setup
     if name == "array_rate":
         return experiment
-    model = load_model(setup, store, baseline.weights)
+    model = load_model(setup, store, baseline.start)
     if name == "weight_rate":
         measure = weight_rate(weight_layouts(model, setup.off_array), experiment.array)
     elif name == "magnitude_rate":
@@ -169,13 +197,16 @@ def evaluate(
         _evaluation(experiment, model.weights, tuple(maps[chip] for chip in model.group.members))
         for _, model in carried
     ]
+    if baseline.hardened:
+        jobs.append(_evaluation(experiment, baseline.hardened.weights, (None,)))
     found = [values for _, values in campaign.run("evaluate", fit.evaluate, jobs)]
+    hardened = _measured(found.pop())[0] if baseline.hardened else None
     (first, *rest) = map(_measured, found)
     before = dict(zip(maps, first[1:], strict=True))
     after = {name: dict(before) for name in models}
     for (name, model), measured in zip(carried, rest, strict=True):
         after[name].update(zip(model.group.members, measured, strict=True))
-    return Evaluation(first[0], before, after, found[0]["test_samples"])
+    return Evaluation(first[0], before, after, found[0]["test_samples"], hardened)
 
 
 def single(

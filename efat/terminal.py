@@ -14,7 +14,7 @@ from efat.errors import EfatError
 from efat.experiment import Experiment
 from efat.findings import Analysis, Baseline, Evaluation, Model
 from efat.fleets import FleetSummary
-from efat.metric import ACCURACY, Metric
+from efat.metric import ACCURACY, Metric, kept_note
 from efat.planning.base import Plan
 from efat.progress import counted
 from efat.recipe import TRAINING
@@ -84,6 +84,18 @@ def describe_baseline(experiment: Experiment, baseline: Baseline) -> str:
     return (
         f"baseline   {name}{metric.show(baseline.val_metric)} on validation"
         f"{f' ({Path(file.path).name})' if file else ''}; constraint: {bound} {metric.show(target)}"
+    )
+
+
+def describe_hardened(experiment: Experiment, baseline: Baseline) -> str | None:
+    """Say what hardening cost the network in its metric without faults, and in seconds."""
+    hardened, metric = baseline.hardened, experiment.metric
+    if hardened is None:
+        return None
+    return (
+        f"hardened   {metric.show(hardened.val_metric)} on validation without faults, "
+        f"{kept_note(metric, baseline.val_metric, hardened.val_metric)}; {hardened.steps} steps, "
+        f"{hardened.elapsed_s:.1f} s"
     )
 
 
@@ -256,15 +268,14 @@ def describe_outcome(experiment: Experiment, outcome: Outcome) -> RenderableType
 
 
 def _cells(result: StrategyResult, outcome: Outcome, metric: Metric) -> tuple[str, ...]:
-    cost, extra, chips = result.retraining, outcome.analysis, len(outcome.chips)
-    add = int(result.needs_analysis)
+    cost, chips = result.retraining, len(outcome.chips)
     return (
         f"{result.models}{'*' if result.beyond_map else ''}",
         f"{cost.epochs:.1f}",
-        f"{cost.epochs + add * extra.epochs:.1f}",
+        f"{cost.epochs + outcome.once_epochs(result):.1f}",
         f"{cost.samples:,}",
         f"{cost.elapsed_s + result.repair_s:.0f}",
-        f"{cost.elapsed_s + result.repair_s + add * outcome.once_s:.0f}",
+        f"{cost.elapsed_s + result.repair_s + outcome.once_s(result):.0f}",
         f"{result.met_val}/{chips}",
         f"{result.met_test}/{chips}",
         "-" if result.verified is None else str(result.verified),
@@ -275,10 +286,12 @@ def _cells(result: StrategyResult, outcome: Outcome, metric: Metric) -> tuple[st
 
 def _footnotes(outcome: Outcome, metric: Metric) -> str:
     extra = outcome.analysis
+    analysis_s = outcome.calibration_s + outcome.analysis_repair_s + extra.elapsed_s
     beyond = [f"{r.name} {r.beyond_map} of {r.models}" for r in outcome.strategies if r.beyond_map]
     notes = (
         "\nRetraining of all chips together; +an. adds the resilience analysis, done once a "
-        f"network: {extra.epochs:.1f} epochs, {extra.samples:,} samples, {outcome.once_s:.0f} s. "
+        f"network: {extra.epochs:.1f} epochs, {extra.samples:,} samples, {analysis_s:.0f} s"
+        f"{_hardening_note(outcome)}. "
         f"Seconds are of the training jobs{_repair_note(outcome)}, over all processes. met: chips "
         f"that meet the constraint; mean, worst: test {metric.name} over all chips."
         f"\n{verification_note(outcome.confidence, outcome.test_samples, outcome.needed, metric)}"
@@ -294,6 +307,17 @@ def _footnotes(outcome: Outcome, metric: Metric) -> str:
         )
         notes += f"\ntrainings that diverged, whose chips carry the masked baseline: {lost}"
     return notes
+
+
+def _hardening_note(outcome: Outcome) -> str:
+    """Say what hardening cost, if the network was hardened."""
+    cost = outcome.hardening
+    if cost is None:
+        return ""
+    return (
+        f"; and hardening, once too: {cost.epochs:.1f} epochs, {cost.samples:,} samples, "
+        f"{cost.elapsed_s:.0f} s"
+    )
 
 
 def _evaluation_note(outcome: Outcome) -> str:

@@ -41,7 +41,7 @@ def retraining_job(
         seed=derive(experiment.seed, "retrain", fault_map.key),
         amount_steps=amount_steps,
         eval_every_steps=eval_every_steps,
-        start=baseline.weights,
+        start=baseline.start,
         array=experiment.array,
         fault_map=fault_map,
         keep_weights=not eval_every_steps,

@@ -146,7 +146,5 @@ def test_what_cannot_be_injected_is_refused():
         "recipe.inject_parts: 1 given; an int >= 2 is needed",
         "recipe.inject_every_epochs: 0.0 given; a number > 0 is needed",
     )
-    with pytest.raises(
-        EfatError, match=r"recipe.inject: 'slowly' given; allowed: at_once, gradual"
-    ):
+    with pytest.raises(EfatError, match=r"inject: 'slowly' given; allowed: at_once, gradual"):
         Gradual.of("slowly", 4, 0.25)

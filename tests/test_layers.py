@@ -60,6 +60,7 @@ LAYERS = (
     ("loading",),
     ("mending",),
     ("data.*", "module", "callbacks", "checkpoints", "progress", "sweep"),
+    ("hardening",),
     ("fit", "misfits"),
     ("executors.pool", "executors.launch", "work"),
     ("executors.*", "campaign", "experiment", "checks", "overrides", "tasks"),

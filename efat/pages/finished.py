@@ -69,7 +69,9 @@ class FinishedRun:
     def once_epochs(self, strategy: dict[str, Any]) -> float:
         """Return the epochs spent once a network that a strategy makes use of."""
         analysed = strategy.get("needs_analysis", strategy["models"] > 0)
-        return float(self.summary["analysis"]["epochs"]) if analysed else 0.0
+        hardening = self.summary.get("hardening")
+        hardened = hardening["epochs"] if hardening and strategy["models"] else 0.0
+        return float(self.summary["analysis"]["epochs"] * analysed + hardened)
 
     @property
     def budget_epochs(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from efat.metric import kept_note
 from efat.pages.finished import FinishedRun
 from efat.recipe import TRAINING
 from efat.verification import verification_note
@@ -26,7 +27,7 @@ def headline(run: FinishedRun) -> str:
 
 def sentences(run: FinishedRun) -> list[str]:
     """Say what a reader should know before looking at a figure."""
-    found = [*_recipe(run), _split(run), *_top_up(run), _change(run)]
+    found = [*_hardened(run), *_recipe(run), _split(run), *_top_up(run), _change(run)]
     found += [line for other in run.summary["strategies"][1:] if (line := _against(run, other))]
     return [*found, *_analysis(run), *_verified(run), *_lost(run), *_bound(run), *_diverged(run)]
 
@@ -90,6 +91,21 @@ def _top_up(run: FinishedRun) -> list[str]:
             if short
             else "None is short on validation."
         )
+    ]
+
+
+def _hardened(run: FinishedRun) -> list[str]:
+    """Say what hardening cost, and what it left of the metric without faults."""
+    cost = run.summary.get("hardening")
+    if not cost:
+        return []
+    before, after, show = run.summary["baseline"], run.summary["hardened"], run.metric.show
+    return [
+        f"The network was hardened first, once: {cost['epochs']:.1f} epochs, "
+        f"{cost['elapsed_s']:.0f} s. Without faults it has {show(after['val'])} on validation "
+        f"({kept_note(run.metric, before['val'], after['val'])}) and {show(after['test'])} on test "
+        f"({kept_note(run.metric, before['test'], after['test'])}). The constraint is relative to "
+        "the baseline from before."
     ]
 
 
