@@ -80,12 +80,6 @@ def build_experiment(
     recipe = problems.attempt("recipe", lambda: _recipe(cfg))
     if recipe and problems.known("array", "model", "data"):
         problems.attempt("recipe", lambda: _check_recipe(cfg, recipe, workload))
-    if recipe and problems.known("recipe", "compare"):
-        problems.require(
-            recipe.retrains or "early_stopping" not in cfg.compare,
-            f"compare: early_stopping given, but recipe.steps={list(cfg.recipe.steps)} trains "
-            "nothing that could be stopped; leave it out, or add retrain",
-        )
     selection = problems.attempt("selection", lambda: _selection(cfg, metric, problems))
     if data and problems.known("data", "trainer.accumulate_grad_batches"):
         problems.attempt("trainer", lambda: _check_batches(cfg, data))

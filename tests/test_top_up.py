@@ -236,10 +236,14 @@ def test_early_stopping_takes_every_chip_and_stops_as_the_constraint_says():
     assert [(m.trained_steps, m.met) for m in models] == [(40, False), *[(40, True)] * 3]
 
 
-def test_early_stopping_needs_a_training_to_stop():
-    (cfg,) = compose_jobs(["model=mlp", "recipe.steps=[compensate]", "compare=[early_stopping]"])
-    with pytest.raises(EfatError, match=r"early_stopping given, but .*trains nothing"):
-        build_experiment(cfg)
+def test_early_stopping_without_retraining_looks_at_each_repaired_chip():
+    here = experiment(recipe=Recipe(("compensate",)))
+    here = replace(here, amounts=replace(here.amounts, budget_steps=0))
+    asked = group_job(here, BASELINE, group("a", amount=0), on=True)
+    assert (asked.amount_steps, asked.first_evaluation) == (0, 0)
+    assert asked.evaluates_at(0)
+    (cfg,) = compose_jobs(["+experiment=resnet_fat", "recipe.steps=[compensate]", "fleet.chips=2"])
+    assert build_experiment(cfg).compare["early_stopping"] == EarlyStopping()
 
 
 @pytest.mark.slow
