@@ -7,6 +7,7 @@ from typing import Any
 
 from efat.metric import kept_note
 from efat.pages.finished import FinishedRun
+from efat.progress import counted
 from efat.recipe import TRAINING
 from efat.verification import verification_note
 
@@ -36,13 +37,9 @@ def _at_least(run: FinishedRun) -> str:
     return "at least" if run.metric.higher_is_better else "at most"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def _models(run: FinishedRun, strategy: dict[str, Any]) -> str:
     """Count the models of a strategy; without repair each is a retraining."""
-    return _count(strategy["models"], "model" if _repairs(run) else "retraining")
+    return counted(strategy["models"], "model" if _repairs(run) else "retraining")
 
 
 def _repairs(run: FinishedRun) -> list[str]:
@@ -83,8 +80,8 @@ def _top_up(run: FinishedRun) -> list[str]:
     short = chosen["short_groups"]
     return [
         f"Each model was measured on validation after its amount, "
-        f"{_count(chosen['retraining']['evaluations'], 'evaluation')} in all; "
-        f"{chosen['topped_up']} of {_count(chosen['models'], 'group')} went on, for "
+        f"{counted(chosen['retraining']['evaluations'], 'evaluation')} in all; "
+        f"{chosen['topped_up']} of {counted(chosen['models'], 'group')} went on, for "
         f"{chosen['topped_up_steps']} steps together{named}. "
         + (
             f"Short at the end of the budget: {_names(short)}."
@@ -193,7 +190,7 @@ def _intervals(run: FinishedRun) -> str:
     budget = round(run.budget_epochs * run.resilience_map["steps_per_epoch"])
     steps = sorted({int(row["amount_steps"]) for row in run.curves})
     every = min((b - a for a, b in pairwise(steps)), default=budget)
-    return f"{_count(budget // every, 'evaluation interval')} of {_count(every, 'step')}"
+    return f"{counted(budget // every, 'evaluation interval')} of {counted(every, 'step')}"
 
 
 def _lost(run: FinishedRun) -> list[str]:
@@ -230,4 +227,4 @@ def _diverged(run: FinishedRun) -> list[str]:
     count = run.chosen["diverged"]
     if not count:
         return []
-    return [f"{_count(count, 'training')} diverged; those chips keep the masked baseline."]
+    return [f"{counted(count, 'training')} diverged; those chips keep the masked baseline."]
