@@ -26,8 +26,9 @@ from efat.planning.base import Group, Plan
 from efat.provenance import describe_run
 from efat.pruned_share import layer_rows
 from efat.rate_figures import draw_fault_rates
-from efat.report import Outcome, Row, group_name
+from efat.report import Outcome
 from efat.resilience import ResilienceCurve, ResilienceMap
+from efat.result_rows import Row, group_name
 from efat.store import Store
 from efat.tables import write_csv
 from efat.units import unit_rows

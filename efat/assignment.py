@@ -13,8 +13,8 @@ from efat.jobs import Weights
 from efat.library import Library, grow_library
 from efat.planning.assign import Assignment, assign
 from efat.planning.base import Group, Plan
-from efat.report import Row, group_name, measured_cells
 from efat.resilience import ResilienceMap
+from efat.result_rows import Row, group_name, measured_cells
 
 NAME = "assign"
 """Strategy name of what is retrained here."""

@@ -15,7 +15,7 @@ from efat.fleets.npz_files import fleet_hash
 from efat.jobs import Weights
 from efat.planning.assign import Assignment, Model
 from efat.planning.base import Plan
-from efat.report import group_name
+from efat.result_rows import group_name
 from efat.store import content_key
 
 

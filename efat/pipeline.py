@@ -17,7 +17,9 @@ from efat import (
     assignment,
     assignment_terminal,
     atomic,
+    outcome_terminal,
     report,
+    result_rows,
     stages,
     status,
     terminal,
@@ -187,7 +189,7 @@ def _serve(
     folder.write_map(analysis, resilience_map, chosen)
     folder.write_fleet(chosen)
     cost = stages.cost(experiment, resilience_map)
-    groups = report.group_rows(chosen, experiment.fleet.chips, cost)
+    groups = result_rows.group_rows(chosen, experiment.fleet.chips, cost)
     folder.write_plan(chosen, groups)
     folder.write_library(chosen, campaign.store)
     say(terminal.describe_plan(experiment, chosen))
@@ -199,7 +201,7 @@ def _serve(
         plans = {experiment.planner_name: chosen}
     models = stages.retrain(experiment, campaign, baseline, plans)
     carried = models[experiment.planner_name]
-    folder.write_groups(report.group_rows(chosen, experiment.fleet.chips, cost, carried))
+    folder.write_groups(result_rows.group_rows(chosen, experiment.fleet.chips, cost, carried))
     folder.write_models(campaign.store, carried)
     folder.write_library(chosen, campaign.store, carried)
     _say_if(say, terminal.describe_top_up(experiment, carried))
@@ -211,7 +213,7 @@ def _serve(
     )
     folder.write_outcome(outcome)
     folder.write_layers(chosen, campaign.store, carried)
-    say(terminal.describe_outcome(experiment, outcome))
+    say(outcome_terminal.describe_outcome(experiment, outcome))
     return answer
 
 

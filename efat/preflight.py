@@ -13,10 +13,11 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from efat import fit
+from efat.amounts import amounts_of, hardening_of
 from efat.checks import Problems, build, check_choice, check_values
 from efat.chips import Fleet
 from efat.errors import EfatError, raise_problems
-from efat.experiment import Amounts, Experiment, Selection
+from efat.experiment import Experiment, Selection
 from efat.fleets.files import check_fleet_file
 from efat.jobs import Setup, TrainingJob
 from efat.library_checks import check_library
@@ -34,7 +35,6 @@ from efat.planning.single import Single
 from efat.recipe import Gradual, Recipe
 from efat.recipe_checks import recipe_problems
 from efat.resilience import Constraint, Interpolation, Stat, conformal_rank
-from efat.seeds import derive
 from efat.severity import array_rate
 from efat.store import Store
 from efat.workload import Workload, build_workload
@@ -95,7 +95,7 @@ def build_experiment(
         severity_name=cfg.selection.severity,
         baseline_setup=workload.setup(cfg, cfg.baseline),
         retrain_setup=workload.setup(cfg, cfg.training),
-        amounts=_amounts(cfg, data, recipe),
+        amounts=amounts_of(cfg, data, recipe),
         fault_rates=tuple(cfg.fault_rates.rates),
         maps_per_rate=cfg.fault_rates.maps_per_rate,
         selection=selection,
@@ -107,7 +107,7 @@ def build_experiment(
         skipped=getattr(data, "skipped", ()),
         recipe=recipe,
         until_met=cfg.fault_rates.until_met,
-        hardening=_hardening(cfg, workload, data, array) if recipe.hardens else None,
+        hardening=hardening_of(cfg, workload, data, array) if recipe.hardens else None,
     )
     _check_work(cfg, experiment)
     return experiment
@@ -282,38 +282,3 @@ def _check_recipe(cfg: DictConfig, recipe: Recipe, workload: Workload) -> None:
         inputs, _ = next(iter(workload.data.train_dataloader()))
         dataflow, off_array = cfg.array.dataflow, tuple(cfg.array.off_array)
         raise_problems(recipe_problems(recipe, workload.network, inputs, dataflow, off_array))
-
-
-def _hardening(
-    cfg: DictConfig, workload: Workload, data: pl.LightningDataModule, array: SystolicArray
-) -> TrainingJob:
-    """Describe how the baseline is hardened; its weights are put in once they are there."""
-    low, high = cfg.hardening.fault_rate
-    return TrainingJob(
-        workload.setup(cfg, cfg.hardening),
-        derive(cfg.seed, "harden"),
-        max(1, round(cfg.hardening.epochs * _steps_per_epoch(cfg, data))),
-        array=array,
-        hardening=(low, high),
-    )
-
-
-def _steps_per_epoch(cfg: DictConfig, data: pl.LightningDataModule) -> int:
-    batches_a_step: int = cfg.trainer.accumulate_grad_batches * cfg.trainer.devices
-    return max(1, len(data.train_dataloader()) // batches_a_step)
-
-
-def _amounts(cfg: DictConfig, data: pl.LightningDataModule, recipe: Recipe) -> Amounts:
-    """Turn epochs into whole optimizer steps; the budget is a whole number of evaluations."""
-    steps_per_epoch = _steps_per_epoch(cfg, data)
-    every = max(1, round(cfg.training.eval_every_epochs * steps_per_epoch))
-    points = max(1, round(cfg.training.budget_epochs * steps_per_epoch / every))
-    points = points if recipe.retrains else 0
-    batch = len(next(iter(data.train_dataloader()))[0])
-    return Amounts(
-        pretrain_steps=max(1, round(cfg.baseline.epochs * steps_per_epoch)),
-        budget_steps=points * every,
-        eval_every_steps=every,
-        steps_per_epoch=steps_per_epoch,
-        samples_per_step=batch * cfg.trainer.accumulate_grad_batches * cfg.trainer.devices,
-    )

@@ -8,10 +8,12 @@ from rich.console import Console
 from scipy.stats import beta
 
 from efat.findings import Analysis, Evaluation, Measured, Model
+from efat.outcome_terminal import describe_outcome
 from efat.planning.base import Plan
-from efat.report import Cost, build_outcome, group_rows
+from efat.report import Cost, build_outcome
 from efat.resilience import ResilienceCurve, ResilienceMap
-from efat.terminal import describe_groups, describe_outcome
+from efat.result_rows import group_rows
+from efat.terminal import describe_groups
 from tests.test_stages import BASELINE, CHIPS, experiment, group
 
 BEFORE = {
