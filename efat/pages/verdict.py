@@ -157,7 +157,7 @@ def _analysis(run: FinishedRun) -> list[str]:
     if not run.budget_epochs:
         return []
     analysis = run.summary["analysis"]["epochs"]
-    together = run.chosen["retraining"]["epochs"] + analysis
+    together = run.chosen["retraining"]["epochs"] + run.once_epochs(run.chosen)
     blind = run.budget_epochs * len(run.chips)
     cheaper = "less" if together < blind else "not less"
     return [

@@ -1,6 +1,6 @@
 """Hardening and re-estimated BatchNorm on digits, no retraining: validation accuracy map by map.
 
-python experiments/2026-11-22-hardening/run.py [--out outputs/hardening]
+python experiments/2026-11-22-hardening/run.py [--seeds 0 1 2] [--out outputs/hardening]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from efat.tables import write_csv
 
 HERE = Path(__file__).parent
-SEEDS = (0, 1, 2)
+
 VARIANTS = {
     "masked": ["training.budget_epochs=0.25", "recipe.steps=[retrain]"],
     "recalibrate": ["recipe.steps=[recalibrate]"],
@@ -60,9 +60,11 @@ def networks_of(seed: int, folder: Path) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("outputs/hardening"))
-    out = parser.parse_args().out
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    args = parser.parse_args()
+    out = args.out
     rows, networks = [], []
-    for seed in SEEDS:
+    for seed in args.seeds:
         for variant, words in VARIANTS.items():
             folder = out / f"{variant.replace(', ', '-')}-{seed}"
             where = [f"store={out / 'store'}", f"hydra.run.dir={folder}", "executor=serial"]
