@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from efat.chips import Fleet
-from efat.jobs import Setup
+from efat.jobs import Setup, TrainingJob
 from efat.mapping import SystolicArray
 from efat.metric import ACCURACY, Metric
 from efat.planning.base import Planner
@@ -75,6 +75,7 @@ class Experiment:
         skipped: Images that were left out, one line each.
         recipe: What is done to a fault map's network, retraining included.
         until_met: Whether a curve of the analysis ends where it first meets the constraint.
+        hardening: How the baseline is hardened, but for its weights; None: it is not.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Experiment:
     skipped: tuple[str, ...] = ()
     recipe: Recipe = RETRAIN
     until_met: bool = False
+    hardening: TrainingJob | None = None
 
     def verification(self, test_samples: int | None) -> Verification:
         """Return how chips are verified on a test split of so many samples."""

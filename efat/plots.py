@@ -171,7 +171,7 @@ def plot_strategies(outcome: Outcome, chips: int) -> Figure:
     axes = figure.subplots()
     names = [result.name for result in results]
     retraining = np.array([result.retraining.epochs for result in results])
-    analysis = np.array([outcome.analysis.epochs * result.needs_analysis for result in results])
+    analysis = np.array([outcome.once_epochs(result) for result in results])
     axes.barh(names, retraining, color=BLUE, label="retraining")
     axes.barh(
         names,
@@ -180,7 +180,7 @@ def plot_strategies(outcome: Outcome, chips: int) -> Figure:
         color="none",
         edgecolor=GREY,
         hatch="///",
-        label="resilience analysis (once for all fleets)",
+        label="once for all fleets: resilience analysis, hardening",
     )
     for row, result in enumerate(results):
         axes.annotate(

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from efat import stages
 from efat.experiment import Experiment
-from efat.findings import Baseline, Calibration
+from efat.findings import Baseline, Calibration, Hardened
 from efat.store import DamagedError, Result, Store, content_key
 from efat.work import Job
 
@@ -126,12 +126,17 @@ def _walk(experiment: Experiment, survey: Survey) -> None:
 
 
 def _base(experiment: Experiment, survey: Survey) -> tuple[Baseline, bool]:
-    """Return the baseline and its Gram matrices, as keys at least, and whether they are there."""
+    """Return the baseline and what is made of it, as keys at least, and whether it is there."""
     complete = True
     try:
         baseline = stages.pretrain(experiment, survey)
     except IncompleteError as left:
         baseline, complete = Baseline(("pretrain", left.keys[0]), math.nan, 0), False
+    try:
+        baseline = stages.harden(experiment, survey, baseline)
+    except IncompleteError as left:
+        hardened = Hardened(("harden", left.keys[0]), math.nan, 0, 0)
+        baseline, complete = replace(baseline, hardened=hardened), False
     try:
         return stages.calibrate(experiment, survey, baseline), complete
     except IncompleteError as left:

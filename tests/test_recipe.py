@@ -152,7 +152,7 @@ def test_every_problem_of_a_recipe_is_named():
     with pytest.raises(EfatError) as error:
         Recipe(("retrain", "polish"), "both", 0)
     assert error.value.problems == (
-        "recipe.steps: 'polish' given; allowed: remap, compensate, recalibrate, retrain",
+        "recipe.steps: 'polish' given; allowed: remap, compensate, recalibrate, retrain, top_up",
         "recipe.mode: 'both' given; allowed: one_shot, sequential",
         "recipe.samples: 0 given; an int >= 1 is needed",
     )

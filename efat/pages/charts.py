@@ -20,7 +20,7 @@ def cost_chart(run: FinishedRun) -> Chart:
     strategies = run.summary["strategies"][::-1]
     names = [strategy["name"] for strategy in strategies]
     retraining = [strategy["retraining"]["epochs"] for strategy in strategies]
-    analysis = [run.summary["analysis"]["epochs"] * (s["models"] > 0) for s in strategies]
+    analysis = [run.once_epochs(strategy) for strategy in strategies]
     met = [_met(strategy, len(run.chips)) for strategy in strategies]
     return _chart(
         [

@@ -105,7 +105,7 @@ def _row(name: str, run: FinishedRun, difference: Difference | None) -> Row:
         "chips": len(run.chips),
         "models": chosen["models"],
         "epochs": chosen["retraining"]["epochs"],
-        "epochs_with_analysis": chosen["retraining"]["epochs"] + run.summary["analysis"]["epochs"],
+        "epochs_with_analysis": chosen["retraining"]["epochs"] + run.once_epochs(chosen),
         "met_val": chosen["met_val"],
         "met_test": chosen["met_test"],
         "verified": chosen.get("verified"),

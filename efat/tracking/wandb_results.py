@@ -120,8 +120,7 @@ def _strategy_rows(run: FinishedRun) -> list[Row]:
         {
             "strategy": strategy["name"],
             "epochs": strategy["retraining"]["epochs"],
-            "epochs_with_analysis": strategy["retraining"]["epochs"]
-            + run.summary["analysis"]["epochs"] * (strategy["models"] > 0),
+            "epochs_with_analysis": strategy["retraining"]["epochs"] + run.once_epochs(strategy),
             **{name: strategy.get(name) for name in names},
         }
         for strategy in run.summary["strategies"]
