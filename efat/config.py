@@ -89,6 +89,7 @@ class SelectionConfig:
     limit: float | None = None
     stat: str = "max"
     quantile: float = 0.9
+    monotone: str = "envelope"
     interpolation: str = "linear"
     severity: str = "array_rate"
     confidence: float = 0.95

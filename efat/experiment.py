@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from efat.chips import Fleet
@@ -11,7 +12,15 @@ from efat.metric import ACCURACY, Metric
 from efat.planning.base import Planner
 from efat.planning.rules import Rules
 from efat.recipe import Recipe
-from efat.resilience import Constraint, Interpolation, Stat
+from efat.resilience import (
+    Constraint,
+    Interpolation,
+    Monotone,
+    ResilienceCurve,
+    ResilienceMap,
+    Stat,
+    build_resilience_map,
+)
 from efat.severity import Severity
 from efat.verification import Verification
 from efat.weight_files import WeightFile
@@ -48,6 +57,19 @@ class Selection:
     interpolation: Interpolation
     confidence: float = 0.95
     sustained: int = 1
+    monotone: Monotone = "envelope"
+
+    def read(self, curves: Sequence[ResilienceCurve], target: float) -> ResilienceMap:
+        """Read the resilience map off curves (METHOD section 5)."""
+        return build_resilience_map(
+            curves,
+            target,
+            self.stat,
+            self.quantile,
+            self.interpolation,
+            self.sustained,
+            self.monotone,
+        )
 
 
 @dataclass(frozen=True)

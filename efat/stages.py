@@ -20,7 +20,7 @@ from efat.masking import weight_layouts
 from efat.planning.base import Group, Plan
 from efat.planning.cost import Cost, CountCost
 from efat.planning.random import Random
-from efat.resilience import ResilienceCurve, ResilienceMap, build_resilience_map
+from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive, generator
 from efat.severity import array_rate, saliency_rate, weight_rate
@@ -126,10 +126,7 @@ def analyse(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Ana
 
 def select(experiment: Experiment, analysis: Analysis, target: float) -> ResilienceMap:
     """Read the resilience map off the curves (METHOD section 5)."""
-    how = experiment.selection
-    return build_resilience_map(
-        analysis.curves, target, how.stat, how.quantile, how.interpolation, how.sustained
-    )
+    return experiment.selection.read(analysis.curves, target)
 
 
 def plan(experiment: Experiment, resilience_map: ResilienceMap) -> dict[str, Plan]:

@@ -61,7 +61,7 @@ LAYERS = (
     ("report", "status"),
     ("library", "pruned_share"),
     ("library_files", "assignment", "provenance"),
-    ("plan_checks", "library_checks", "recipe_checks"),
+    ("plan_checks", "library_checks", "recipe_checks", "selection_checks"),
     ("preflight",),
     ("plots", "terminal", "fleets.figures", "plan_figures", "rate_figures"),
     ("artifacts", "assignment_terminal", "pages.finished"),
