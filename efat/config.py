@@ -79,6 +79,7 @@ class FaultRatesConfig:
     rates: list[float] = MISSING
     maps_per_rate: int = MISSING
     until_met: bool = False
+    search: str = "grid"
 
 
 @dataclass

@@ -11,6 +11,7 @@ from efat.mapping import SystolicArray
 from efat.metric import ACCURACY, Metric
 from efat.planning.base import Planner
 from efat.planning.rules import Rules
+from efat.rate_search import Search, next_rates
 from efat.recipe import Recipe
 from efat.resilience import (
     Constraint,
@@ -20,6 +21,7 @@ from efat.resilience import (
     ResilienceMap,
     Stat,
     build_resilience_map,
+    mean_severities,
 )
 from efat.severity import Severity
 from efat.verification import Verification
@@ -71,6 +73,13 @@ class Selection:
             self.monotone,
         )
 
+    def amounts_by_rate(
+        self, curves: Sequence[ResilienceCurve], target: float
+    ) -> dict[float, float]:
+        """Return the amount that the resilience map of `curves` has for each of their rates."""
+        resilience_map = self.read(curves, target)
+        return {rate: resilience_map.amount(at) for rate, at in mean_severities(curves).items()}
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -97,6 +106,7 @@ class Experiment:
         skipped: Images that were left out, one line each.
         recipe: What is done to a fault map's network, retraining included.
         until_met: Whether a curve of the analysis ends where it first meets the constraint.
+        search: Whether all fault rates are measured, or those that bisection asks for.
     """
 
     name: str
@@ -119,10 +129,16 @@ class Experiment:
     skipped: tuple[str, ...] = ()
     recipe: Recipe = RETRAIN
     until_met: bool = False
+    search: Search = "grid"
 
     def verification(self, test_samples: int | None) -> Verification:
         """Return how chips are verified on a test split of so many samples."""
         return Verification(self.metric, test_samples, self.selection.confidence)
+
+    def rates_after(self, curves: Sequence[ResilienceCurve], target: float) -> tuple[float, ...]:
+        """Return the fault rates that the analysis measures after `curves`; none: it is done."""
+        amounts = self.selection.amounts_by_rate(curves, target) if curves else {}
+        return next_rates(self.fault_rates, amounts, self.search, self.amounts.eval_every_steps)
 
     @property
     def planner_name(self) -> str:

@@ -104,6 +104,7 @@ def build_experiment(
         skipped=getattr(data, "skipped", ()),
         recipe=recipe,
         until_met=cfg.fault_rates.until_met,
+        search=cfg.fault_rates.search,
     )
     _check_work(cfg, experiment)
     return experiment

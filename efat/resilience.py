@@ -163,10 +163,9 @@ def build_resilience_map(
     check_monotone(monotone, stat)
     points: dict[float, float] = {}
     weights: dict[float, int] = {}
-    for rate in {curve.fault_rate for curve in curves}:
+    for rate, severity in mean_severities(curves).items():
         repeats = [curve for curve in curves if curve.fault_rate == rate]
         crossings = [curve.crossing(target, sustained) for curve in repeats]
-        severity = float(np.mean([curve.severity for curve in repeats]))
         amount = _summarise(crossings, stat, quantile)
         points[severity] = max(amount, points.get(severity, 0.0))  # two rates, one severity
         weights[severity] = weights.get(severity, 0) + len(repeats)
@@ -177,6 +176,14 @@ def build_resilience_map(
     else:
         amounts = np.maximum.accumulate(amounts).tolist()
     return ResilienceMap(target, tuple(severities), tuple(amounts), interpolation)
+
+
+def mean_severities(curves: Sequence[ResilienceCurve]) -> dict[float, float]:
+    """Return where each fault rate lies on the axis of the resilience map."""
+    severities: dict[float, list[float]] = {}
+    for curve in curves:
+        severities.setdefault(curve.fault_rate, []).append(curve.severity)
+    return {rate: float(np.mean(drawn)) for rate, drawn in severities.items()}
 
 
 def check_monotone(monotone: Monotone, stat: Stat) -> None:

@@ -99,10 +99,21 @@ def bind_severity(experiment: Experiment, store: Store, baseline: Baseline) -> E
 
 
 def analyse(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Analysis:
-    """Record a resilience curve for every fault rate and repeat (METHOD section 4)."""
+    """Record resilience curves, round by round where rates are searched (METHOD section 4)."""
+    target = experiment.selection.constraint.target(baseline.val_metric)
+    found = Analysis((), 0.0)
+    while rates := experiment.rates_after(found.curves, target):
+        found = found.joined(_record(experiment, campaign, baseline, rates))
+    return found
+
+
+def _record(
+    experiment: Experiment, campaign: Runner, baseline: Baseline, rates: tuple[float, ...]
+) -> Analysis:
+    """Record a curve for every repeat of these fault rates."""
     points = [
         (rate, repeat, _draw(experiment, rate, repeat))
-        for rate in experiment.fault_rates
+        for rate in rates
         for repeat in range(experiment.maps_per_rate)
     ]
     amounts, until = experiment.amounts, None

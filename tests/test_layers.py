@@ -14,7 +14,7 @@ LAYERS = (
     ("faults.fault_map", "metric"),
     ("faults.detection",),
     ("faults",),
-    ("mapping", "resilience"),
+    ("mapping", "resilience", "rate_search"),
     ("chips", "severity", "attention", "verification"),
     ("lowering",),
     ("fleets.draw", "fleets.npy_files", "fleets.csv_files", "activation_masks"),
