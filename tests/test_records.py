@@ -55,7 +55,7 @@ def test_the_tables_of_a_record_on_real_data_follow_from_its_raw_rows(record):
         assert "\n".join(lines) in readme
 
 
-@pytest.mark.parametrize("record", ["2026-11-22-cheap-analysis"])
+@pytest.mark.parametrize("record", ["2026-11-22-cheap-analysis", "2026-11-22-amounts"])
 def test_the_tables_of_the_analysis_are_those_of_its_rows(record):
     script = runpy.run_path(str(HERE / record / "table.py"))
     readme = (HERE / record / "README.md").read_text()
