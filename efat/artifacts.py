@@ -173,6 +173,7 @@ def _map_document(experiment: Experiment, resilience_map: ResilienceMap) -> Row:
         "severity": experiment.severity_name,
         "interpolation": resilience_map.interpolation,
         "stat": experiment.selection.stat,
+        "monotone": experiment.selection.monotone,
         "sustained": experiment.selection.sustained,
         "max_severity": resilience_map.max_severity,
         "steps_per_epoch": experiment.amounts.steps_per_epoch,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from inspect import Parameter, signature
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import torch
 from hydra.errors import HydraException
@@ -20,6 +20,7 @@ from torch import nn
 from efat.config import STAGES
 from efat.errors import EfatError, raise_problems
 from efat.misfits import not_given
+from efat.rate_search import Search
 
 Value = TypeVar("Value")
 
@@ -124,6 +125,7 @@ def check_values(cfg: DictConfig, problems: Problems) -> None:
 
 def _check_rates(cfg: DictConfig, problems: Problems) -> None:
     _require_int(cfg, problems, "fault_rates.maps_per_rate", 1)
+    check_choice(problems, "fault_rates.search", cfg.fault_rates.search, get_args(Search))
     rates = list(cfg.fault_rates.rates)
     problems.require(
         bool(rates) and all(0 <= low < high <= 1 for low, high in pairwise([0, *rates])),

@@ -92,6 +92,7 @@ class FaultRatesConfig:
     rates: list[float] = MISSING
     maps_per_rate: int = MISSING
     until_met: bool = False
+    search: str = "grid"
 
 
 @dataclass
@@ -102,6 +103,7 @@ class SelectionConfig:
     limit: float | None = None
     stat: str = "max"
     quantile: float = 0.9
+    monotone: str = "envelope"
     interpolation: str = "linear"
     severity: str = "array_rate"
     confidence: float = 0.95

@@ -55,6 +55,12 @@ class Analysis:
     elapsed_s: float
     repair_s: float = 0.0
 
+    def joined(self, other: Analysis) -> Analysis:
+        """Return both, curves in the order of their fault rates."""
+        curves = sorted(self.curves + other.curves, key=lambda c: (c.fault_rate, c.repeat))
+        elapsed_s, repair_s = self.elapsed_s + other.elapsed_s, self.repair_s + other.repair_s
+        return Analysis(tuple(curves), elapsed_s, repair_s)
+
 
 @dataclass(frozen=True)
 class Model:

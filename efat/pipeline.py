@@ -165,7 +165,7 @@ def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
     _say_if(say, terminal.describe_diverged(analysis))
     folder.write_curves(analysis.curves, target)
     resilience_map = stages.select(experiment, analysis, target)
-    say(terminal.describe_map(experiment, resilience_map))
+    say(terminal.describe_map(experiment, analysis, resilience_map))
     if cfg.stage in ("analyse", "assign"):
         folder.write_map(analysis, resilience_map, None)
         if cfg.stage == "analyse":

@@ -107,7 +107,7 @@ def plot_resilience_map(
         axes.scatter(severities, amounts, s=14, color=GREY, alpha=0.6, label="one fault map")
     grid = np.linspace(0, max(resilience_map.severities), 600)
     needed = [resilience_map.amount(float(s)) / epoch for s in grid]
-    axes.plot(grid, needed, color=BLUE, lw=2, label="resilience map (worst so far)")
+    axes.plot(grid, needed, color=BLUE, lw=2, label="resilience map")
     _mark_limit(axes, resilience_map)
     _mark_chips(axes, experiment, resilience_map, plan)
     axes.set_xlabel(f"severity of the fault map ({experiment.severity_name.replace('_', ' ')})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytorch_lightning as pl
 from hydra.utils import instantiate
@@ -14,15 +14,15 @@ from omegaconf import DictConfig
 
 from efat import fit
 from efat.amounts import amounts_of, hardening_of
-from efat.checks import Problems, build, check_choice, check_values
+from efat.checks import Problems, build, check_values
 from efat.chips import Fleet
 from efat.errors import EfatError, raise_problems
-from efat.experiment import Experiment, Selection
+from efat.experiment import Experiment
 from efat.fleets.files import check_fleet_file
 from efat.jobs import Setup, TrainingJob
 from efat.library_checks import check_library
 from efat.mapping import SystolicArray
-from efat.metric import ACCURACY, Metric
+from efat.metric import ACCURACY
 from efat.plan_checks import plan_problems
 from efat.planning.base import Planner
 from efat.planning.early_stopping import EarlyStopping
@@ -34,7 +34,7 @@ from efat.planning.rules import Rules
 from efat.planning.single import Single
 from efat.recipe import Gradual, Recipe
 from efat.recipe_checks import recipe_problems
-from efat.resilience import Constraint, Interpolation, Stat, conformal_rank
+from efat.selection_checks import build_selection
 from efat.severity import array_rate
 from efat.store import Store
 from efat.workload import Workload, build_workload
@@ -80,7 +80,7 @@ def build_experiment(
     recipe = problems.attempt("recipe", lambda: _recipe(cfg))
     if recipe and problems.known("array", "model", "data"):
         problems.attempt("recipe", lambda: _check_recipe(cfg, recipe, workload))
-    selection = problems.attempt("selection", lambda: _selection(cfg, metric, problems))
+    selection = problems.attempt("selection", lambda: build_selection(cfg, metric, problems))
     if data and problems.known("data", "trainer.accumulate_grad_batches"):
         problems.attempt("trainer", lambda: _check_batches(cfg, data))
     raise_problems(dict.fromkeys(problems.found))
@@ -108,6 +108,7 @@ def build_experiment(
         recipe=recipe,
         until_met=cfg.fault_rates.until_met,
         hardening=hardening_of(cfg, workload, data, array) if recipe.hardens else None,
+        search=cfg.fault_rates.search,
     )
     _check_work(cfg, experiment)
     return experiment
@@ -222,43 +223,6 @@ def _fleet(cfg: DictConfig, array: SystolicArray | None) -> Fleet | None:
         return None
     fleet: Fleet = instantiate(cfg.fleet, array or SystolicArray(16, 16), cfg.seed)
     return fleet
-
-
-def _selection(cfg: DictConfig, metric: Metric, problems: Problems) -> Selection | None:
-    how = cfg.selection
-    check_choice(problems, "selection.stat", how.stat, get_args(Stat))
-    check_choice(problems, "selection.interpolation", how.interpolation, get_args(Interpolation))
-    problems.require(
-        0 <= how.quantile <= 1, f"selection.quantile: {how.quantile} given; [0, 1] is needed"
-    )
-    problems.require(
-        how.sustained >= 1, f"selection.sustained: {how.sustained} given; an int >= 1 is needed"
-    )
-    if how.stat == "conformal":
-        _check_conformal(cfg, problems)
-    problems.require(
-        0 < how.confidence < 1,
-        f"selection.confidence: {how.confidence} given; a number in (0, 1) is needed",
-    )
-    if not problems.known("selection.max_drop", "selection.limit"):
-        return None
-    constraint = Constraint(how.max_drop, how.limit, metric)
-    return Selection(
-        constraint, how.stat, how.quantile, how.interpolation, how.confidence, how.sustained
-    )
-
-
-def _check_conformal(cfg: DictConfig, problems: Problems) -> None:
-    """Refuse what conformal amounts make no statement about."""
-    how = cfg.selection
-    problems.require(
-        how.interpolation == "ceil",
-        f"selection.interpolation: {how.interpolation} given; selection.stat=conformal is about "
-        "the fault rates of the analysis, so that a rate between two takes the next: use ceil",
-    )
-    if 0 <= how.quantile <= 1 and problems.known("fault_rates.maps_per_rate"):
-        maps = cfg.fault_rates.maps_per_rate
-        problems.attempt("fault_rates", lambda: conformal_rank(maps, how.quantile))
 
 
 def _check_batches(cfg: DictConfig, data: pl.LightningDataModule) -> None:

@@ -28,7 +28,7 @@ from efat.masking import weight_layouts
 from efat.planning.base import Group, Plan
 from efat.planning.cost import Cost, CountCost
 from efat.planning.random import Random
-from efat.resilience import ResilienceCurve, ResilienceMap, build_resilience_map
+from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive, generator
 from efat.severity import array_rate, saliency_rate, weight_rate
@@ -116,10 +116,21 @@ def bind_severity(experiment: Experiment, store: Store, baseline: Baseline) -> E
 
 
 def analyse(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Analysis:
-    """Record a resilience curve for every fault rate and repeat (METHOD section 4)."""
+    """Record resilience curves, round by round where rates are searched (METHOD section 4)."""
+    target = experiment.selection.constraint.target(baseline.val_metric)
+    found = Analysis((), 0.0)
+    while rates := experiment.rates_after(found.curves, target):
+        found = found.joined(_record(experiment, campaign, baseline, rates))
+    return found
+
+
+def _record(
+    experiment: Experiment, campaign: Runner, baseline: Baseline, rates: tuple[float, ...]
+) -> Analysis:
+    """Record a curve for every repeat of these fault rates."""
     points = [
         (rate, repeat, _draw(experiment, rate, repeat))
-        for rate in experiment.fault_rates
+        for rate in rates
         for repeat in range(experiment.maps_per_rate)
     ]
     budget, every = experiment.amounts.budget_steps, experiment.amounts.eval_every_steps
@@ -139,10 +150,7 @@ def analyse(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Ana
 
 def select(experiment: Experiment, analysis: Analysis, target: float) -> ResilienceMap:
     """Read the resilience map off the curves (METHOD section 5)."""
-    how = experiment.selection
-    return build_resilience_map(
-        analysis.curves, target, how.stat, how.quantile, how.interpolation, how.sustained
-    )
+    return experiment.selection.read(analysis.curves, target)
 
 
 def plan(experiment: Experiment, resilience_map: ResilienceMap) -> dict[str, Plan]:

@@ -115,14 +115,16 @@ def describe_diverged(analysis: Analysis) -> str | None:
     )
 
 
-def describe_map(experiment: Experiment, resilience_map: ResilienceMap) -> str:
+def describe_map(experiment: Experiment, analysis: Analysis, resilience_map: ResilienceMap) -> str:
     """Say how far the resilience map reaches."""
-    count = len(experiment.fault_rates) * experiment.maps_per_rate
+    measured, rates = {c.fault_rate for c in analysis.curves}, len(experiment.fault_rates)
+    count = f"{len(analysis.curves)} curves"
+    count += f" at {len(measured)} of {rates} fault rates" if len(measured) < rates else ""
     if resilience_map.max_severity == 0:
-        return f"analysis   {count} curves; none of the fault rates reaches it within the budget"
+        return f"analysis   {count}; none of the fault rates reaches it within the budget"
     worst = resilience_map.amount(resilience_map.max_severity)
     return (
-        f"analysis   {count} curves; met up to {experiment.severity_name} "
+        f"analysis   {count}; met up to {experiment.severity_name} "
         f"{resilience_map.max_severity:.0%}, there after "
         f"{worst / experiment.amounts.steps_per_epoch:.2f} epochs"
     )
