@@ -91,7 +91,7 @@ def test_the_table_of_strategies_counts_the_verified(report):
     _, text, _ = report
     rows = re.findall(r"<tr><td>(\w+)</td>(.*?)</tr>", text)
     cells = {name: re.findall(r"<td>(.*?)</td>", rest) for name, rest in rows}
-    assert cells["fixed"][:6] == ["12", "24.0", "36.0", "10", "10", "10"]
+    assert cells["fixed"][:7] == ["12", "24.0", "36.0", "0", "10", "10", "10"]
 
 
 def test_figures_are_plotlys_and_hold_the_numbers(report):
@@ -146,7 +146,7 @@ def test_names_of_chips_cannot_break_out_of_the_page(tmp_path):
 def test_the_text_has_the_same_table(report):
     text = (report[0].folder / "report.md").read_text()
     assert f"**{headline(report[0])}**" in text
-    assert "| fixed | 12 | 24.0 | 36.0 | 10 | 10 | 10 |" in text
+    assert "| fixed | 12 | 24.0 | 36.0 | 0 | 10 | 10 | 10 |" in text
     assert "`python -m efat.run`" in text
 
 
@@ -217,7 +217,7 @@ def test_a_run_from_before_chips_were_verified_can_still_be_read(tmp_path):
     del summary["confidence"]
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     run = write_report(tmp_path)
-    assert "| fixed | 12 | 24.0 | 36.0 | 10 | 10 | - |" in (tmp_path / "report.md").read_text()
+    assert "| fixed | 12 | 24.0 | 36.0 | 0 | 10 | 10 | - |" in (tmp_path / "report.md").read_text()
     newer = read_run(finished(tmp_path / "newer"))
     newer.summary["metric"]["proportion"] = True  # so is the older one's, which does not say so
     assert [row["verified"] for row in compare_runs([newer, run]).rows] == [10, None]
