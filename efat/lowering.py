@@ -14,13 +14,14 @@ Bias is not part of it: it is added beside the array.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from efat.attention import Convert, Multiply, projections, run_attention
 from efat.errors import EfatError
 from efat.mapping import WeightLayout
 
@@ -28,12 +29,6 @@ Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
 ConvTranspose = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 MappedLayer = Conv | ConvTranspose | nn.Linear | nn.MultiheadAttention
 ON_ARRAY = get_args(MappedLayer)
-
-Multiply = Callable[[str, Tensor, Tensor], Tensor]
-"""Runs one layer's products: (name, X[g, n, i, t], W[g, i, t, m]) to Y[g, n, m]."""
-
-Convert = Callable[[str, Tensor], Tensor]
-"""Turns a layer's input into the array's operand type: (name, x) to x."""
 
 
 def as_it_is(_: str, x: Tensor) -> Tensor:
@@ -48,7 +43,7 @@ def layer_weights(layer: MappedLayer) -> dict[str, WeightLayout]:
     (queries with keys, scores with values) have no weight and stay off the array.
     """
     if isinstance(layer, nn.MultiheadAttention):
-        names = _projections(layer)
+        names = projections(layer)
         groups = 3 if len(names) == 1 else 1
         return {n: WeightLayout(tuple(getattr(layer, n).shape), groups) for n in names}
     groups = 1 if isinstance(layer, nn.Linear) else layer.groups
@@ -130,7 +125,7 @@ def run_layer(
         convert: Applied to an input before im2col makes many copies of it; 0 must stay 0.
     """
     if isinstance(layer, nn.MultiheadAttention):
-        return _run_attention(layer, args, kwargs, multiply, convert)
+        return run_attention(layer, args, kwargs, multiply, convert)
     if len(args) > 1 or kwargs.get("output_size") is not None:
         raise EfatError(
             f"{type(layer).__name__}: called with output_size; it cannot be mapped onto the array; "
@@ -217,88 +212,3 @@ def _windows(
     order = [1, 0, *range(3, 3 + space), 2, *range(3 + space, 3 + 2 * space)]
     n = batch * math.prod(x.shape[3 : 3 + space])
     return x.permute(order).reshape(layer.groups, n, channels // layer.groups, math.prod(kernel))
-
-
-def _projections(layer: nn.MultiheadAttention) -> list[str]:
-    """Return the names of an attention's input projections."""
-    if layer._qkv_same_embed_dim:
-        return ["in_proj_weight"]
-    return ["q_proj_weight", "k_proj_weight", "v_proj_weight"]
-
-
-def _run_attention(
-    layer: nn.MultiheadAttention,
-    args: Sequence[Any],
-    kwargs: dict[str, Any],
-    multiply: Multiply,
-    convert: Convert,
-) -> Any:
-    """Project with `multiply`; let torch attend with identity projections in their place.
-
-    A product with the identity is exact, so masks, dropout, `bias_k` and the rest stay torch's.
-    """
-    call = dict(zip(_ATTENTION_ARGUMENTS, args, strict=False)) | kwargs
-    tensors = [call.pop(name) for name in ("query", "key", "value")]
-    swap = layer.batch_first and tensors[0].dim() == 3
-    tensors = [x.transpose(0, 1) if swap else x for x in tensors]
-    names = _projections(layer)
-    weights = [getattr(layer, name) for name in names]
-    if len(names) == 1:
-        weights = weights[0].chunk(3)
-        names = [f"in_proj_weight.{part}" for part in "qkv"]
-    bias = layer.in_proj_bias
-    biases = [None] * 3 if bias is None else bias.chunk(3)
-    projected = [
-        _project(name, x, weight, part, multiply, convert)
-        for name, x, weight, part in zip(names, tensors, weights, biases, strict=True)
-    ]
-    out, scores = _attend(layer, projected, call)
-    out = _project(
-        "out_proj.weight", out, layer.out_proj.weight, layer.out_proj.bias, multiply, convert
-    )
-    return (out.transpose(0, 1) if swap else out), scores
-
-
-_ATTENTION_ARGUMENTS = (
-    "query", "key", "value", "key_padding_mask", "need_weights", "attn_mask",
-    "average_attn_weights", "is_causal",
-)  # fmt: skip
-
-
-def _project(
-    name: str,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    multiply: Multiply,
-    convert: Convert,
-) -> Tensor:
-    """Multiply [length, batch, features] (or [length, features]); `n = b*length + l`."""
-    by_n = convert(name, x.transpose(0, 1) if x.dim() == 3 else x)
-    y = multiply(name, by_n.reshape(1, -1, x.shape[-1], 1), weight.T[None, :, None, :])
-    out = y.reshape(*by_n.shape[:-1], weight.shape[0])
-    out = out.transpose(0, 1) if x.dim() == 3 else out
-    return out if bias is None else out + bias.to(out.dtype)
-
-
-def _attend(
-    layer: nn.MultiheadAttention, projected: list[Tensor], call: dict[str, Any]
-) -> tuple[Tensor, Tensor | None]:
-    """Run torch's attention on projected [length, batch, E], without any projection."""
-    identity = torch.eye(layer.embed_dim, dtype=projected[0].dtype, device=projected[0].device)
-    query, key, value = projected
-    masks = [
-        functional._canonical_mask(
-            mask=call.pop(name, None), mask_name=name, other_type=None, other_name="",
-            target_type=query.dtype, check_other=False,
-        )
-        for name in ("key_padding_mask", "attn_mask")
-    ]  # fmt: skip
-    return functional.multi_head_attention_forward(
-        query, key, value, layer.embed_dim, layer.num_heads, None, None,
-        layer.bias_k, layer.bias_v, layer.add_zero_attn, layer.dropout,
-        identity, None,
-        training=layer.training, key_padding_mask=masks[0], attn_mask=masks[1],
-        use_separate_proj_weight=True,
-        q_proj_weight=identity, k_proj_weight=identity, v_proj_weight=identity, **call,
-    )  # fmt: skip

@@ -22,6 +22,10 @@ Misfits = dict[str, str]
 KINDS = {"Integer": "an int", "Float": "a number", "Boolean": "true or false", "String": "text"}
 
 
+class PrimaryError(Exception):
+    """The primary config does not compose without any override; says why."""
+
+
 def fitting(name: str, overrides: Sequence[str]) -> DictConfig:
     """Compose; hold the schema against keys forced in with `+`, and resolve what refers to others.
 
@@ -35,22 +39,27 @@ def fitting(name: str, overrides: Sequence[str]) -> DictConfig:
 
 
 def find_misfits(
-    name: str, overrides: Sequence[str], suspects: Sequence[str] = ()
+    name: str, extra: Sequence[str], overrides: Sequence[str], suspects: Sequence[str] = ()
 ) -> tuple[DictConfig, Misfits]:
     """Compose from the overrides that fit, and say what is wrong with the others.
 
     Args:
-        name: The primary config, which fits by itself.
+        name: The primary config.
+        extra: What it needs in order to be found.
         overrides: One job's.
         suspects: Overrides that did not fit in other jobs of the sweep; they are tried last, so
             that the others need not be tried one by one again.
+
+    Raises:
+        PrimaryError: It does not fit by itself.
     """
-    good = [o for o in sorted(overrides, key=_is_value) if o not in suspects]
+    good = [*extra, *(o for o in sorted(overrides, key=_is_value) if o not in suspects)]
     misfits: Misfits = {}
     try:
         cfg = fitting(name, good)
     except Exception:  # Hydra raises ValueError, AssertionError and more for bad overrides
-        good, cfg = _one_by_one(name, [], good, misfits)
+        cfg = _primary(name, extra)
+        good, cfg = _one_by_one(name, list(extra), good[len(extra) :], misfits, cfg)
     good, cfg = _one_by_one(name, good, [o for o in suspects if o in overrides], misfits, cfg)
     lost = {key_of(o) for o in misfits if not _is_value(o)}
     return cfg, {  # without keys of an option that does not exist: nobody knows whether they fit
@@ -60,19 +69,21 @@ def find_misfits(
     }
 
 
+def _primary(name: str, extra: Sequence[str]) -> DictConfig:
+    try:
+        return fitting(name, extra)
+    except Exception as error:  # of many types; see fitting
+        raise PrimaryError(first_line(error)) from None
+
+
 def _one_by_one(
-    name: str,
-    good: list[str],
-    overrides: Sequence[str],
-    misfits: Misfits,
-    cfg: DictConfig | None = None,
+    name: str, good: list[str], overrides: Sequence[str], misfits: Misfits, cfg: DictConfig
 ) -> tuple[list[str], DictConfig]:
-    """Add one override after the other to `good`; those that fail go to `misfits`."""
-    good, cfg = list(good), compose(name, good) if cfg is None else cfg
+    """Add one override after the other to `good`, which makes `cfg`; others go to `misfits`."""
     for override in overrides:
         try:
             cfg = fitting(name, [*good, override])
-            good.append(override)
+            good = [*good, override]
         except Exception as error:  # noqa: PERF203 - one at a time; see fitting
             misfits[override] = explain(override, error, cfg)
     return good, cfg

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from efat.config import CONF
 from efat.errors import EfatError, raise_problems
-from efat.misfits import find_misfits, first_line, fitting, key_of, not_given
+from efat.misfits import PrimaryError, find_misfits, key_of, not_given
 
 FLAGS_WITHOUT_WORK = ("help", "hydra_help", "cfg", "info", "shell_completion", "version")
 ONE_OF = ("run", "multirun", "cfg", "info", "shell_completion")
@@ -87,15 +87,14 @@ def draft_jobs(arguments: Sequence[str]) -> list[Draft]:
     if not folder.is_dir():
         raise EfatError([*problems, f"command line: --config-path {folder} given; no such folder"])
     with initialize_config_dir(str(folder), version_base="1.3"):
+        overrides = [o for text in flags.overrides for o in _parse(text, problems)]
         try:
-            fitting(name, extra)
-        except Exception as error:  # of many types; see fitting
+            drafts = _draft_all(name, extra, overrides, flags.multirun, problems)
+        except PrimaryError as error:
             there = folder.joinpath(name).with_suffix(".yaml").is_file()
-            why = first_line(error) if there else f"no {name}.yaml in {folder}"
+            why = str(error) if there else f"no {name}.yaml in {folder}"
             reason = f"command line: --config-name {name} given; {why}"
             raise EfatError([*problems, reason]) from None
-        overrides = [o for text in flags.overrides for o in _parse(text, problems)]
-        drafts = _draft_all(name, extra, overrides, flags.multirun, problems)
         if not idle:
             return drafts
         for draft in drafts:  # Hydra shows values that are missing, and stops at others
@@ -153,7 +152,7 @@ def _draft_all(
     drafts = []
     suspects: dict[str, None] = {}
     for job in product(*choices):
-        cfg, misfits = find_misfits(name, [*extra, *job], tuple(suspects))
+        cfg, misfits = find_misfits(name, extra, job, tuple(suspects))
         suspects |= dict.fromkeys(misfits)
         missing = {
             key: not_given(key)

@@ -45,7 +45,7 @@ def draw_groups(plan: Plan, chips: Sequence[Chip]) -> Figure:
             top.bar(x, 100 * (high - low), bottom=100 * low, color=shades[i % 2], width=0.8)
         top.text(x, 100 * heights[-1], str(len(order)), ha="center", va="bottom", fontsize=7)
     highest = max((100 * group.fused.fault_rate for group in shown), default=1.0)
-    top.set_ylim(0, 1.12 * highest)  # margins do not hold where a member adds nothing
+    top.set_ylim(0, 1.12 * (highest or 1.0))  # margins do not hold where a member adds nothing
     top.set_ylabel("fault rate of the fused map, %\n(a stripe: what one more chip adds)")
     left_out = len(plan.groups) - len(shown)
     top.set_title(_title(plan) + (f"; {left_out} cheaper groups not shown" if left_out else ""))

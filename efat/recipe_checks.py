@@ -22,7 +22,7 @@ TRIED = 2
 def recipe_problems(
     recipe: Recipe, network: nn.Module, inputs: Tensor, dataflow: str, off_array: Collection[str]
 ) -> list[str]:
-    """Return why the repair steps of a recipe cannot be taken.
+    """Return why the steps of a recipe before retraining cannot be taken.
 
     Args:
         recipe: The steps.
@@ -32,6 +32,11 @@ def recipe_problems(
         off_array: Names of layers that are not on it.
     """
     problems = []
+    if recipe.hardens and dataflow != "ws":
+        problems.append(
+            f"recipe.steps: harden given, but array.dataflow={dataflow} keeps no weight in a PE; "
+            "use array.dataflow=ws, or leave it out"
+        )
     moving = [step for step in recipe.repairs if step != "recalibrate"]
     if moving and dataflow != "ws":
         problems.append(

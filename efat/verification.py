@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from scipy.stats import binomtest
@@ -106,6 +108,10 @@ class Verification:
         """
         if not self.has_interval or not self.samples:
             return None
-        counts = range(self.samples + 1)
-        verified = (k for k in counts if self.judge(k / self.samples, limit).status == "verified")
-        return next(verified, None)
+        counts = range(self.samples + 1)  # the lower end grows with the number of right ones
+        shares = [right / self.samples for right in counts]
+        least = bisect_left(shares, True, key=partial(self._suffices, limit))
+        return least if least <= self.samples else None
+
+    def _suffices(self, limit: float, share: float) -> bool:
+        return self.judge(share, limit).status == "verified"

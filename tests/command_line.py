@@ -25,6 +25,14 @@ TINY = (
     "fleet.chips=6",
     "selection.max_drop=0.05",
 )
+SHORT = (
+    *TINY,
+    "baseline.epochs=2",
+    "fault_rates.maps_per_rate=1",
+    "training.budget_epochs=0.5",
+    "selection.max_drop=0.9",
+)
+"""Where nobody looks at the accuracy."""
 SAME = (
     "curves.csv",
     "resilience_map.json",

@@ -6,7 +6,7 @@ import pytest
 
 from efat.fleets import load_fleet, save_fleet, uniform_fleet
 from efat.mapping import SystolicArray
-from tests.command_line import TINY, efat, rows, run_folder
+from tests.command_line import SHORT, TINY, efat, rows, run_folder
 
 
 def test_single_trains_one_chip(tmp_path):
@@ -22,8 +22,9 @@ def test_single_trains_one_chip(tmp_path):
 
 def test_chips_from_a_file(tmp_path):
     save_fleet(uniform_fleet(SystolicArray(8, 8), 0, 3, [0, 0.2]), tmp_path / "chips.npz")
-    arguments = (*TINY[:-2], "executor=serial", "array=ws_8", "fleet=file", "stage=plan")
-    result = efat(tmp_path, *arguments, "fleet.path=chips.npz")
+    arguments = [a for a in SHORT if not a.startswith("fleet.")]
+    parts = ("executor=serial", "array=ws_8", "fleet=file", "fleet.path=chips.npz")
+    result = efat(tmp_path, *arguments, *parts, "stage=plan")
     assert result.returncode == 0, result.stderr
     plan = json.loads((run_folder(tmp_path) / "plan.json").read_text())
     members = [m for group in plan["groups"] for m in group["members"]]
@@ -59,6 +60,7 @@ def test_a_campaign_with(part, tmp_path):
         "compare=[none]",
         "baseline.epochs=3",
         "fault_rates.rates=[0.1,0.5]",
+        "fault_rates.maps_per_rate=1",
     )
     result = efat(tmp_path, *arguments, *quick, "selection.max_drop=0.2", *PARTS[part])
     assert result.returncode == 0, result.stdout + result.stderr

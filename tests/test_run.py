@@ -17,7 +17,7 @@ from efat.mapping import SystolicArray
 from efat.models.resnet import ResNet
 from efat.sweep import ResultsTable
 from efat.tracking import wandb_dashboard
-from tests.command_line import SAME, TINY, efat, efat_process, rows, run_folder
+from tests.command_line import SAME, SHORT, TINY, efat, efat_process, rows, run_folder
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_the_numbers_add_up(done):
     summary, plan = (json.loads((run / f"{n}.json").read_text()) for n in ("summary", "plan"))
     chips = rows(run / "chips.csv")
     assert [s["name"] for s in summary["strategies"]] == [
-        "best", "none", "greedy", "fixed", "individual", "single", "random",
+        "best", "none", "greedy", "fixed", "individual", "early_stopping", "single", "random",
     ]  # fmt: skip
     best = summary["strategies"][0]
     assert best["retraining"]["steps"] <= summary["strategies"][2]["retraining"]["steps"]
@@ -104,7 +104,7 @@ def test_wandb_wrote_an_offline_run(done):
 
 
 def test_worker_processes_give_the_same_bytes_as_one_process(done, tmp_path):
-    result = efat_process(tmp_path, *TINY, "executor.workers=2", "compare=[none]")
+    result = efat(tmp_path, *TINY, "executor.workers=2", "compare=[none]")
     assert result.returncode == 0, result.stderr
     for name in SAME:
         assert (run_folder(tmp_path) / name).read_bytes() == (
@@ -115,7 +115,7 @@ def test_worker_processes_give_the_same_bytes_as_one_process(done, tmp_path):
 
 
 def test_a_damaged_result_is_computed_again(tmp_path):
-    arguments = (*TINY, "stage=analyse", "executor=serial")
+    arguments = (*SHORT, "stage=analyse", "executor=serial")
     assert efat(tmp_path, *arguments).returncode == 0
     first = (run_folder(tmp_path) / "curves.csv").read_bytes()
     victim = next((tmp_path / "outputs/store/analyse").glob("*.json"))

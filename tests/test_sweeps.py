@@ -4,20 +4,20 @@ import json
 
 import pytest
 
-from tests.command_line import TINY, efat, errors, rows
+from tests.command_line import SHORT, TINY, efat, errors, rows
 
 
 def test_stages_one_by_one_reuse_what_is_saved(tmp_path):
     expected = {
         "pretrain": "pretrain 1",
-        "analyse": "pretrain 0, analyse 6",
+        "analyse": "pretrain 0, analyse 3",
         "plan": "pretrain 0, analyse 0",
         "retrain": "pretrain 0, analyse 0, retrain",
         "evaluate": "pretrain 0, analyse 0, retrain 0, evaluate",
     }
     for stage, units in expected.items():
         result = efat(
-            tmp_path, *TINY, f"stage={stage}", "executor=serial", "compare=[]", f"name={stage}"
+            tmp_path, *SHORT, f"stage={stage}", "executor=serial", "compare=[]", f"name={stage}"
         )
         assert result.returncode == 0, result.stderr
         assert units in result.stdout, result.stdout
@@ -25,8 +25,8 @@ def test_stages_one_by_one_reuse_what_is_saved(tmp_path):
 
 def test_a_sweep_runs_every_job(tmp_path):
     result = efat(
-        tmp_path, "-m", *TINY, "stage=plan", "planner=greedy,individual", "array=ws_8,ws_16",
-        "executor=serial", "fault_rates.maps_per_rate=1",
+        tmp_path, "-m", *SHORT, "stage=plan", "planner=greedy,individual", "array=ws_8,ws_16",
+        "executor=serial",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     plans = sorted(tmp_path.glob("outputs/*/sweep_*/*/plan.json"))
@@ -44,7 +44,7 @@ def test_a_sweep_runs_every_job(tmp_path):
 def test_a_failing_job_of_a_sweep_is_in_its_table_whoever_launched_it(tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     result = efat(
-        tmp_path, "-m", *TINY, "stage=pretrain", "executor=serial", "hydra/launcher=joblib",
+        tmp_path, "-m", *SHORT, "stage=pretrain", "executor=serial", "hydra/launcher=joblib",
         "hydra.launcher.n_jobs=2", "selection.max_drop=null", "selection.limit=0.1,0.9999",
     )  # fmt: skip
     (table,) = tmp_path.glob("outputs/*/sweep_*/results.csv")

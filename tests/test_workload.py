@@ -203,7 +203,6 @@ def test_a_regression_from_end_to_end(tmp_path):
         tmp_path, "+experiment=diabetes_mlp", "executor=serial", "fleet.chips=4",
         "fault_rates.rates=[0.1,0.4]", "fault_rates.maps_per_rate=2", "compare=[none]",
         "training.budget_epochs=4", "training.eval_every_epochs=2", "baseline.epochs=15",
-        drawn=True,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     assert "baseline   mse 0." in result.stdout

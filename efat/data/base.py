@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from efat.data.augment import Augmentation
+from efat.data.decode import as_targets, check_targets, decode_all
 from efat.data.prepare import Preparation, add_border, channel_statistics
-from efat.data.samples import Array, ArraySamples, BadImageError, Samples
-from efat.data.sizes import Sizing, to_tensor
-from efat.data.splits import SPLITS, Size, SplitSizes, hash_arrays, is_classes, split_parts
+from efat.data.samples import Array, ArraySamples, Samples
+from efat.data.sizes import Sizing
+from efat.data.splits import SPLITS, Size, SplitSizes, hash_arrays, split_parts
 from efat.data.stream import StreamBatches
 from efat.data.tensors import TensorBatches, share_of
 from efat.errors import EfatError, raise_problems
@@ -160,12 +161,12 @@ class DataModule(pl.LightningDataModule):
         parts = self.read()
         skipped: tuple[str, ...] = ()
         for name, part in parts.items():
-            _check_targets(name, part.targets)
+            check_targets(name, part.targets)
         if self.options["in_memory"]:
-            parts, skipped = _decode_all(parts, self.sizing, self.options["bad_images"] == "skip")
+            parts, skipped = decode_all(parts, self.sizing, self.options["bad_images"] == "skip")
         splits = split_parts({n: part.targets for n, part in parts.items()}, self.sizes)
         indices = {split: index for split, (_, index) in splits.items()}
-        targets = {s: _as_targets(parts[name].targets[i]) for s, (name, i) in splits.items()}
+        targets = {s: as_targets(parts[name].targets[i]) for s, (name, i) in splits.items()}
         samples = {
             split: self._held(parts[name], indices[split]) for split, (name, _) in splits.items()
         }
@@ -253,64 +254,6 @@ def _check_options(given: dict[str, Any], problems: list[str]) -> None:
     unknown = sorted(set(given) - set(DEFAULTS))
     if unknown:
         problems.append(f"data: no such key: {', '.join(unknown)}; allowed: {', '.join(DEFAULTS)}")
-
-
-def _check_targets(part: str, targets: Array) -> None:
-    """Refuse targets that are no numbers, or classes below 0."""
-    if not np.issubdtype(targets.dtype, np.number):
-        raise EfatError(
-            f"data: labels of {part} are of type {targets.dtype}; class indices (0, 1, ...) or "
-            "numbers are needed"
-        )
-    if not len(targets):
-        raise EfatError(f"data: {part} has no samples")
-    if is_classes(targets) and targets.min() < 0:
-        row = int(targets.argmin())
-        raise EfatError(
-            f"data: {part}, row {row}: label {targets[row]} given; class indices from 0 are needed"
-        )
-    if not np.isfinite(targets).all():
-        row = int(np.argwhere(~np.isfinite(targets))[0][0])
-        raise EfatError(f"data: {part}, row {row}: a target is not finite; leave such rows out")
-
-
-def _as_targets(targets: Array) -> Tensor:
-    kind = np.int64 if np.issubdtype(targets.dtype, np.integer) else np.float32
-    return torch.from_numpy(targets.astype(kind))
-
-
-def _decode_all(
-    parts: dict[str, Samples], sizing: Sizing, skip_bad: bool
-) -> tuple[dict[str, Samples], tuple[str, ...]]:
-    """Decode every image; name all that cannot be, or leave them out."""
-    decoded: dict[str, Samples] = {}
-    problems: list[str] = []
-    for name, samples in parts.items():
-        inputs, kept = [], []
-        for index in range(len(samples)):
-            try:
-                inputs.append(to_tensor(samples[index], sizing).numpy())
-                kept.append(index)
-            except BadImageError as error:  # noqa: PERF203 - one at a time is the point
-                problems += error.problems
-        if problems and (not skip_bad or not inputs):
-            raise EfatError(problems)
-        decoded[name] = ArraySamples(_stacked(name, inputs), samples.targets[kept])
-    shapes = {samples[0].shape for samples in decoded.values()}
-    if len(shapes) > 1:
-        raise EfatError(f"data: the parts {', '.join(parts)} have inputs of shapes {shapes}")
-    return decoded, tuple(problems)
-
-
-def _stacked(part: str, inputs: list[Array]) -> Array:
-    shapes = sorted({one.shape for one in inputs})
-    if len(shapes) > 1:
-        raise EfatError(
-            f"data: {part} has inputs of different shapes, [channels, height, width]: "
-            f"{', '.join(map(str, shapes[:4]))}; set data.image_size (and data.image_mode: L for "
-            "grey, RGB for colour)"
-        )
-    return np.stack(inputs)
 
 
 def _contents(samples: Tensor | Samples, indices: NDArray[np.int64]) -> Array:

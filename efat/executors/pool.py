@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import multiprocessing
 import os
 import signal
@@ -25,7 +26,7 @@ class DeadError(Exception):
 
 
 class Worker:
-    """One spawned process; it imports torch and Lightning while the caller goes on."""
+    """One spawned process."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")  # fork after torch has threads is unsafe
@@ -34,6 +35,11 @@ class Worker:
         with _ignored_interrupts():
             self.process.start()
         theirs.close()
+
+    def prepare(self) -> None:
+        """Let it import torch and Lightning while the caller goes on; no answer comes."""
+        with contextlib.suppress(OSError):  # a death is told when it is given work
+            self.pipe.send(None)
 
     def give(self, message: Any) -> None:
         """Hand it work.
@@ -112,12 +118,14 @@ def _ignored_interrupts() -> Iterator[None]:
 def _serve(pipe: Connection) -> None:
     """Do what comes through the pipe, until the driver closes it or dies."""
     threading.Thread(target=_die_with_driver, daemon=True).start()
-    import efat.fit  # noqa: F401 - pays for importing Lightning once, before the first unit
-
     one_thread()
     with contextlib.suppress(EOFError, OSError):
         while True:
-            function, task = pipe.recv()
+            message = pipe.recv()
+            if message is None:
+                importlib.import_module("efat.fit")  # seconds, that of Lightning
+                continue
+            function, task = message
             try:
                 answer = True, function(task)
             except Exception as error:

@@ -57,7 +57,10 @@ class Processes:
     def start(self) -> None:
         """Start the workers; they import torch and Lightning while the caller goes on."""
         one_thread()
-        shared_pool(self.workers).top_up()
+        pool = shared_pool(self.workers)
+        pool.top_up()
+        for worker in pool.idle:
+            worker.prepare()
 
     def run(
         self, function: Callable[[Item], Output], tasks: Iterable[Item]

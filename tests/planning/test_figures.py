@@ -35,6 +35,13 @@ def test_figures_show_the_plan(n: int) -> None:
     assert not plan.merges or title == f"How {n} chips became {len(plan.groups)} groups"
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_fleet_without_faults_can_be_drawn() -> None:
+    chips = (Chip("a", FaultMap(np.zeros((4, 4), dtype=bool))),)
+    figure = draw_groups(Individual()(chips, table_cost("floored", 4), 0), chips)
+    assert figure.axes[0].get_ylim() == (0, 1.12)
+
+
 def test_history_without_merges_says_so() -> None:
     chips, cost = fleet("uniform", 3, 16), table_cost("floored", 16)
     figure = draw_history(Individual()(chips, cost, 0))
