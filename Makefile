@@ -48,9 +48,10 @@ docs: setup ## Build the documentation site in build/site; a warning is an error
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: setup ## Measure speed: training, emulation, a campaign, planning (CHIPS="1000 10000")
+bench: setup ## Measure speed: training, emulation, a campaign, repair, planning (CHIPS="1000 10000")
 	$(BIN)/python -m experiments.bench
 	$(BIN)/python -m experiments.bench_planning $(CHIPS)
+	$(BIN)/python -m experiments.bench_repair
 	$(BIN)/python -m experiments.bench_tracking
 
 bench-large: setup ## Plan for 100,000 chips: many minutes, up to 8 GB

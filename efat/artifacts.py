@@ -26,8 +26,9 @@ from efat.planning.base import Group, Plan
 from efat.provenance import describe_run
 from efat.pruned_share import layer_rows
 from efat.rate_figures import draw_fault_rates
-from efat.report import Outcome, Row, group_name
+from efat.report import Outcome
 from efat.resilience import ResilienceCurve, ResilienceMap
+from efat.result_rows import Row, group_name
 from efat.store import Store
 from efat.tables import write_csv
 from efat.units import unit_rows
@@ -71,7 +72,7 @@ class RunFolder:
         name = self.experiment.planner_name
         document = _plan_document(self.experiment, name, plan)
         atomic.write_json(self.path / "plan.json", document)
-        write_csv(self.path / "groups.csv", groups)
+        self.write_groups(groups)
         fused = [Chip(group_name(i), g.fused) for i, g in enumerate(plan.groups)]
         if fused:
             save_fleet(Fleet(tuple(fused)), self.path / "fused_maps.npz")
@@ -80,6 +81,10 @@ class RunFolder:
             self._write_figure("merges", draw_history(plan))
             self._write_figure("rewards", draw_rewards(plan))
             self._write_figure("overlaps", draw_overlaps(plan, self.experiment.fleet.chips))
+
+    def write_groups(self, groups: list[Row]) -> None:
+        """Write `groups.csv`, again once it is known for how long each was trained."""
+        write_csv(self.path / "groups.csv", groups)
 
     def write_library(self, plan: Plan, store: Store, models: tuple[Model, ...] = ()) -> None:
         """Write `library.json`, to which `stage=assign` adds; its models still to be trained."""
@@ -168,6 +173,7 @@ def _map_document(experiment: Experiment, resilience_map: ResilienceMap) -> Row:
         "severity": experiment.severity_name,
         "interpolation": resilience_map.interpolation,
         "stat": experiment.selection.stat,
+        "monotone": experiment.selection.monotone,
         "sustained": experiment.selection.sustained,
         "max_severity": resilience_map.max_severity,
         "steps_per_epoch": experiment.amounts.steps_per_epoch,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from efat import stages
 from efat.campaign import Campaign
@@ -13,8 +13,8 @@ from efat.jobs import Weights
 from efat.library import Library, grow_library
 from efat.planning.assign import Assignment, assign
 from efat.planning.base import Group, Plan
-from efat.report import Row, group_name, measured_cells
 from efat.resilience import ResilienceMap
+from efat.result_rows import Row, group_name, measured_cells
 
 NAME = "assign"
 """Strategy name of what is retrained here."""
@@ -68,8 +68,17 @@ def train(
         for model in models
         if model.diverged
     )
-    trained = {m.group.fused.key: (m.group.amount_steps, m.weights) for m in models}
+    trained = {
+        m.group.fused.key: (m.group.amount_steps + m.topped_up_steps, m.weights) for m in models
+    }
     return grow_library(library, arrival.assignment, experiment.fleet.chips, trained)
+
+
+def as_trained(arrival: Arrival, library: Library) -> Arrival:
+    """Return the arrival with the amounts that its models were trained for in the end."""
+    amounts = {entry.model.fused.key: entry.amount_steps for entry in library.entries}
+    groups = [replace(g, amount_steps=amounts[g.fused.key]) for g in arrival.plan.groups]
+    return replace(arrival, plan=replace(arrival.plan, groups=tuple(groups)))
 
 
 def evaluate(

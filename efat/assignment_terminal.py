@@ -16,7 +16,7 @@ from efat.experiment import Experiment
 from efat.library import Library
 from efat.planning.assign import How
 from efat.progress import counted
-from efat.report import Row
+from efat.result_rows import Row
 from efat.terminal import lost_note, off_ws_note
 
 CHIPS_SHOWN = 40

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor, nn
 
-from efat.masking import verify_masks
+from efat.faults import FaultMap
+from efat.injection import Injection
+from efat.masking import masked_weights, verify_masks
 from efat.retraining import DivergedError
 
 
@@ -49,6 +53,21 @@ class StopWhen(pl.Callback):
             trainer.should_stop |= self.met(self.curve.metric)
 
 
+class EvaluateAt(pl.Callback):
+    """Validate at the optimizer steps that `is_due` accepts: Lightning's interval counts from 0."""
+
+    def __init__(self, is_due: Callable[[int], bool]) -> None:
+        self.is_due, self.step = is_due, 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.step = trainer.global_step
+        trainer.val_check_batch = 1 if self.is_due(self.step) else sys.maxsize  # if it is resumed
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        stepped, self.step = trainer.global_step > self.step, trainer.global_step
+        trainer.val_check_batch = 1 if stepped and self.is_due(self.step) else sys.maxsize
+
+
 class SameDraws(pl.Callback):
     """Let no validation on the way change what training draws (the prefix rule).
 
@@ -65,6 +84,67 @@ class SameDraws(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
             torch.set_rng_state(self.state)
+
+
+class Injector(pl.Callback):
+    """Put a training under its faults part by part, and every evaluation under all of them.
+
+    What a chip computes is computed under its whole map: so is what is measured on the way, and
+    what is deployed (`finish`). The training itself goes on with what is not yet pruned.
+
+    Args:
+        model: Masked by the first part.
+        mask: Masks it by a fault map.
+        whole: All faults.
+        injection: Which of them are there at which step.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        mask: Callable[[FaultMap], object],
+        whole: FaultMap,
+        injection: Injection,
+    ) -> None:
+        self.model, self.mask, self.whole, self.injection = model, mask, whole, injection
+        self.injected = 0
+        self.kept: dict[str, Tensor] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.injected = 0
+        self._inject(trainer)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._inject(trainer)
+
+    @torch.no_grad()
+    def _inject(self, trainer: pl.Trainer) -> None:
+        """Bring the parts in that are due, and forget the momentum of what they prune."""
+        due = self.injection.injected(trainer.global_step)
+        if due == self.injected:
+            return
+        self.injected = due
+        self.mask(self.injection.fault_map(self.whole, due))
+        for weight in masked_weights(self.model).values():
+            for optimizer in trainer.optimizers:
+                state = optimizer.state.get(weight.tensor, {})
+                for value in state.values():
+                    if isinstance(value, Tensor) and value.shape == weight.tensor.shape:
+                        value.mul_(weight.mask)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.kept = {n: w.tensor.detach().clone() for n, w in masked_weights(self.model).items()}
+        self.mask(self.whole)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for name, weight in masked_weights(self.model).items():
+            weight.tensor.data = self.kept[name]
+        self.mask(self.injection.fault_map(self.whole, max(1, self.injected)))
+
+    def finish(self) -> None:
+        """Bring all faults in that are not there yet: the training is over."""
+        self.mask(self.whole)
+        verify_masks(self.model)
 
 
 class MaskGuard(pl.Callback):

@@ -11,7 +11,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -81,12 +81,14 @@ class Checkpointer(pl.Callback):
 
     Args:
         checkpoints: Where they are and how often.
-        eval_every_steps: How often the training validates; 0 never.
+        evaluates_at: Whether the training validates at an optimizer step.
         begin: When this attempt began, by `time.perf_counter`.
     """
 
-    def __init__(self, checkpoints: Checkpoints, eval_every_steps: int, begin: float) -> None:
-        self.checkpoints, self.eval_every_steps = checkpoints, eval_every_steps
+    def __init__(
+        self, checkpoints: Checkpoints, evaluates_at: Callable[[int], bool], begin: float
+    ) -> None:
+        self.checkpoints, self.evaluates_at = checkpoints, evaluates_at
         self.saved_step, self.begin = 0, begin
         self.earlier_s = 0.0
         """Training time of the attempts that were cut off."""
@@ -110,7 +112,7 @@ class Checkpointer(pl.Callback):
         self.saved_step = trainer.global_step
 
     def _validates_next(self, trainer: pl.Trainer) -> bool:
-        return bool(self.eval_every_steps) and trainer.global_step % self.eval_every_steps == 0
+        return self.evaluates_at(trainer.global_step)
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
         steps = trainer.global_step

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from inspect import Parameter, signature
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import torch
 from hydra.errors import HydraException
@@ -20,11 +20,12 @@ from torch import nn
 from efat.config import STAGES
 from efat.errors import EfatError, raise_problems
 from efat.misfits import not_given
+from efat.rate_search import Search
 
 Value = TypeVar("Value")
 
 SEVERITIES = ("array_rate", "weight_rate", "magnitude_rate", "taylor_rate")
-STRATEGIES = ("none", "greedy", "fixed", "individual", "single", "random")
+STRATEGIES = ("none", "greedy", "fixed", "individual", "early_stopping", "single", "random")
 BUDGET_DEPENDENT = ("CosineAnnealingLR", "OneCycleLR", "PolynomialLR")
 
 
@@ -109,6 +110,7 @@ def check_values(cfg: DictConfig, problems: Problems) -> None:
     for key, check in (
         ("fault_rates", _check_rates),
         ("training", _check_amounts),
+        ("hardening", _check_hardening),
         ("trainer", _check_trainer),
         ("name", _check_name),
         ("compare", _check_compare),
@@ -123,6 +125,7 @@ def check_values(cfg: DictConfig, problems: Problems) -> None:
 
 def _check_rates(cfg: DictConfig, problems: Problems) -> None:
     _require_int(cfg, problems, "fault_rates.maps_per_rate", 1)
+    check_choice(problems, "fault_rates.search", cfg.fault_rates.search, get_args(Search))
     rates = list(cfg.fault_rates.rates)
     problems.require(
         bool(rates) and all(0 <= low < high <= 1 for low, high in pairwise([0, *rates])),
@@ -132,7 +135,12 @@ def _check_rates(cfg: DictConfig, problems: Problems) -> None:
 
 
 def _check_amounts(cfg: DictConfig, problems: Problems) -> None:
-    for key in ("baseline.epochs", "training.budget_epochs", "training.eval_every_epochs"):
+    for key in (
+        "baseline.epochs",
+        "hardening.epochs",
+        "training.budget_epochs",
+        "training.eval_every_epochs",
+    ):
         value = OmegaConf.select(cfg, key)
         if value is not None:  # else it is missing, and named already
             problems.require(
@@ -145,6 +153,16 @@ def _check_amounts(cfg: DictConfig, problems: Problems) -> None:
             f"training.eval_every_epochs: {every} given; at most training.budget_epochs ({budget})",
             "training.eval_every_epochs",
         )
+
+
+def _check_hardening(cfg: DictConfig, problems: Problems) -> None:
+    rates = list(cfg.hardening.fault_rate)
+    problems.require(
+        len(rates) == 2 and 0 <= rates[0] <= rates[1] <= 1,
+        f"hardening.fault_rate: {rates} given; [lowest, highest] in [0, 1] is needed",
+        "hardening.fault_rate",
+    )
+    try_training(cfg.hardening, "hardening", problems)
 
 
 def _check_trainer(cfg: DictConfig, problems: Problems) -> None:

@@ -71,6 +71,19 @@ class RecipeConfig:
     mode: str = "one_shot"
     samples: int = 1024
     remap: str = "columns"
+    inject: str = "at_once"
+    inject_parts: int = 4
+    inject_every_epochs: float = 0.25
+
+
+@dataclass
+class HardeningConfig:
+    """Training the fault-free network to stand faults, for recipes that do."""
+
+    epochs: float = MISSING
+    fault_rate: list[float] = MISSING
+    optimizer: Any = MISSING
+    scheduler: Any = None
 
 
 @dataclass
@@ -80,6 +93,7 @@ class FaultRatesConfig:
     rates: list[float] = MISSING
     maps_per_rate: int = MISSING
     until_met: bool = False
+    search: str = "grid"
 
 
 @dataclass
@@ -90,6 +104,7 @@ class SelectionConfig:
     limit: float | None = None
     stat: str = "max"
     quantile: float = 0.9
+    monotone: str = "envelope"
     interpolation: str = "linear"
     severity: str = "array_rate"
     confidence: float = 0.95
@@ -136,6 +151,7 @@ class Config:
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    hardening: HardeningConfig = field(default_factory=HardeningConfig)
     fault_rates: FaultRatesConfig = field(default_factory=FaultRatesConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     fleet: Any = MISSING

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from efat.chips import Fleet
-from efat.jobs import Setup
+from efat.jobs import Setup, TrainingJob
 from efat.mapping import SystolicArray
 from efat.metric import ACCURACY, Metric
 from efat.planning.base import Planner
 from efat.planning.rules import Rules
+from efat.rate_search import Search, next_rates
 from efat.recipe import Recipe
-from efat.resilience import Constraint, Interpolation, Stat
+from efat.resilience import (
+    Constraint,
+    Interpolation,
+    Monotone,
+    ResilienceCurve,
+    ResilienceMap,
+    Stat,
+    build_resilience_map,
+    mean_severities,
+)
 from efat.severity import Severity
 from efat.verification import Verification
 from efat.weight_files import WeightFile
@@ -48,6 +59,26 @@ class Selection:
     interpolation: Interpolation
     confidence: float = 0.95
     sustained: int = 1
+    monotone: Monotone = "envelope"
+
+    def read(self, curves: Sequence[ResilienceCurve], target: float) -> ResilienceMap:
+        """Read the resilience map off curves (METHOD section 5)."""
+        return build_resilience_map(
+            curves,
+            target,
+            self.stat,
+            self.quantile,
+            self.interpolation,
+            self.sustained,
+            self.monotone,
+        )
+
+    def amounts_by_rate(
+        self, curves: Sequence[ResilienceCurve], target: float
+    ) -> dict[float, float]:
+        """Return the amount that the resilience map of `curves` has for each of their rates."""
+        resilience_map = self.read(curves, target)
+        return {rate: resilience_map.amount(at) for rate, at in mean_severities(curves).items()}
 
 
 @dataclass(frozen=True)
@@ -75,6 +106,8 @@ class Experiment:
         skipped: Images that were left out, one line each.
         recipe: What is done to a fault map's network, retraining included.
         until_met: Whether a curve of the analysis ends where it first meets the constraint.
+        hardening: How the baseline is hardened, but for its weights; None: it is not.
+        search: Whether all fault rates are measured, or those that bisection asks for.
     """
 
     name: str
@@ -97,10 +130,17 @@ class Experiment:
     skipped: tuple[str, ...] = ()
     recipe: Recipe = RETRAIN
     until_met: bool = False
+    hardening: TrainingJob | None = None
+    search: Search = "grid"
 
     def verification(self, test_samples: int | None) -> Verification:
         """Return how chips are verified on a test split of so many samples."""
         return Verification(self.metric, test_samples, self.selection.confidence)
+
+    def rates_after(self, curves: Sequence[ResilienceCurve], target: float) -> tuple[float, ...]:
+        """Return the fault rates that the analysis measures after `curves`; none: it is done."""
+        amounts = self.selection.amounts_by_rate(curves, target) if curves else {}
+        return next_rates(self.fault_rates, amounts, self.search, self.amounts.eval_every_steps)
 
     @property
     def planner_name(self) -> str:

@@ -19,13 +19,32 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Hardened:
+    """The network after hardening: its weights, its metric without faults, and what it took."""
+
+    weights: Weights
+    val_metric: float
+    steps: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
 class Baseline:
-    """The fault-free network: its weights, the metric on validation, and what repair needs."""
+    """The fault-free network: its weights, the metric on validation, and what repair needs.
+
+    The constraint is relative to it, whether it was hardened or not.
+    """
 
     weights: Weights
     val_metric: float
     elapsed_s: float
     calibration: Calibration | None = None
+    hardened: Hardened | None = None
+
+    @property
+    def start(self) -> Weights:
+        """The weights that analysis, repair and retraining start from."""
+        return self.hardened.weights if self.hardened else self.weights
 
 
 @dataclass(frozen=True)
@@ -36,6 +55,12 @@ class Analysis:
     elapsed_s: float
     repair_s: float = 0.0
 
+    def joined(self, other: Analysis) -> Analysis:
+        """Return both, curves in the order of their fault rates."""
+        curves = sorted(self.curves + other.curves, key=lambda c: (c.fault_rate, c.repeat))
+        elapsed_s, repair_s = self.elapsed_s + other.elapsed_s, self.repair_s + other.repair_s
+        return Analysis(tuple(curves), elapsed_s, repair_s)
+
 
 @dataclass(frozen=True)
 class Model:
@@ -43,11 +68,14 @@ class Model:
 
     Args:
         group: Its chips, fused map and planned amount.
-        trained_steps: What it was retrained for; the whole budget where the plan says inf.
+        trained_steps: What it was retrained for; the whole budget where the plan says inf, more
+            than planned where it was topped up.
         weights: Where its weights are.
         elapsed_s: Training time.
         diverged: Whether its training ended with no finite weights; then there is no network.
         repair_s: Time of its repair.
+        evaluations: On validation, during the training.
+        met: Whether it met the constraint there; None: nobody looked.
     """
 
     group: Group
@@ -56,6 +84,13 @@ class Model:
     elapsed_s: float
     diverged: bool = False
     repair_s: float = 0.0
+    evaluations: int = 0
+    met: bool | None = None
+
+    @property
+    def topped_up_steps(self) -> int:
+        """What it was trained for beyond the plan; 0 for a group beyond the resilience map."""
+        return int(max(0, self.trained_steps - self.group.amount_steps))
 
 
 @dataclass(frozen=True)
@@ -76,9 +111,11 @@ class Evaluation:
         after: The model that the chip carries, by strategy and chip; the masked baseline for
             chips without a group, or whose group's training diverged.
         test_samples: Samples of the test split.
+        hardened: The hardened network without faults, if there is one.
     """
 
     baseline: Measured
     before: dict[str, Measured]
     after: dict[str, dict[str, Measured]]
     test_samples: int | None = None
+    hardened: Measured | None = None

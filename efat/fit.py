@@ -16,17 +16,24 @@ from hydra.utils import instantiate
 from torch import nn
 from torch.nn import functional
 
-from efat.callbacks import CurveRecorder, MaskGuard, SameDraws, StopWhen
+from efat.callbacks import CurveRecorder, EvaluateAt, Injector, MaskGuard, SameDraws, StopWhen
 from efat.checkpoints import Checkpointer, Checkpoints, can_resume, make_resumable
 from efat.errors import EfatError
+from efat.faults import FaultMap
+from efat.hardening import HardeningModule
 from efat.jobs import EvaluationJob, Setup, TrainingJob
-from efat.loading import load_model
+from efat.loading import calibration_batches, load_model
 from efat.mapping import Placement
 from efat.masking import mask_model
-from efat.mending import mend
+from efat.mending import BATCH, mend
 from efat.module import FaultAwareModule, Loss, unwrap
+from efat.repair import recalibrate
+from efat.repair.intercepts import BatchNorm
 from efat.retraining import DivergedError
 from efat.store import Result, Store
+
+NORMALISED_BY = 8192
+"""Training samples, at the most, that BatchNorm statistics without faults are taken from."""
 
 
 def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None) -> Result:
@@ -42,19 +49,19 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
     torch.manual_seed(job.seed)
     model, placement = _start(job, store)
     repaired_s = time.perf_counter() - begin
-    module = _build_module(job.setup, model)
+    module = _training_module(job, model)
     module.guarded = True
-    curve = CurveRecorder()
-    callbacks: list[pl.Callback] = [SameDraws(), MaskGuard()]
+    curve, injector = CurveRecorder(), _injector(job, module.model)
+    callbacks: list[pl.Callback] = [*injector, SameDraws(), MaskGuard()]
     if job.until:
-        callbacks.append(StopWhen(curve, job.until.met))
+        callbacks += [EvaluateAt(job.evaluates_at), StopWhen(curve, job.until.met)]
     data, resume_from = instantiate(job.setup.data), None
     if checkpoints and can_resume(data, processes=job.setup.trainer.get("devices", 1)):
         make_resumable(data)
         resume_from = checkpoints.latest()
-        callbacks.append(Checkpointer(checkpoints, job.eval_every_steps, begin))
+        callbacks.append(Checkpointer(checkpoints, job.evaluates_at, begin))
     trainer = build_trainer(job, [curve, *callbacks])
-    if job.eval_every_steps and not resume_from:
+    if job.evaluates_at(0) and not resume_from:
         trainer.validate(module, data, verbose=False)
     torch.manual_seed(job.seed)  # what training draws depends on nothing that came before
     diverged_steps = None
@@ -62,6 +69,8 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
         if job.amount_steps and not (job.until and job.until.met(curve.metric)):
             trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
         _check_grid(job, curve.amount_steps)
+        for each in injector:
+            each.finish()
     except DivergedError:
         diverged_steps = trainer.global_step
     earlier_s = sum(c.earlier_s for c in callbacks if isinstance(c, Checkpointer))
@@ -77,6 +86,29 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
     return Result(values, _plain_weights(module.model) if keep else None, placement=placement)
 
 
+def harden(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None) -> Result:
+    """Run a hardening job; BatchNorm statistics are then those without faults.
+
+    Returns:
+        As `train` does; the curve is one point, the metric without faults in the end.
+    """
+    begin, result = time.perf_counter(), train(job, store, checkpoints)
+    if result.weights is None:
+        return result
+    model = load_model(job.setup, store, None)
+    model.load_state_dict(result.weights)
+    if any(isinstance(m, BatchNorm) and m.running_mean is not None for m in model.modules()):
+        inputs = torch.cat(list(calibration_batches(job.setup, NORMALISED_BY, job.seed)))
+        model = recalibrate(model, inputs.split(BATCH))
+    trainer = build_trainer(TrainingJob(job.setup, 0, 0), [])
+    module = _build_module(job.setup, model)
+    metric = trainer.validate(module, instantiate(job.setup.data), verbose=False)[0]["val_metric"]
+    measured = {"amount_steps": [job.amount_steps], "metric": [metric]}
+    earlier_s = result.values["elapsed_s"]
+    elapsed_s = earlier_s + time.perf_counter() - begin
+    return Result({**result.values, **measured, "elapsed_s": elapsed_s}, _plain_weights(model))
+
+
 def _start(job: TrainingJob, store: Store) -> tuple[nn.Module, Placement | None]:
     """Return the network to train, masked and repaired as the job says, and its placement."""
     model = load_model(job.setup, store, job.start)
@@ -87,7 +119,20 @@ def _start(job: TrainingJob, store: Store) -> tuple[nn.Module, Placement | None]
     if job.repair:
         mended, placement = mend(model, job.fault_map, job.array, job.repair, job.setup, store)
         return mended.train(), placement  # the mode of a network that was just built
-    return mask_model(model, job.fault_map, job.array, job.setup.off_array), None
+    first = job.injection.fault_map(job.fault_map, 1) if job.injection else job.fault_map
+    return mask_model(model, first, job.array, job.setup.off_array), None
+
+
+def _injector(job: TrainingJob, model: nn.Module) -> list[Injector]:
+    """Return who brings the faults in on the way, if they do not come all at once."""
+    fault_map, array = job.fault_map, job.array
+    if job.injection is None or fault_map is None or array is None:
+        return []
+
+    def mask(faults: FaultMap) -> None:
+        mask_model(model, faults, array, job.setup.off_array)
+
+    return [Injector(model, mask, fault_map, job.injection)]
 
 
 def _check_grid(job: TrainingJob, amount_steps: list[int]) -> None:
@@ -95,7 +140,7 @@ def _check_grid(job: TrainingJob, amount_steps: list[int]) -> None:
     every, last = job.eval_every_steps, job.amount_steps
     if job.until and amount_steps:
         last = amount_steps[-1]
-    expected = list(range(0, last + 1, every)) if every else []
+    expected = list(range(job.first_evaluation, last + 1, every)) if every else []
     if amount_steps != expected:
         raise EfatError(
             f"training: the metric was recorded at steps {amount_steps}, not at {expected}; the "
@@ -146,10 +191,12 @@ def build_trainer(job: TrainingJob, callbacks: list[pl.Callback]) -> pl.Trainer:
     )
 
 
-def _build_module(setup: Setup, model: nn.Module) -> FaultAwareModule:
+def _build_module(
+    setup: Setup, model: nn.Module, kind: type[FaultAwareModule] = FaultAwareModule
+) -> FaultAwareModule:
     if setup.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return FaultAwareModule(
+    return kind(
         model,
         setup.num_classes,
         instantiate(setup.optimizer),
@@ -170,6 +217,14 @@ def loss_of_outputs(setup: Setup) -> Loss:
     """Return the loss of what a bare network returns, before it is unwrapped."""
     loss = build_loss(setup)
     return lambda output, targets: loss(unwrap(output), targets)
+
+
+def _training_module(job: TrainingJob, model: nn.Module) -> FaultAwareModule:
+    if job.hardening is None or job.array is None:
+        return _build_module(job.setup, model)
+    module = _build_module(job.setup, model, HardeningModule)
+    assert isinstance(module, HardeningModule)  # noqa: S101 - for mypy
+    return module.harden(job, job.array)
 
 
 def _plain_weights(model: nn.Module) -> dict[str, torch.Tensor]:

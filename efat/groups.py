@@ -22,6 +22,7 @@ SETS = {
     "baseline": "how the fault-free network is trained",
     "training": "how a masked network is retrained",
     "recipe": "what is done to a chip or group: repair in closed form, retraining of what is left",
+    "hardening": "how a recipe with harden trains the network to stand faults",
     "selection": "the constraint, and how curves become amounts",
     "planner": "who shares a retraining",
     "rules": "limits and prices of a plan",

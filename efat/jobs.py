@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from efat.faults import FaultMap
+from efat.injection import Injection
 from efat.mapping import SystolicArray
 from efat.metric import Metric
 from efat.recipe import Mode, Remap, Step
@@ -83,17 +84,21 @@ class Repair:
 
 @dataclass(frozen=True)
 class Until:
-    """Where a curve may end: once it has met the constraint, for what is read off it is known.
+    """Where a training may end: once it has met the constraint.
+
+    A curve's: what is read off it is known then. A group's: it needs no more.
 
     Args:
         limit: Of the constraint, on validation.
         higher_is_better: False where the metric is an error.
         sustained: So many evaluations in a row have to meet it.
+        from_steps: The first evaluation, in optimizer steps; None: before any training.
     """
 
     limit: float
     higher_is_better: bool = True
     sustained: int = 1
+    from_steps: int | None = field(default=None, metadata=OPTIONAL)
 
     def met(self, values: Sequence[float]) -> bool:
         """Tell whether the last values of the metric meet it."""
@@ -109,7 +114,8 @@ class TrainingJob:
         setup: See `Setup`.
         seed: Of the weights (without `start`) and of the order of the samples.
         amount_steps: Optimizer steps; 0 trains nothing.
-        eval_every_steps: Record the validation metric at 0 and every so many steps; 0 never.
+        eval_every_steps: Record the validation metric at 0 (or where `until` begins) and every so
+            many steps after; 0 never.
         start: Stage and key of the stored weights to start from; None starts at random.
         array: The array, with `fault_map`.
         fault_map: Mask the network by this map; None trains it fault-free.
@@ -117,6 +123,8 @@ class TrainingJob:
         checkpoint: A user's file to start from instead.
         repair: What is done to the masked network first; None: nothing.
         until: Stop once this is met, at an evaluation; None: never.
+        injection: How the faults come in; None: all at once, before the first step.
+        hardening: Lowest and highest rate of a fresh fault map each step; see `efat.hardening`.
     """
 
     setup: Setup
@@ -130,12 +138,34 @@ class TrainingJob:
     checkpoint: WeightFile | None = None
     repair: Repair | None = field(default=None, metadata=OPTIONAL)
     until: Until | None = field(default=None, metadata=OPTIONAL)
+    injection: Injection | None = field(default=None, metadata=OPTIONAL)
+    hardening: tuple[float, float] | None = field(default=None, metadata=OPTIONAL)
 
     @property
     def cost_steps(self) -> int:
         """Estimate the work, for a progress bar; an evaluation is worth about three steps."""
-        every = self.eval_every_steps
+        every, first = self.eval_every_steps, self.first_evaluation
+        if first:  # most trainings that are topped up end there
+            return first + 3
         return self.amount_steps + (3 * (self.amount_steps // every + 1) if every else 0)
+
+    @property
+    def first_evaluation(self) -> int:
+        """The amount at which the metric is first recorded, if it is."""
+        return (self.until.from_steps or 0) if self.until else 0
+
+    def evaluates_at(self, steps: int) -> bool:
+        """Tell whether the metric is recorded at this amount."""
+        every, past = self.eval_every_steps, steps - self.first_evaluation
+        return every > 0 and past >= 0 and past % every == 0
+
+
+def trained_steps(job: TrainingJob, values: Mapping[str, Any]) -> int:
+    """Return what a training took, from the values of its result: see `efat.fit.train`."""
+    diverged: int | None = values["diverged_steps"]
+    if diverged is not None:
+        return diverged
+    return int(values["amount_steps"][-1]) if job.until else job.amount_steps
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from efat import findings, stages
+from efat import findings, trainings
 from efat.chips import Chip, Fleet
-from efat.experiment import Experiment
+from efat.experiment import RETRAIN, Experiment
 from efat.fleets.npz_files import fleet_hash
 from efat.jobs import Weights
 from efat.planning.assign import Assignment, Model
 from efat.planning.base import Plan
-from efat.report import group_name
+from efat.result_rows import group_name
 from efat.store import content_key
 
 
@@ -71,15 +71,16 @@ class Library:
 def identity(experiment: Experiment) -> str:
     """Hash all that a model depends on beside its map and amount.
 
-    That is network, training, constraint, and what is repaired before training, if anything is.
+    That is network, training, constraint, and the recipe, if it is more than retraining.
     """
     recipe = experiment.recipe
     parts = (
-        stages.baseline_job(experiment),
+        trainings.baseline_job(experiment),
         experiment.retrain_setup,
         experiment.array,
         experiment.selection.constraint,
-        *((recipe,) if recipe.repairs else ()),
+        *((experiment.hardening,) if experiment.hardening else ()),
+        *((recipe,) if recipe.steps != RETRAIN.steps or recipe.gradual else ()),
     )
     return content_key("library", parts)
 

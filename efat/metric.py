@@ -64,4 +64,25 @@ class Metric:
         return f"{value:.{digits}%}" if self.is_share else f"{value:.{digits + 2}g}"
 
 
+KEPT = 0.002
+"""What hardening may cost a share without being said to have cost something: 0.2 points."""
+
+
+def kept_note(metric: Metric, before: float, after: float) -> str:
+    """Say what became of a metric: kept within 0.2 points, or by how much not.
+
+    >>> kept_note(Metric(), 0.99, 0.989), kept_note(Metric(), 0.99, 0.985)
+    ('kept within 0.2 points', '0.50 points worse than the baseline')
+    >>> kept_note(Metric("mse", False, 0, None), 1.0, 1.5)
+    '0.5 worse than the baseline'
+    """
+    worse = before - after if metric.higher_is_better else after - before
+    if metric.is_share and worse <= KEPT + 1e-9:
+        return "kept within 0.2 points"
+    if worse <= 0:
+        return "not worse than the baseline"
+    amount = f"{100 * worse:.2f} points" if metric.is_share else f"{worse:.3g}"
+    return f"{amount} worse than the baseline"
+
+
 ACCURACY = Metric(proportion=True)

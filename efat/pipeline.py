@@ -17,7 +17,9 @@ from efat import (
     assignment,
     assignment_terminal,
     atomic,
+    outcome_terminal,
     report,
+    result_rows,
     stages,
     status,
     terminal,
@@ -151,6 +153,8 @@ def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
     target = stages.check_reachable(experiment, baseline)
     if cfg.stage == "pretrain":
         return OK
+    baseline = stages.harden(experiment, campaign, baseline)
+    _say_if(say, terminal.describe_hardened(experiment, baseline))
     baseline = stages.calibrate(experiment, campaign, baseline)
     _say_if(say, terminal.describe_recipe(experiment, baseline))
     experiment = stages.bind_severity(experiment, campaign.store, baseline)
@@ -161,7 +165,7 @@ def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
     _say_if(say, terminal.describe_diverged(analysis))
     folder.write_curves(analysis.curves, target)
     resilience_map = stages.select(experiment, analysis, target)
-    say(terminal.describe_map(experiment, resilience_map))
+    say(terminal.describe_map(experiment, analysis, resilience_map))
     if cfg.stage in ("analyse", "assign"):
         folder.write_map(analysis, resilience_map, None)
         if cfg.stage == "analyse":
@@ -185,7 +189,7 @@ def _serve(
     folder.write_map(analysis, resilience_map, chosen)
     folder.write_fleet(chosen)
     cost = stages.cost(experiment, resilience_map)
-    groups = report.group_rows(chosen, experiment.fleet.chips, cost)
+    groups = result_rows.group_rows(chosen, experiment.fleet.chips, cost)
     folder.write_plan(chosen, groups)
     folder.write_library(chosen, campaign.store)
     say(terminal.describe_plan(experiment, chosen))
@@ -196,8 +200,11 @@ def _serve(
     if cfg.stage == "retrain":
         plans = {experiment.planner_name: chosen}
     models = stages.retrain(experiment, campaign, baseline, plans)
-    folder.write_models(campaign.store, models[experiment.planner_name])
-    folder.write_library(chosen, campaign.store, models[experiment.planner_name])
+    carried = models[experiment.planner_name]
+    folder.write_groups(result_rows.group_rows(chosen, experiment.fleet.chips, cost, carried))
+    folder.write_models(campaign.store, carried)
+    folder.write_library(chosen, campaign.store, carried)
+    _say_if(say, terminal.describe_top_up(experiment, carried))
     if cfg.stage == "retrain":
         return answer
     evaluation = stages.evaluate(experiment, campaign, baseline, models)
@@ -205,8 +212,8 @@ def _serve(
         experiment, baseline, analysis, resilience_map, plans, models, evaluation
     )
     folder.write_outcome(outcome)
-    folder.write_layers(chosen, campaign.store, models[experiment.planner_name])
-    say(terminal.describe_outcome(experiment, outcome))
+    folder.write_layers(chosen, campaign.store, carried)
+    say(outcome_terminal.describe_outcome(experiment, outcome))
     return answer
 
 
@@ -227,6 +234,7 @@ def _assign(
     library = assignment.train(experiment, campaign, baseline, before, arrival)
     if library != before:
         write_library(home, library, before, campaign.store)
+    arrival = assignment.as_trained(arrival, library)
     evaluation = assignment.evaluate(experiment, campaign, baseline, library, arrival)
     targets = assignment.targets_of(experiment, resilience_map, evaluation)
     rows = assignment.arrival_rows(experiment, arrival, evaluation, targets)
@@ -264,6 +272,7 @@ def _estimate(experiment: Experiment, stage: str) -> dict[str, int]:
     curves = len(experiment.fault_rates) * experiment.maps_per_rate
     guess = {
         "pretrain": amounts.pretrain_steps,
+        "harden": experiment.hardening.amount_steps if experiment.hardening else 0,
         "calibrate": CALIBRATION_STEPS if experiment.recipe.needs_grams else 0,
         "analyse": curves
         * (amounts.budget_steps + 3 * amounts.budget_steps // amounts.eval_every_steps),

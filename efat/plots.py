@@ -14,11 +14,11 @@ from matplotlib.ticker import PercentFormatter
 from efat.chips import Fleet
 from efat.experiment import Experiment
 from efat.metric import ACCURACY, Metric
+from efat.palette import BLUE, GREEN, GREY, ORANGE
 from efat.planning.base import Plan
 from efat.report import Outcome
 from efat.resilience import ResilienceCurve, ResilienceMap
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"  # Okabe & Ito, 2008
 FAULTY = ListedColormap(["#eef2f5", "#22303c"])
 
 
@@ -107,7 +107,7 @@ def plot_resilience_map(
         axes.scatter(severities, amounts, s=14, color=GREY, alpha=0.6, label="one fault map")
     grid = np.linspace(0, max(resilience_map.severities), 600)
     needed = [resilience_map.amount(float(s)) / epoch for s in grid]
-    axes.plot(grid, needed, color=BLUE, lw=2, label="resilience map (worst so far)")
+    axes.plot(grid, needed, color=BLUE, lw=2, label="resilience map")
     _mark_limit(axes, resilience_map)
     _mark_chips(axes, experiment, resilience_map, plan)
     axes.set_xlabel(f"severity of the fault map ({experiment.severity_name.replace('_', ' ')})")
@@ -171,7 +171,7 @@ def plot_strategies(outcome: Outcome, chips: int) -> Figure:
     axes = figure.subplots()
     names = [result.name for result in results]
     retraining = np.array([result.retraining.epochs for result in results])
-    analysis = np.array([outcome.analysis.epochs * result.needs_analysis for result in results])
+    analysis = np.array([outcome.once_epochs(result) for result in results])
     axes.barh(names, retraining, color=BLUE, label="retraining")
     axes.barh(
         names,
@@ -180,7 +180,7 @@ def plot_strategies(outcome: Outcome, chips: int) -> Figure:
         color="none",
         edgecolor=GREY,
         hatch="///",
-        label="resilience analysis (once for all fleets)",
+        label="once for all fleets: resilience analysis, hardening",
     )
     for row, result in enumerate(results):
         axes.annotate(

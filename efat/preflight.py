@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytorch_lightning as pl
 from hydra.utils import instantiate
@@ -13,32 +13,35 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from efat import fit
-from efat.checks import Problems, build, check_choice, check_values
+from efat.amounts import amounts_of, hardening_of
+from efat.checks import Problems, build, check_values
 from efat.chips import Fleet
 from efat.errors import EfatError, raise_problems
-from efat.experiment import Amounts, Experiment, Selection
+from efat.experiment import Experiment
 from efat.fleets.files import check_fleet_file
 from efat.jobs import Setup, TrainingJob
 from efat.library_checks import check_library
 from efat.mapping import SystolicArray
-from efat.metric import ACCURACY, Metric
+from efat.metric import ACCURACY
 from efat.plan_checks import plan_problems
 from efat.planning.base import Planner
+from efat.planning.early_stopping import EarlyStopping
 from efat.planning.fixed import Fixed
 from efat.planning.greedy import Greedy
 from efat.planning.individual import Individual
 from efat.planning.random import Random
 from efat.planning.rules import Rules
 from efat.planning.single import Single
-from efat.recipe import Recipe
+from efat.recipe import Gradual, Recipe
 from efat.recipe_checks import recipe_problems
-from efat.resilience import Constraint, Interpolation, Stat, conformal_rank
+from efat.selection_checks import build_selection
 from efat.severity import array_rate
 from efat.store import Store
 from efat.workload import Workload, build_workload
 
 COMPARE: dict[str, Planner | None] = {
     "none": None,
+    "early_stopping": EarlyStopping(),
     "fixed": Fixed(),
     "individual": Individual(),
     "single": Single(),
@@ -77,7 +80,7 @@ def build_experiment(
     recipe = problems.attempt("recipe", lambda: _recipe(cfg))
     if recipe and problems.known("array", "model", "data"):
         problems.attempt("recipe", lambda: _check_recipe(cfg, recipe, workload))
-    selection = problems.attempt("selection", lambda: _selection(cfg, metric, problems))
+    selection = problems.attempt("selection", lambda: build_selection(cfg, metric, problems))
     if data and problems.known("data", "trainer.accumulate_grad_batches"):
         problems.attempt("trainer", lambda: _check_batches(cfg, data))
     raise_problems(dict.fromkeys(problems.found))
@@ -92,7 +95,7 @@ def build_experiment(
         severity_name=cfg.selection.severity,
         baseline_setup=workload.setup(cfg, cfg.baseline),
         retrain_setup=workload.setup(cfg, cfg.training),
-        amounts=_amounts(cfg, data, recipe),
+        amounts=amounts_of(cfg, data, recipe),
         fault_rates=tuple(cfg.fault_rates.rates),
         maps_per_rate=cfg.fault_rates.maps_per_rate,
         selection=selection,
@@ -104,6 +107,8 @@ def build_experiment(
         skipped=getattr(data, "skipped", ()),
         recipe=recipe,
         until_met=cfg.fault_rates.until_met,
+        hardening=hardening_of(cfg, workload, data, array) if recipe.hardens else None,
+        search=cfg.fault_rates.search,
     )
     _check_work(cfg, experiment)
     return experiment
@@ -220,43 +225,6 @@ def _fleet(cfg: DictConfig, array: SystolicArray | None) -> Fleet | None:
     return fleet
 
 
-def _selection(cfg: DictConfig, metric: Metric, problems: Problems) -> Selection | None:
-    how = cfg.selection
-    check_choice(problems, "selection.stat", how.stat, get_args(Stat))
-    check_choice(problems, "selection.interpolation", how.interpolation, get_args(Interpolation))
-    problems.require(
-        0 <= how.quantile <= 1, f"selection.quantile: {how.quantile} given; [0, 1] is needed"
-    )
-    problems.require(
-        how.sustained >= 1, f"selection.sustained: {how.sustained} given; an int >= 1 is needed"
-    )
-    if how.stat == "conformal":
-        _check_conformal(cfg, problems)
-    problems.require(
-        0 < how.confidence < 1,
-        f"selection.confidence: {how.confidence} given; a number in (0, 1) is needed",
-    )
-    if not problems.known("selection.max_drop", "selection.limit"):
-        return None
-    constraint = Constraint(how.max_drop, how.limit, metric)
-    return Selection(
-        constraint, how.stat, how.quantile, how.interpolation, how.confidence, how.sustained
-    )
-
-
-def _check_conformal(cfg: DictConfig, problems: Problems) -> None:
-    """Refuse what conformal amounts make no statement about."""
-    how = cfg.selection
-    problems.require(
-        how.interpolation == "ceil",
-        f"selection.interpolation: {how.interpolation} given; selection.stat=conformal is about "
-        "the fault rates of the analysis, so that a rate between two takes the next: use ceil",
-    )
-    if 0 <= how.quantile <= 1 and problems.known("fault_rates.maps_per_rate"):
-        maps = cfg.fault_rates.maps_per_rate
-        problems.attempt("fault_rates", lambda: conformal_rank(maps, how.quantile))
-
-
 def _check_batches(cfg: DictConfig, data: pl.LightningDataModule) -> None:
     batches, accumulate = len(data.train_dataloader()), cfg.trainer.accumulate_grad_batches
     if batches % accumulate:
@@ -268,30 +236,13 @@ def _check_batches(cfg: DictConfig, data: pl.LightningDataModule) -> None:
 
 def _recipe(cfg: DictConfig) -> Recipe:
     part = cfg.recipe
-    return Recipe(tuple(part.steps), part.mode, part.samples, part.remap)
+    gradual = Gradual.of(part.inject, part.inject_parts, part.inject_every_epochs)
+    return Recipe(tuple(part.steps), part.mode, part.samples, gradual, part.remap)
 
 
 def _check_recipe(cfg: DictConfig, recipe: Recipe, workload: Workload) -> None:
     """Refuse steps that this network or array does not allow."""
-    if recipe.repairs and workload.network and workload.data:
+    if (recipe.repairs or recipe.hardens) and workload.network and workload.data:
         inputs, _ = next(iter(workload.data.train_dataloader()))
         dataflow, off_array = cfg.array.dataflow, tuple(cfg.array.off_array)
         raise_problems(recipe_problems(recipe, workload.network, inputs, dataflow, off_array))
-
-
-def _amounts(cfg: DictConfig, data: pl.LightningDataModule, recipe: Recipe) -> Amounts:
-    """Turn epochs into whole optimizer steps; the budget is a whole number of evaluations."""
-    loader, accumulate = data.train_dataloader(), cfg.trainer.accumulate_grad_batches
-    processes = cfg.trainer.devices
-    steps_per_epoch = max(1, len(loader) // (accumulate * processes))
-    every = max(1, round(cfg.training.eval_every_epochs * steps_per_epoch))
-    points = max(1, round(cfg.training.budget_epochs * steps_per_epoch / every))
-    points = points if recipe.retrains else 0
-    batch = len(next(iter(loader))[0])
-    return Amounts(
-        pretrain_steps=max(1, round(cfg.baseline.epochs * steps_per_epoch)),
-        budget_steps=points * every,
-        eval_every_steps=every,
-        steps_per_epoch=steps_per_epoch,
-        samples_per_step=batch * accumulate * processes,
-    )

@@ -38,6 +38,7 @@ class Progress:
         self, console: Console, estimate_steps: dict[str, int], steps_per_epoch: float = 1
     ) -> None:
         self.console, self.steps = console, dict(estimate_steps)
+        self.begun_steps: dict[str, int] = {}
         self.steps_per_epoch = steps_per_epoch
         self.stage, self.units, self.done, self.running, self.failed = "start", 0, 0, 0, 0
         self.spent_steps = self.waiting = 0
@@ -55,8 +56,9 @@ class Progress:
         self.task = self.bar.add_task("start", total=sum(self.steps.values()), clock="")
 
     def begin(self, stage: str, steps: int, units: int) -> None:
-        """Name the stage and replace its estimate by what it really takes."""
-        self.steps[stage] = steps
+        """Name the stage and replace its estimate by what it takes, with its rounds so far."""
+        self.begun_steps[stage] = self.begun_steps.get(stage, 0) + steps
+        self.steps[stage] = self.begun_steps[stage]
         self.stage, self.units, self.done, self.running, self.waiting = stage, units, 0, 0, 0
         self.stage_s = self.printed_s = time.monotonic()
         self.bar.update(self.task, description=stage, total=sum(self.steps.values()))

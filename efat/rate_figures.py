@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from efat.metric import ACCURACY, Metric
+from efat.palette import GREY, ORANGE
 from efat.resilience import ResilienceCurve
 
-GREY, ORANGE = "#666666", "#D55E00"
 MOST_LINES = 5
 """Amounts that are drawn, 0 and the last among them."""
 

@@ -5,15 +5,53 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from efat.errors import raise_problems
+from efat.errors import EfatError, raise_problems
 from efat.store import OPTIONAL
 
-Step = Literal["remap", "compensate", "recalibrate", "retrain"]
+Step = Literal["harden", "remap", "compensate", "recalibrate", "retrain", "top_up"]
 Mode = Literal["one_shot", "sequential"]
 Remap = Literal["columns", "rows_and_columns"]
+Inject = Literal["at_once", "gradual"]
 
 STEPS: tuple[Step, ...] = get_args(Step)
 """In the only order in which they can be taken."""
+
+TRAINING = ("harden", "retrain", "top_up")
+"""Those that are no repair of a masked network."""
+
+
+@dataclass(frozen=True)
+class Gradual:
+    """Faults come into a retraining in `parts`, one every so many epochs; see `efat.injection`.
+
+    Raises:
+        EfatError: Values out of range; all at once.
+    """
+
+    parts: int = 4
+    every_epochs: float = 0.25
+
+    def __post_init__(self) -> None:
+        problems = []
+        if type(self.parts) is not int or self.parts < 2:
+            problems.append(f"recipe.inject_parts: {self.parts!r} given; an int >= 2 is needed")
+        if not 0 < self.every_epochs < float("inf"):
+            problems.append(
+                f"recipe.inject_every_epochs: {self.every_epochs!r} given; a number > 0 is needed"
+            )
+        raise_problems(problems)
+
+    @classmethod
+    def of(cls, inject: str, parts: int, every_epochs: float) -> Gradual | None:
+        """Return how faults come in; None: all at once.
+
+        Raises:
+            EfatError: Neither `at_once` nor `gradual`, or values out of range.
+        """
+        if inject not in get_args(Inject):
+            allowed = ", ".join(get_args(Inject))
+            raise EfatError(f"recipe.inject: {inject!r} given; allowed: {allowed}")
+        return cls(parts, every_epochs) if inject == "gradual" else None
 
 
 @dataclass(frozen=True)
@@ -21,12 +59,15 @@ class Recipe:
     """The steps applied to a fault map's network; amount 0 of retraining is after the repair steps.
 
     Args:
-        steps: `remap`: choose where output channels go, and inputs; `compensate`: surviving weights
-            make up for the pruned ones; `recalibrate`: BatchNorm statistics under the mask;
-            `retrain`: fault-aware training. See `efat.repair`.
+        steps: `harden`: train the network once to stand faults (`efat.hardening`); `remap`: choose
+            where output channels go, and inputs; `compensate`: surviving weights make up for the
+            pruned ones; `recalibrate`: BatchNorm statistics under the mask; `retrain`: fault-aware
+            training; `top_up`: where that leaves a group short of the constraint on validation, on
+            in evaluation intervals. See `efat.repair`.
         mode: How `compensate` works: `one_shot` from the fault-free network's Gram matrices,
             `sequential` layer by layer through the repaired network.
         samples: Training samples to calibrate on, at the most; one pass over the training split.
+        gradual: How faults come into the retraining; None: all at once.
         remap: What `remap` chooses; with rows, the hardware must stream inputs in another order.
 
     Raises:
@@ -37,6 +78,7 @@ class Recipe:
     steps: tuple[Step, ...] = ("retrain",)
     mode: Mode = "one_shot"
     samples: int = 1024
+    gradual: Gradual | None = field(default=None, metadata=OPTIONAL)
     remap: Remap = field(default="columns", metadata=OPTIONAL)
 
     def __post_init__(self) -> None:
@@ -52,6 +94,16 @@ class Recipe:
             problems.append(
                 f"recipe.steps: {given} given; each step once, in this order: {allowed}"
             )
+        if "top_up" in given and "retrain" not in given:
+            problems.append(
+                f"recipe.steps: {given} given; top_up goes on with a training, so it needs retrain "
+                "before it"
+            )
+        if self.gradual and (self.repairs or not self.retrains):
+            problems.append(
+                f"recipe.inject: gradual given, but recipe.steps={given}; only retraining that no "
+                "repair comes before has faults left to inject: use steps=[retrain], or at_once"
+            )
         if self.mode not in get_args(Mode):
             modes = ", ".join(get_args(Mode))
             problems.append(f"recipe.mode: {self.mode!r} given; allowed: {modes}")
@@ -64,17 +116,27 @@ class Recipe:
 
     @property
     def repairs(self) -> tuple[Step, ...]:
-        """The steps before any retraining.
+        """The steps that mend a masked network, before any retraining.
 
         >>> Recipe(("remap", "retrain")).repairs, Recipe().repairs
         (('remap',), ())
         """
-        return tuple(step for step in self.steps if step != "retrain")
+        return tuple(step for step in self.steps if step not in TRAINING)
 
     @property
     def retrains(self) -> bool:
         """Whether what repair leaves is retrained."""
         return "retrain" in self.steps
+
+    @property
+    def hardens(self) -> bool:
+        """Whether the network is first trained to stand faults."""
+        return "harden" in self.steps
+
+    @property
+    def tops_up(self) -> bool:
+        """Whether a group that is short after its amount is trained on."""
+        return "top_up" in self.steps
 
     @property
     def needs_grams(self) -> bool:

@@ -22,7 +22,7 @@ TRIED = 2
 def recipe_problems(
     recipe: Recipe, network: nn.Module, inputs: Tensor, dataflow: str, off_array: Collection[str]
 ) -> list[str]:
-    """Return why the repair steps of a recipe cannot be taken.
+    """Return why the steps of a recipe before retraining cannot be taken.
 
     Args:
         recipe: The steps.
@@ -31,15 +31,22 @@ def recipe_problems(
         dataflow: Of the array.
         off_array: Names of layers that are not on it.
     """
+    problems = []
+    if recipe.hardens and dataflow != "ws":
+        problems.append(
+            f"recipe.steps: harden given, but array.dataflow={dataflow} keeps no weight in a PE; "
+            "use array.dataflow=ws, or leave it out"
+        )
     rescales = "recalibrate" in recipe.repairs and not has_statistics(network)
     solving = [s for s in recipe.repairs if s != "recalibrate" or rescales]
     if not solving:
-        return []
+        return problems
     if dataflow != "ws":
         return [
+            *problems,
             f"recipe.steps: {', '.join(solving)} given, but array.dataflow={dataflow} keeps no "
             "weight in a PE; use array.dataflow=ws, or recipe=retrain (or, for a network with "
-            "BatchNorm, recalibrate)"
+            "BatchNorm, recalibrate)",
         ]
     sequential = "compensate" in solving and recipe.mode == "sequential"
     by = "recipe.steps: recalibrate given without BatchNorm" if rescales else None

@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from efat.chips import Chip
 from efat.experiment import Experiment
 from efat.findings import Analysis, Baseline, Evaluation, Measured, Model
 from efat.planning.base import Plan
-from efat.planning.cost import Cost as PlanCost
 from efat.resilience import ResilienceMap
+from efat.result_rows import Row, chip_rows, group_name
 from efat.verification import Verification
-
-Row = dict[str, Any]
-
-GROUP_COLUMNS = (
-    "group",
-    "chips",
-    "fused_rate",
-    "amount_steps",
-    "price",
-    "price_alone",
-    "share_saved",
-    "members",
-)
-"""Of the table of groups."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +21,15 @@ class Cost:
         steps: Optimizer steps.
         epochs: Passes over the training split.
         samples: Training samples passed, counted each time.
-        elapsed_s: Seconds of training, summed over the processes.
+        elapsed_s: Seconds of training, evaluations on the way included, summed over the processes.
+        evaluations: Of them, on validation.
     """
 
     steps: int
     epochs: float
     samples: int
     elapsed_s: float
+    evaluations: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,6 +49,10 @@ class StrategyResult:
         short: Names of the chips that miss the constraint on the test split.
         diverged: Groups whose training diverged, so that their chips carry the masked baseline.
         repair_s: Seconds of repair before retraining, summed over the processes.
+        topped_up: Groups that were trained for longer than planned, since they were short.
+        topped_up_steps: How much longer, all together.
+        short_groups: Groups that are short on validation at the end of the budget.
+        needs_analysis: Whether its amounts come from the resilience analysis.
     """
 
     name: str
@@ -78,11 +67,10 @@ class StrategyResult:
     short: tuple[str, ...]
     diverged: int = 0
     repair_s: float = 0.0
-
-    @property
-    def needs_analysis(self) -> bool:
-        """Whether its amounts come from the resilience analysis."""
-        return self.models > 0
+    topped_up: int = 0
+    topped_up_steps: int = 0
+    short_groups: tuple[str, ...] = ()
+    needs_analysis: bool = True
 
 
 @dataclass(frozen=True)
@@ -101,10 +89,12 @@ class Outcome:
         confidence: Of the interval by which a chip is verified.
         needed: Of those samples, how many must be right for that; None: no number is enough, or the
             metric has no interval.
-        recipe: Its steps; the last is `retrain`, or there is no retraining.
+        recipe: Its steps; without `retrain` there is no retraining.
         remap: What `remap` places, if it is one of them.
         calibration_s: Seconds of measuring Gram matrices, once a network.
         analysis_repair_s: Seconds of repair in the analysis.
+        hardening: Cost of hardening the network; None: it was not.
+        hardened: The metric of the hardened network without faults.
     """
 
     baseline: Measured
@@ -121,11 +111,20 @@ class Outcome:
     remap: str = "columns"
     calibration_s: float = 0.0
     analysis_repair_s: float = 0.0
+    hardening: Cost | None = None
+    hardened: Measured | None = None
 
-    @property
-    def once_s(self) -> float:
-        """Seconds spent once a network: calibration and analysis."""
-        return self.calibration_s + self.analysis_repair_s + self.analysis.elapsed_s
+    def once_s(self, result: StrategyResult) -> float:
+        """Return the seconds spent once a network that a strategy makes use of."""
+        hardening_s = self.hardening.elapsed_s if self.hardening else 0.0
+        before_s = (hardening_s + self.calibration_s) * (result.models > 0)
+        analysis_s = self.analysis_repair_s + self.analysis.elapsed_s
+        return before_s + analysis_s * result.needs_analysis
+
+    def once_epochs(self, result: StrategyResult) -> float:
+        """Return the epochs of the same."""
+        hardening = self.hardening.epochs if self.hardening else 0.0
+        return hardening * (result.models > 0) + self.analysis.epochs * result.needs_analysis
 
 
 def build_outcome(
@@ -147,21 +146,26 @@ def build_outcome(
     verification = experiment.verification(evaluation.test_samples)
     results = tuple(
         _strategy_result(
-            experiment, name, models[name], evaluation.after[name], targets, verification
+            experiment, name, plan, models[name], evaluation.after[name], targets, verification
         )
-        for name in plans
+        for name, plan in plans.items()
     )
-    chosen = plans[experiment.planner_name]
+    chosen, hardened = plans[experiment.planner_name], baseline.hardened
     return Outcome(
         baseline=evaluation.baseline,
         targets=targets,
         pretrain_s=baseline.elapsed_s,
         analysis=_cost(
-            experiment, _analysis_steps(analysis), analysis.elapsed_s - analysis.repair_s
+            experiment,
+            _analysis_steps(analysis),
+            analysis.elapsed_s - analysis.repair_s,
+            sum(len(curve.metric) for curve in analysis.curves),
         ),
         strategies=results,
         unsalvageable=chosen.unsalvageable,
-        chips=tuple(chip_rows(experiment, chosen, evaluation, targets)),
+        chips=tuple(
+            chip_rows(experiment, chosen, evaluation, targets, models[experiment.planner_name])
+        ),
         test_samples=evaluation.test_samples,
         confidence=verification.confidence,
         needed=verification.needed(targets.test),
@@ -169,12 +173,15 @@ def build_outcome(
         remap=experiment.recipe.remap,
         calibration_s=baseline.calibration.elapsed_s if baseline.calibration else 0.0,
         analysis_repair_s=analysis.repair_s,
+        hardening=_cost(experiment, hardened.steps, hardened.elapsed_s, 1) if hardened else None,
+        hardened=evaluation.hardened,
     )
 
 
 def _strategy_result(
     experiment: Experiment,
     name: str,
+    plan: Plan,
     models: tuple[Model, ...],
     after: dict[str, Measured],
     targets: Measured,
@@ -183,12 +190,17 @@ def _strategy_result(
     judged = [verification.judge(measured.test, targets.test).status for measured in after.values()]
     tests = [measured.test for measured in after.values()]
     meets = experiment.metric.meets
-    steps = sum(model.trained_steps for model in models)
+    longer = [m.topped_up_steps for m in models if m.topped_up_steps and not plan.until_met]
     return StrategyResult(
         name=name,
         models=len(models),
         beyond_map=sum(math.isinf(model.group.amount_steps) for model in models),
-        retraining=_cost(experiment, steps, sum(model.elapsed_s for model in models)),
+        retraining=_cost(
+            experiment,
+            sum(model.trained_steps for model in models),
+            sum(model.elapsed_s for model in models),
+            sum(model.evaluations for model in models),
+        ),
         met_val=sum(meets(measured.val, targets.val) for measured in after.values()),
         met_test=sum(meets(test, targets.test) for test in tests),
         verified=judged.count("verified") if verification.has_interval else None,
@@ -197,101 +209,17 @@ def _strategy_result(
         short=tuple(chip for chip, m in after.items() if not meets(m.test, targets.test)),
         diverged=sum(model.diverged for model in models),
         repair_s=sum(model.repair_s for model in models),
+        topped_up=len(longer),
+        topped_up_steps=sum(longer),
+        short_groups=tuple(group_name(i) for i, m in enumerate(models) if m.met is False),
+        needs_analysis=bool(models) and not plan.until_met,
     )
 
 
-def _cost(experiment: Experiment, steps: int, elapsed_s: float) -> Cost:
-    amounts = experiment.amounts
-    return Cost(steps, steps / amounts.steps_per_epoch, steps * amounts.samples_per_step, elapsed_s)
+def _cost(experiment: Experiment, steps: int, elapsed_s: float, evaluations: int) -> Cost:
+    per_epoch, per_step = experiment.amounts.steps_per_epoch, experiment.amounts.samples_per_step
+    return Cost(steps, steps / per_epoch, steps * per_step, elapsed_s, evaluations)
 
 
 def _analysis_steps(analysis: Analysis) -> int:
     return sum(curve.amount_steps[-1] for curve in analysis.curves)
-
-
-def chip_rows(
-    experiment: Experiment,
-    plan: Plan,
-    evaluation: Evaluation,
-    targets: Measured,
-) -> list[Row]:
-    """Return one row a chip, in the fleet's order, for the plan that was carried out."""
-    groups = {c: (group_name(i), g) for i, g in enumerate(plan.groups) for c in g.members}
-    after = evaluation.after[experiment.planner_name]
-    verification = experiment.verification(evaluation.test_samples)
-    rows = []
-    for chip in experiment.fleet:
-        name, group = groups.get(chip.chip_id, ("", None))
-        before, now = evaluation.before[chip.chip_id], after[chip.chip_id]
-        steps = int(group.amount_steps) if group and group.amount_steps < math.inf else None
-        rows.append(
-            {
-                "chip_id": chip.chip_id,
-                "fault_rate": chip.fault_map.fault_rate,
-                "severity": experiment.severity(chip.fault_map),
-                "group": name,
-                "group_size": len(group.members) if group else 0,
-                "fused_fault_rate": group.fused.fault_rate if group else None,
-                "amount_steps": steps,
-                "amount_epochs": None
-                if steps is None
-                else steps / experiment.amounts.steps_per_epoch,
-                **measured_cells(verification, before, now, targets),
-                "salvageable": chip.chip_id not in plan.unsalvageable,
-            }
-        )
-    return rows
-
-
-def measured_cells(
-    verification: Verification, before: Measured, now: Measured, limit: Measured
-) -> Row:
-    """Return the cells of a chip about its metric: masked baseline, its model, the constraint."""
-    metric, judged = verification.metric, verification.judge(now.test, limit.test)
-    return {
-        "val_before": before.val,
-        "val_after": now.val,
-        "test_before": before.test,
-        "test_after": now.test,
-        "met_val": metric.meets(now.val, limit.val),
-        "met_test": metric.meets(now.test, limit.test),
-        "test_low": judged.low,
-        "test_high": judged.high,
-        "status": judged.status,
-    }
-
-
-def group_rows(plan: Plan, chips: Sequence[Chip], cost: PlanCost) -> list[Row]:
-    """Return one row a group, dearest first, and one for the unsalvageable chips if there are any.
-
-    `share_saved` is what the group saves of the price of its chips each on its own; None where
-    those cost nothing or the group is beyond the resilience map.
-    """
-    maps = {chip.chip_id: chip.fault_map for chip in chips}
-    rows: list[Row] = []
-    for index, group in enumerate(plan.groups):
-        alone = sum(plan.rules.price(cost(maps[name])) for name in group.members)
-        price = plan.rules.price(group.amount_steps)
-        finite = price < math.inf
-        rows.append(
-            {
-                "group": group_name(index),
-                "chips": len(group.members),
-                "fused_rate": group.fused.fault_rate,
-                "amount_steps": group.amount_steps if finite else None,
-                "price": price if finite else None,
-                "price_alone": alone,
-                "share_saved": 1 - price / alone if finite and alone else None,
-                "members": ";".join(group.members),
-            }
-        )
-    if plan.unsalvageable:
-        lost = dict.fromkeys(GROUP_COLUMNS)
-        count, members = len(plan.unsalvageable), ";".join(plan.unsalvageable)
-        rows.append({**lost, "group": "unsalvageable", "chips": count, "members": members})
-    return rows
-
-
-def group_name(index: int) -> str:
-    """Name the group at `index` of a plan, as in tables and checkpoint files."""
-    return f"group{index:03d}"

@@ -9,11 +9,13 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
+from scipy.optimize import isotonic_regression
 
 from efat.errors import EfatError, raise_problems
 from efat.metric import ACCURACY, Metric
 
 Stat = Literal["max", "mean", "quantile", "conformal"]
+Monotone = Literal["envelope", "isotonic"]
 Interpolation = Literal["linear", "ceil"]
 
 
@@ -136,11 +138,12 @@ def build_resilience_map(
     quantile: float = 0.9,
     interpolation: Interpolation = "linear",
     sustained: int = 1,
+    monotone: Monotone = "envelope",
 ) -> ResilienceMap:
     """Turn curves into a resilience map (METHOD section 5).
 
     Per fault rate, `stat` over the repeats' first crossings of `target`, at the mean severity of
-    the repeats; then the monotone envelope over the rates.
+    the repeats; then made monotone over the rates.
 
     Args:
         curves: Curves of every fault rate and repeat; rates of 0 are not needed.
@@ -151,20 +154,64 @@ def build_resilience_map(
             repeats but takes the higher one, since a crossing may be inf.
         interpolation: See `ResilienceMap`.
         sustained: See `ResilienceCurve.crossing`.
+        monotone: `envelope` never takes less than at a lower severity. `isotonic`, of `mean` alone,
+            is the increasing function nearest to all crossings, in squares.
 
     Raises:
-        EfatError: Too few repeats for `conformal`.
+        EfatError: Too few repeats for `conformal`, or `isotonic` with another stat than `mean`.
     """
+    check_monotone(monotone, stat)
     points: dict[float, float] = {}
-    for rate in {curve.fault_rate for curve in curves}:
+    weights: dict[float, int] = {}
+    for rate, severity in mean_severities(curves).items():
         repeats = [curve for curve in curves if curve.fault_rate == rate]
         crossings = [curve.crossing(target, sustained) for curve in repeats]
-        severity = float(np.mean([curve.severity for curve in repeats]))
         amount = _summarise(crossings, stat, quantile)
         points[severity] = max(amount, points.get(severity, 0.0))  # two rates, one severity
+        weights[severity] = weights.get(severity, 0) + len(repeats)
     severities = sorted(points)
-    envelope = np.maximum.accumulate([points[severity] for severity in severities])
-    return ResilienceMap(target, tuple(severities), tuple(envelope.tolist()), interpolation)
+    amounts = [points[severity] for severity in severities]
+    if monotone == "isotonic":
+        amounts = _isotonic(amounts, [weights[severity] for severity in severities])
+    else:
+        amounts = np.maximum.accumulate(amounts).tolist()
+    return ResilienceMap(target, tuple(severities), tuple(amounts), interpolation)
+
+
+def mean_severities(curves: Sequence[ResilienceCurve]) -> dict[float, float]:
+    """Return where each fault rate lies on the axis of the resilience map."""
+    severities: dict[float, list[float]] = {}
+    for curve in curves:
+        severities.setdefault(curve.fault_rate, []).append(curve.severity)
+    return {rate: float(np.mean(drawn)) for rate, drawn in severities.items()}
+
+
+def check_monotone(monotone: Monotone, stat: Stat) -> None:
+    """Refuse to average over rates what is no mean.
+
+    Raises:
+        EfatError: `isotonic` with another stat than `mean`.
+    """
+    if monotone == "isotonic" and stat != "mean":
+        raise EfatError(
+            f"selection.monotone: isotonic given; it averages over fault rates, so that amounts "
+            f"would fall below what selection.stat={stat} stands for; use selection.stat=mean, or "
+            "selection.monotone=envelope"
+        )
+
+
+def _isotonic(amounts: Sequence[float], weights: Sequence[int]) -> list[float]:
+    """Return the increasing amounts nearest to `amounts` in weighted squares (Barlow, 1972).
+
+    From the first inf on all are inf: it pools with whatever less follows, and leaves what
+    precedes.
+
+    >>> _isotonic([8.0, 24.0, 16.0, math.inf, 32.0], [1, 1, 1, 1, 1])
+    [8.0, 20.0, 20.0, inf, inf]
+    """
+    finite = next((i for i, amount in enumerate(amounts) if amount == math.inf), len(amounts))
+    fitted = isotonic_regression(amounts[:finite], weights=weights[:finite]).x if finite else []
+    return [*map(float, fitted), *[math.inf] * (len(amounts) - finite)]
 
 
 def conformal_rank(repeats: int, coverage: float) -> int:

@@ -12,19 +12,28 @@ from efat.chips import Chip, Fleet
 from efat.errors import EfatError
 from efat.experiment import Experiment
 from efat.faults import FaultMap
-from efat.findings import Analysis, Baseline, Calibration, Evaluation, Measured, Model
+from efat.findings import (
+    Analysis,
+    Baseline,
+    Calibration,
+    Evaluation,
+    Hardened,
+    Measured,
+    Model,
+)
 from efat.fleets import draw_fault_map
-from efat.jobs import CalibrationJob, EvaluationJob, Repair, TrainingJob, Until, Weights
+from efat.jobs import CalibrationJob, EvaluationJob, TrainingJob, Weights, trained_steps
 from efat.loading import load_model, training_batches
 from efat.masking import weight_layouts
 from efat.planning.base import Group, Plan
 from efat.planning.cost import Cost, CountCost
 from efat.planning.random import Random
-from efat.resilience import ResilienceCurve, ResilienceMap, build_resilience_map
+from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive, generator
 from efat.severity import array_rate, saliency_rate, weight_rate
 from efat.store import Store
+from efat.trainings import baseline_job, group_job, retraining_job, until_met
 
 
 def pretrain(experiment: Experiment, campaign: Runner) -> Baseline:
@@ -42,16 +51,24 @@ def pretrain(experiment: Experiment, campaign: Runner) -> Baseline:
     return Baseline(("pretrain", key), values["metric"][-1], values["elapsed_s"])
 
 
-def baseline_job(experiment: Experiment) -> TrainingJob:
-    """Describe the training of the fault-free network, or the loading of its weights."""
-    steps = experiment.amounts.pretrain_steps if experiment.checkpoint is None else 0
-    return TrainingJob(
-        experiment.baseline_setup,
-        derive(experiment.seed, "baseline"),
-        steps,
-        eval_every_steps=max(1, steps),
-        checkpoint=experiment.checkpoint,
-    )
+def harden(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Baseline:
+    """Return the baseline with its hardened network, if the recipe asks for one.
+
+    Raises:
+        EfatError: Its training diverged.
+    """
+    if experiment.hardening is None:
+        return baseline
+    job = replace(experiment.hardening, start=baseline.weights)
+    [(key, values)] = campaign.run("harden", fit.harden, [job])
+    if values["diverged_steps"] is not None:
+        raise EfatError(
+            f"hardening: training diverged at step {values['diverged_steps']}; use a lower "
+            "learning rate (hardening.optimizer.lr)"
+        )
+    metric, elapsed_s = values["metric"][-1], values["elapsed_s"]
+    hardened = Hardened(("harden", key), metric, job.amount_steps, elapsed_s)
+    return replace(baseline, hardened=hardened)
 
 
 def calibrate(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Baseline:
@@ -60,7 +77,7 @@ def calibrate(experiment: Experiment, campaign: Runner, baseline: Baseline) -> B
     if not recipe.needs_grams:
         return baseline
     seed = derive(experiment.seed, "calibration")
-    job = CalibrationJob(experiment.baseline_setup, baseline.weights, recipe.samples, seed)
+    job = CalibrationJob(experiment.baseline_setup, baseline.start, recipe.samples, seed)
     [(key, values)] = campaign.run("calibrate", mending.calibrate, [job])
     found = Calibration(("calibrate", key), values["samples"], values["elapsed_s"])
     return replace(baseline, calibration=found)
@@ -86,7 +103,7 @@ def bind_severity(experiment: Experiment, store: Store, baseline: Baseline) -> E
     name, setup = experiment.severity_name, experiment.retrain_setup
     if name == "array_rate":
         return experiment
-    model = load_model(setup, store, baseline.weights)
+    model = load_model(setup, store, baseline.start)
     if name == "weight_rate":
         measure = weight_rate(weight_layouts(model, setup.off_array), experiment.array)
     elif name == "magnitude_rate":
@@ -99,20 +116,27 @@ def bind_severity(experiment: Experiment, store: Store, baseline: Baseline) -> E
 
 
 def analyse(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Analysis:
-    """Record a resilience curve for every fault rate and repeat (METHOD section 4)."""
+    """Record resilience curves, round by round where rates are searched (METHOD section 4)."""
+    target = experiment.selection.constraint.target(baseline.val_metric)
+    found = Analysis((), 0.0)
+    while rates := experiment.rates_after(found.curves, target):
+        found = found.joined(_record(experiment, campaign, baseline, rates))
+    return found
+
+
+def _record(
+    experiment: Experiment, campaign: Runner, baseline: Baseline, rates: tuple[float, ...]
+) -> Analysis:
+    """Record a curve for every repeat of these fault rates."""
     points = [
         (rate, repeat, _draw(experiment, rate, repeat))
-        for rate in experiment.fault_rates
+        for rate in rates
         for repeat in range(experiment.maps_per_rate)
     ]
-    amounts, until = experiment.amounts, None
-    if experiment.until_met:
-        target = experiment.selection.constraint.target(baseline.val_metric)
-        better = experiment.metric.higher_is_better
-        until = Until(target, better, experiment.selection.sustained)
-    every = amounts.eval_every_steps
+    budget, every = experiment.amounts.budget_steps, experiment.amounts.eval_every_steps
+    until = until_met(experiment, baseline) if experiment.until_met else None
     jobs = [
-        replace(_retraining(experiment, baseline, drawn, amounts.budget_steps, every), until=until)
+        replace(retraining_job(experiment, baseline, drawn, budget, every), until=until)
         for _, _, drawn in points
     ]
     results = [values for _, values in campaign.run("analyse", fit.train, jobs)]
@@ -126,10 +150,7 @@ def analyse(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Ana
 
 def select(experiment: Experiment, analysis: Analysis, target: float) -> ResilienceMap:
     """Read the resilience map off the curves (METHOD section 5)."""
-    how = experiment.selection
-    return build_resilience_map(
-        analysis.curves, target, how.stat, how.quantile, how.interpolation, how.sustained
-    )
+    return experiment.selection.read(analysis.curves, target)
 
 
 def plan(experiment: Experiment, resilience_map: ResilienceMap) -> dict[str, Plan]:
@@ -152,18 +173,19 @@ def retrain(
     """Retrain every group once, for its amount; equal groups of several plans share a training.
 
     A compared plan may hold a group beyond the resilience map (amount inf): it is retrained for
-    the whole budget, and counted as such.
+    the whole budget, and counted as such. See `group_job` for recipes that top up.
     """
+    tops_up = experiment.recipe.tops_up
     groups = [(name, group) for name, plan in plans.items() for group in plan.groups]
-    steps = [int(min(group.amount_steps, experiment.amounts.budget_steps)) for _, group in groups]
     jobs = [
-        _retraining(experiment, baseline, group.fused, amount)
-        for (_, group), amount in zip(groups, steps, strict=True)
+        group_job(experiment, baseline, group, tops_up or plan.until_met)
+        for plan in plans.values()
+        for group in plan.groups
     ]
     models: dict[str, tuple[Model, ...]] = dict.fromkeys(plans, ())
     results = campaign.run("retrain", fit.train, jobs)
-    for (name, group), amount, (key, values) in zip(groups, steps, results, strict=True):
-        models[name] += (_model(group, amount, ("retrain", key), values),)
+    for (name, group), job, (key, values) in zip(groups, jobs, results, strict=True):
+        models[name] += (_model(group, job, ("retrain", key), values),)
     return models
 
 
@@ -183,13 +205,16 @@ def evaluate(
         _evaluation(experiment, model.weights, tuple(maps[chip] for chip in model.group.members))
         for _, model in carried
     ]
+    if baseline.hardened:
+        jobs.append(_evaluation(experiment, baseline.hardened.weights, (None,)))
     found = [values for _, values in campaign.run("evaluate", fit.evaluate, jobs)]
+    hardened = _measured(found.pop())[0] if baseline.hardened else None
     (first, *rest) = map(_measured, found)
     before = dict(zip(maps, first[1:], strict=True))
     after = {name: dict(before) for name in models}
     for (name, model), measured in zip(carried, rest, strict=True):
         after[name].update(zip(model.group.members, measured, strict=True))
-    return Evaluation(first[0], before, after, found[0]["test_samples"])
+    return Evaluation(first[0], before, after, found[0]["test_samples"], hardened)
 
 
 def single(
@@ -197,24 +222,30 @@ def single(
 ) -> tuple[Chip, ResilienceCurve, Model, Evaluation]:
     """Fault-aware training of one chip for the whole budget, without a campaign around it."""
     chip, amounts = experiment.fleet.chips[0], experiment.amounts
-    job = _retraining(
+    job = retraining_job(
         experiment, baseline, chip.fault_map, amounts.budget_steps, amounts.eval_every_steps
     )
     [(key, values)] = campaign.run("single", fit.train, [replace(job, keep_weights=True)])
     curve = _curve(experiment, chip.fault_map.fault_rate, 0, chip.fault_map, values)
     group = Group((chip.chip_id,), chip.fault_map, amounts.budget_steps)
-    model = _model(group, amounts.budget_steps, ("single", key), values)
+    model = _model(group, job, ("single", key), values)
     alone = replace(experiment, fleet=Fleet((chip,)))
     return chip, curve, model, evaluate(alone, campaign, baseline, {"single": (model,)})
 
 
-def _model(group: Group, steps: int, weights: Weights, values: dict[str, Any]) -> Model:
+def _model(group: Group, job: TrainingJob, weights: Weights, values: dict[str, Any]) -> Model:
     """Describe a retrained network; one that diverged cost the steps up to there."""
-    diverged = values["diverged_steps"]
-    trained = steps if diverged is None else diverged
-    repair_s = values.get("repair_s", 0.0)
-    trained_s = values["elapsed_s"] - repair_s
-    return Model(group, trained, weights, trained_s, diverged is not None, repair_s)
+    repair_s, until = values.get("repair_s", 0.0), job.until
+    return Model(
+        group,
+        trained_steps(job, values),
+        weights,
+        values["elapsed_s"] - repair_s,
+        values["diverged_steps"] is not None,
+        repair_s,
+        len(values["metric"]) if until else 0,
+        until.met(values["metric"]) if until else None,
+    )
 
 
 def cost(experiment: Experiment, resilience_map: ResilienceMap) -> Cost:
@@ -229,45 +260,6 @@ def _draw(experiment: Experiment, rate: float, repeat: int) -> FaultMap:
     """Draw a map of the analysis; each has a stream of its own, so a new rate moves no other."""
     rng = generator(experiment.seed, "analyse", rate, repeat)
     return draw_fault_map(experiment.array, rate, rng)
-
-
-def _retraining(
-    experiment: Experiment,
-    baseline: Baseline,
-    fault_map: FaultMap,
-    amount_steps: int,
-    eval_every_steps: int = 0,
-) -> TrainingJob:
-    """Describe repair and training under `fault_map`; curves (with evaluations) keep no weights.
-
-    The seed hangs on the map alone: retraining for an amount repeats the curve up to there.
-    """
-    return TrainingJob(
-        setup=experiment.retrain_setup,
-        seed=derive(experiment.seed, "retrain", fault_map.key),
-        amount_steps=amount_steps,
-        eval_every_steps=eval_every_steps,
-        start=baseline.weights,
-        array=experiment.array,
-        fault_map=fault_map,
-        keep_weights=not eval_every_steps,
-        repair=_repair(experiment, baseline),
-    )
-
-
-def _repair(experiment: Experiment, baseline: Baseline) -> Repair | None:
-    """Describe what mends a masked network before it is retrained."""
-    recipe, measured = experiment.recipe, baseline.calibration
-    if not recipe.repairs:
-        return None
-    return Repair(
-        recipe.repairs,
-        recipe.mode,
-        measured.grams if measured else None,
-        recipe.samples if recipe.needs_samples else 0,
-        derive(experiment.seed, "calibration") if recipe.needs_samples else 0,
-        recipe.remap,
-    )
 
 
 def _curve(

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from efat import stages
 from efat.experiment import Experiment
-from efat.findings import Baseline, Calibration
+from efat.findings import Baseline, Calibration, Hardened
 from efat.store import DamagedError, Result, Store, content_key
 from efat.work import Job
 
@@ -30,6 +30,7 @@ class StageCount:
         left_steps: Work of the units without a result, in training steps.
         done_steps: Work of those with one.
         elapsed_s: What the latter took.
+        growing: Whether what is missing decides what else there will be: a round of a search.
     """
 
     stage: str
@@ -40,6 +41,7 @@ class StageCount:
     left_steps: int = 0
     done_steps: int = 0
     elapsed_s: float = 0.0
+    growing: bool = False
 
 
 class IncompleteError(Exception):
@@ -66,7 +68,7 @@ class Survey:
             IncompleteError: Not all of them are done.
         """
         keys = [content_key(stage, job) for job in jobs]
-        count = self.counts[stage] = StageCount(stage)
+        count = self.counts.setdefault(stage, StageCount(stage))
         units = dict(zip(keys, jobs, strict=True))
         found = {key: self._look_up(count, key, job) for key, job in units.items()}
         if count.left_steps:
@@ -104,6 +106,8 @@ def take_stock(
     survey = Survey(store)
     with contextlib.suppress(IncompleteError):
         _walk(experiment, survey)
+    if experiment.search == "bisect" and (count := survey.counts.get("analyse")):
+        count.growing = count.left_steps > 0
     return [
         survey.counts.get(stage) or StageCount(stage, missing=None, left_steps=steps)
         for stage, steps in estimate_steps.items()
@@ -126,12 +130,17 @@ def _walk(experiment: Experiment, survey: Survey) -> None:
 
 
 def _base(experiment: Experiment, survey: Survey) -> tuple[Baseline, bool]:
-    """Return the baseline and its Gram matrices, as keys at least, and whether they are there."""
+    """Return the baseline and what is made of it, as keys at least, and whether it is there."""
     complete = True
     try:
         baseline = stages.pretrain(experiment, survey)
     except IncompleteError as left:
         baseline, complete = Baseline(("pretrain", left.keys[0]), math.nan, 0), False
+    try:
+        baseline = stages.harden(experiment, survey, baseline)
+    except IncompleteError as left:
+        hardened = Hardened(("harden", left.keys[0]), math.nan, 0, 0)
+        baseline, complete = replace(baseline, hardened=hardened), False
     try:
         return stages.calibrate(experiment, survey, baseline), complete
     except IncompleteError as left:
@@ -154,7 +163,8 @@ def describe_stock(counts: list[StageCount], steps_per_epoch: float, workers: in
             "" if unknown else str(count.running),
             "not known yet"
             if unknown
-            else f"{count.missing}{f' ({count.damaged} damaged)' if count.damaged else ''}",
+            else f"{count.missing}{' or more' if count.growing else ''}"
+            f"{f' ({count.damaged} damaged)' if count.damaged else ''}",
             f"{'about ' if unknown else ''}{count.left_steps / steps_per_epoch:.1f}",
             f"about {left_s:.0f}" if left_s else "",
         )

@@ -12,28 +12,14 @@ from rich.table import Table
 from efat.chips import Chip
 from efat.errors import EfatError
 from efat.experiment import Experiment
-from efat.findings import Analysis, Baseline, Evaluation
+from efat.findings import Analysis, Baseline, Evaluation, Model
 from efat.fleets import FleetSummary
-from efat.metric import ACCURACY, Metric
+from efat.metric import ACCURACY, kept_note
 from efat.planning.base import Plan
 from efat.progress import counted
-from efat.report import Outcome, Row, StrategyResult
 from efat.resilience import ResilienceCurve, ResilienceMap
-from efat.verification import verification_note
+from efat.result_rows import Row, group_name
 
-COLUMNS = (
-    "models",
-    "epochs",
-    "+an.",
-    "samples",
-    "seconds",
-    "+an.",
-    "met\nval",
-    "met\ntest",
-    "ver.\ntest",
-    "mean\n%",
-    "worst\n%",
-)
 GROUPS_SHOWN = 8
 """Rows on the terminal; the files hold all."""
 
@@ -86,14 +72,29 @@ def describe_baseline(experiment: Experiment, baseline: Baseline) -> str:
     )
 
 
-def describe_recipe(experiment: Experiment, baseline: Baseline) -> str | None:
-    """Say which steps come before retraining, if any do, and what measuring for them took."""
-    recipe, measured = experiment.recipe, baseline.calibration
-    if not recipe.repairs:
+def describe_hardened(experiment: Experiment, baseline: Baseline) -> str | None:
+    """Say what hardening cost the network in its metric without faults, and in seconds."""
+    hardened, metric = baseline.hardened, experiment.metric
+    if hardened is None:
         return None
-    how = {"remap": recipe.remap.replace("_", " "), "compensate": recipe.mode}
-    steps = [f"{step} ({how[step]})" if step in how else step for step in recipe.steps]
+    return (
+        f"hardened   {metric.show(hardened.val_metric)} on validation without faults, "
+        f"{kept_note(metric, baseline.val_metric, hardened.val_metric)}; {hardened.steps} steps, "
+        f"{hardened.elapsed_s:.1f} s"
+    )
+
+
+def describe_recipe(experiment: Experiment, baseline: Baseline) -> str | None:
+    """Say what is done beside plain retraining, if anything is, and what measuring took."""
+    recipe, measured = experiment.recipe, baseline.calibration
+    if not (recipe.repairs or recipe.gradual):
+        return None
+    chosen = {"remap": recipe.remap.replace("_", " "), "compensate": recipe.mode}
+    steps = [f"{step} ({chosen[step]})" if step in chosen else step for step in recipe.steps]
     line = f"recipe     {', '.join(steps)}"
+    if recipe.gradual:
+        how = recipe.gradual
+        line += f"; faults injected in {how.parts} parts, {how.every_epochs:g} epochs apart"
     if measured:
         line += f"; Gram matrices of {measured.samples} samples, {measured.elapsed_s:.1f} s"
     return line
@@ -115,14 +116,16 @@ def describe_diverged(analysis: Analysis) -> str | None:
     )
 
 
-def describe_map(experiment: Experiment, resilience_map: ResilienceMap) -> str:
+def describe_map(experiment: Experiment, analysis: Analysis, resilience_map: ResilienceMap) -> str:
     """Say how far the resilience map reaches."""
-    count = len(experiment.fault_rates) * experiment.maps_per_rate
+    measured, rates = {c.fault_rate for c in analysis.curves}, len(experiment.fault_rates)
+    count = f"{len(analysis.curves)} curves"
+    count += f" at {len(measured)} of {rates} fault rates" if len(measured) < rates else ""
     if resilience_map.max_severity == 0:
-        return f"analysis   {count} curves; none of the fault rates reaches it within the budget"
+        return f"analysis   {count}; none of the fault rates reaches it within the budget"
     worst = resilience_map.amount(resilience_map.max_severity)
     return (
-        f"analysis   {count} curves; met up to {experiment.severity_name} "
+        f"analysis   {count}; met up to {experiment.severity_name} "
         f"{resilience_map.max_severity:.0%}, there after "
         f"{worst / experiment.amounts.steps_per_epoch:.2f} epochs"
     )
@@ -182,6 +185,24 @@ def lost_note(plan: Plan) -> str:
     return f"; unsalvageable within the budget: {', '.join(plan.unsalvageable)}"
 
 
+def describe_top_up(experiment: Experiment, models: Sequence[Model]) -> str | None:
+    """Say which groups were trained for longer than planned, and which are short all the same."""
+    if not experiment.recipe.tops_up:
+        return None
+    longer = [
+        f"{group_name(i)} planned {m.group.amount_steps:.0f}, trained {m.trained_steps} steps"
+        for i, m in enumerate(models)
+        if m.topped_up_steps
+    ]
+    short = [group_name(i) for i, model in enumerate(models) if model.met is False]
+    return (
+        f"top_up     {len(longer)} of {counted(len(models), 'group')} went on"
+        f"{': ' if longer else ''}{'; '.join(longer[:GROUPS_SHOWN])}"
+        f"{', ...' if len(longer) > GROUPS_SHOWN else ''}"
+        f"{f'; short at the end of the budget: {_few(short)}' if short else ''}"
+    )
+
+
 def describe_fleet(summary: FleetSummary) -> Table:
     """Lay out the figures of a fleet."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -213,75 +234,6 @@ def describe_single(
         f"before     {show(before.val)} on validation, {show(before.test)} on test\n"
         f"after      {show(after.val)} on validation, {show(after.test)} on test "
         f"({epochs:.2f} epochs; constraint {crossed})"
-    )
-
-
-def describe_outcome(experiment: Experiment, outcome: Outcome) -> RenderableType:
-    """Lay out cost and result of every strategy in 80 columns; the chosen planner comes first."""
-    chips, array, metric = len(outcome.chips), experiment.array, experiment.metric
-    title = (
-        f"\n{experiment.name}: {chips} chips, {array.rows}x{array.cols} array; "
-        f"test {metric.name}: baseline {metric.show(outcome.baseline.test)}, "
-        f"asked {metric.show(outcome.targets.test)}\n"
-    )
-    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    table.add_column("strategy")
-    for name in COLUMNS:
-        heading = name if metric.is_share else name.removesuffix("\n%")
-        table.add_column(heading, justify="right")
-    for result in outcome.strategies:
-        table.add_row(result.name, *_cells(result, outcome, metric))
-    return Group(title, table, _footnotes(outcome, metric))
-
-
-def _cells(result: StrategyResult, outcome: Outcome, metric: Metric) -> tuple[str, ...]:
-    cost, extra, chips = result.retraining, outcome.analysis, len(outcome.chips)
-    add = int(result.needs_analysis)
-    return (
-        f"{result.models}{'*' if result.beyond_map else ''}",
-        f"{cost.epochs:.1f}",
-        f"{cost.epochs + add * extra.epochs:.1f}",
-        f"{cost.samples:,}",
-        f"{cost.elapsed_s + result.repair_s:.0f}",
-        f"{cost.elapsed_s + result.repair_s + add * outcome.once_s:.0f}",
-        f"{result.met_val}/{chips}",
-        f"{result.met_test}/{chips}",
-        "-" if result.verified is None else str(result.verified),
-        metric.show(result.mean_test).rstrip("%"),
-        metric.show(result.worst_test).rstrip("%"),
-    )
-
-
-def _footnotes(outcome: Outcome, metric: Metric) -> str:
-    extra = outcome.analysis
-    beyond = [f"{r.name} {r.beyond_map} of {r.models}" for r in outcome.strategies if r.beyond_map]
-    notes = (
-        "\nRetraining of all chips together; +an. adds the resilience analysis, done once a "
-        f"network: {extra.epochs:.1f} epochs, {extra.samples:,} samples, {outcome.once_s:.0f} s. "
-        f"Seconds are of the training jobs{_repair_note(outcome)}, over all processes. met: chips "
-        f"that meet the constraint; mean, worst: test {metric.name} over all chips."
-        f"\n{verification_note(outcome.confidence, outcome.test_samples, outcome.needed, metric)}"
-    )
-    if outcome.unsalvageable:
-        notes += f"\nUnsalvageable within the budget: {', '.join(outcome.unsalvageable)}"
-    if beyond:
-        notes += f"\n* beyond the resilience map, so retrained for the budget: {', '.join(beyond)}"
-    if any(r.diverged for r in outcome.strategies):
-        lost = ", ".join(
-            f"{r.name} {r.diverged} of {r.models}" for r in outcome.strategies if r.diverged
-        )
-        notes += f"\ntrainings that diverged, whose chips carry the masked baseline: {lost}"
-    return notes
-
-
-def _repair_note(outcome: Outcome) -> str:
-    """Say what of the seconds is repair."""
-    repair_s = outcome.strategies[0].repair_s
-    if len(outcome.recipe) == 1 and outcome.recipe[0] == "retrain":
-        return ""
-    return (
-        f" and of the repair before them ({repair_s:.1f} s for {outcome.strategies[0].name}, "
-        f"{outcome.calibration_s + outcome.analysis_repair_s:.1f} s once a network)"
     )
 
 

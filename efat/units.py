@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from efat.campaign import Record
-from efat.jobs import TrainingJob
+from efat.jobs import TrainingJob, trained_steps
 from efat.store import Store, plain
+from efat.work import Job
 
 Row = dict[str, Any]
 
@@ -41,7 +42,7 @@ def _row(record: Record, differing: Row, store: Store) -> Row:
         "key": unit.key,
         "state": record.state,
         "config": json.dumps(differing, sort_keys=True),
-        "steps": unit.job.amount_steps if isinstance(unit.job, TrainingJob) else 0,
+        "steps": _steps(unit.job, values),
         "seconds": values.get("elapsed_s"),
         "host": origin.get("host"),
         "retries": origin.get("retries"),
@@ -49,6 +50,13 @@ def _row(record: Record, differing: Row, store: Store) -> Row:
         "reason": record.reason,
         "log": str(store.log(unit.stage, unit.key)),
     }
+
+
+def _steps(job: Job, values: Row) -> int:
+    """Return what was trained; of a unit without a result, what was asked for."""
+    if not isinstance(job, TrainingJob):
+        return 0
+    return trained_steps(job, values) if values else job.amount_steps
 
 
 def _differences(records: list[Record]) -> list[Row]:

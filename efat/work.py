@@ -43,7 +43,7 @@ class Work:
     """What an executor sends to where a unit runs, and calls there.
 
     Args:
-        function: `fit.train`, `fit.evaluate` or `mending.calibrate`.
+        function: `fit.train`, `fit.harden`, `fit.evaluate` or `mending.calibrate`.
         store: Where inputs are read, and logs and checkpoints written; never results.
         checkpoint_every: Steps between two checkpoints of a training; 0 writes none.
         driver: Host and process that hands the units out; marks its attempts in the logs.

@@ -300,12 +300,44 @@ def _by_method(rows: Sequence[Row]) -> Lines:
     return markdown_table(["method", *map(percent, rates)], lines).split("\n")
 
 
+NETWORKS = ("baseline", "hardened")
+
+
+def hardening() -> list[Lines]:
+    """Return accuracy and maps that meet the constraint, a recipe a row; and the networks."""
+    record = "2026-11-22-hardening"
+    rows = read(record, "results.csv")
+
+    def cell(recipe: str, rate: str) -> str:
+        found = [row for row in rows if (row["recipe"], row["fault_rate"]) == (recipe, rate)]
+        met = sum(row["met"] == "True" for row in found)
+        return f"{spread([float(row['val']) for row in found])}: {met} of {len(found)}"
+
+    recipes, rates = (dict.fromkeys(row[name] for row in rows) for name in ("recipe", "fault_rate"))
+    table = [[recipe, *(cell(recipe, rate) for rate in rates)] for recipe in recipes]
+    networks = [
+        [
+            n["seed"],
+            f"{100 * float(n['baseline_val']):.2f}",
+            f"{100 * float(n['hardened_val']):.2f}",
+        ]
+        for n in read(record, "networks.csv")
+    ]
+    heads = ["recipe", *(percent(float(rate)) for rate in rates)]
+    names = ["seed", "baseline %", "hardened %"]
+    return [
+        markdown_table(head, body).splitlines()
+        for head, body in ((heads, table), (names, networks))
+    ]
+
+
 TABLES: dict[str, Callable[[], list[Lines]]] = {
     "2026-11-22-repair": repair,
     "2026-11-22-cifar10-resnet20": cifar10,
     "2026-11-22-fashion-fap-fat": fashion,
     "2026-11-22-channel-order": channel,
     "2026-11-22-merging-maps": merging,
+    "2026-11-22-hardening": hardening,
 }
 
 if __name__ == "__main__":

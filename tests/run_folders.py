@@ -70,9 +70,14 @@ def _chip_rows(fleet, groups, fused, worse):
              "amount_steps": None if group is None else 20,
              "amount_epochs": None if group is None else 2.0,
              "val_before": 0.6, "val_after": value, "test_before": 0.6, "test_after": value,
-             "met_val": value >= 0.8, "met_test": value >= 0.8, "salvageable": group is not None}
+             "met_val": value >= 0.8, "met_test": value >= 0.8, "status": _status(value),
+             "test_low": value - 0.08, "salvageable": group is not None}
         )  # fmt: skip
     return rows
+
+
+def _status(value):
+    return "verified" if value >= 0.88 else "met" if value >= 0.8 else "short"
 
 
 def _group_rows(groups, fused, lost):
@@ -103,11 +108,13 @@ def _summary(rows, models):
         cost = {"steps": int(EPOCH * epochs), "epochs": epochs, "samples": 0, "elapsed_s": 1.0}
         return {"name": name, "models": models, "beyond_map": 0, "retraining": cost,
                 "met_val": len(rows) - len(short), "met_test": len(rows) - len(short),
+                "verified": sum(row["status"] == "verified" for row in rows),
                 "mean_test": tests.mean(), "worst_test": tests.min(), "short": short,
                 "diverged": 0}  # fmt: skip
 
     return {
         "baseline": {"val": 0.95, "test": 0.94}, "targets": {"val": 0.8, "test": 0.8},
+        "confidence": 0.95, "test_samples": 100, "needed": 88,
         "pretrain_s": 1.0, "unsalvageable": [rows[-1]["chip_id"]],
         "analysis": {"steps": 120, "epochs": 12.0, "samples": 0, "elapsed_s": 5.0},
         "metric": {"name": "accuracy", "higher_is_better": True, "low": 0.0, "high": 1.0},

@@ -27,7 +27,7 @@ JOBS = [TrainingJob(SETUP, seed, 10 + seed) for seed in range(6)]
 
 
 def square(job, store):
-    return Result({"metric": [job.seed**2], "elapsed_s": 0.1})
+    return Result({"metric": [job.seed**2], "elapsed_s": 0.1, "diverged_steps": None})
 
 
 def even_only(job, store):

@@ -223,6 +223,9 @@ HIDDEN = (
         (["selection.sustained=14"], "selection.sustained: 14 given; a curve has 13 evaluations"),
         (["selection.sustained=0"], "selection.sustained: 0 given; an int >= 1"),
         (["selection.stat=conformal", "fault_rates.maps_per_rate=9"], "use ceil"),
+        (["selection.monotone=isotonic"], "would fall below what selection.stat=max stands for"),
+        (["fault_rates.search=halve"], "'halve' given; allowed: grid, bisect"),
+        (["selection.monotone=pava"], "'pava' given; allowed: envelope, isotonic"),
         (
             [f"training.scheduler={{{LINEAR}, total_iters: ${{training.budget_epochs}}}}"],
             "depends on the budget",

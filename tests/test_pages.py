@@ -84,6 +84,14 @@ def test_the_verdict_comes_first_and_in_words(report):
     assert "Unsalvageable, since no amount within the budget repairs them: chip11." in said
     assert "no plan under the same rules costs more than 25% less" in said
     assert "none (" not in said
+    assert "10 chips are verified, 0 met and 2 short, on test" in said
+
+
+def test_the_table_of_strategies_counts_the_verified(report):
+    _, text, _ = report
+    rows = re.findall(r"<tr><td>(\w+)</td>(.*?)</tr>", text)
+    cells = {name: re.findall(r"<td>(.*?)</td>", rest) for name, rest in rows}
+    assert cells["fixed"][:7] == ["12", "24.0", "36.0", "0", "10", "10", "10"]
 
 
 def test_figures_are_plotlys_and_hold_the_numbers(report):
@@ -138,7 +146,7 @@ def test_names_of_chips_cannot_break_out_of_the_page(tmp_path):
 def test_the_text_has_the_same_table(report):
     text = (report[0].folder / "report.md").read_text()
     assert f"**{headline(report[0])}**" in text
-    assert "| fixed | 12 | 24.0 | 36.0 | 10 | 10 |" in text
+    assert "| fixed | 12 | 24.0 | 36.0 | 0 | 10 | 10 | 10 |" in text
     assert "`python -m efat.run`" in text
 
 
@@ -183,6 +191,36 @@ def test_the_comparison_is_written(tmp_path):
     assert findings[0] in (tmp_path / "out/compare.md").read_text()
     with pytest.raises(EfatError, match="needs two or more"):
         write_comparison(folders[:1], tmp_path / "out")
+
+
+def test_the_comparison_says_whose_statement_changes(tmp_path):
+    folders = [finished(tmp_path / "a"), finished(tmp_path / "b", worse=0.05)]
+    write_comparison(folders, tmp_path)
+    page, text = ((tmp_path / f"compare.{end}").read_text() for end in ("html", "md"))
+    [table] = re.findall(r'<table id="statements">(.*?)</table>', page, re.DOTALL)
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in table.split("</tr>")[1:-1]]
+    assert rows == [[f"chip{i:02d}", "verified", "met"] for i in range(1, 11)]  # 00 and 11: short
+    assert "| chip10 | verified | met |" in text
+    assert "| 10 | 10 | 10 | 8.0 |" in text  # met, verified, met on validation, epochs
+    assert "| 10 | 0 | 10 | 8.0 |" in text
+    same = compare_runs([read_run(folders[0])] * 2)
+    assert same.statements == ()
+    other = compare_runs([read_run(folders[0]), read_run(finished(tmp_path / "c", seed=1))])
+    assert other.statements == ()  # no chip is in both
+
+
+def test_a_run_from_before_chips_were_verified_can_still_be_read(tmp_path):
+    finished(tmp_path)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    for strategy in summary["strategies"]:
+        del strategy["verified"]
+    del summary["confidence"]
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    run = write_report(tmp_path)
+    assert "| fixed | 12 | 24.0 | 36.0 | 0 | 10 | 10 | - |" in (tmp_path / "report.md").read_text()
+    newer = read_run(finished(tmp_path / "newer"))
+    newer.summary["metric"]["proportion"] = True  # so is the older one's, which does not say so
+    assert [row["verified"] for row in compare_runs([newer, run]).rows] == [10, None]
 
 
 def run_main(monkeypatch, *arguments):
@@ -248,6 +286,24 @@ def browser():
             pytest.skip(f"no Chromium: {error}")
         yield opened
         opened.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_browser_opens_the_comparison(tmp_path, browser, scheme):
+    folders = [finished(tmp_path / "a"), finished(tmp_path / "b", worse=0.05)]
+    write_comparison(folders, tmp_path)
+    page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
+    troubles = []
+    page.on("console", lambda message: troubles.append(message.text))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.goto((tmp_path / "compare.html").as_uri())
+    page.wait_for_selector("html[data-ready]")
+    assert troubles == []
+    assert page.locator(".js-plotly-plot").count() == 3
+    assert page.locator("#statements tbody tr").count() == 10
+    fits = "e => e.scrollWidth <= e.parentElement.clientWidth"
+    assert page.locator("#results").evaluate(fits)  # no column is cut off on a desktop
 
 
 @pytest.mark.slow

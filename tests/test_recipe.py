@@ -199,15 +199,18 @@ def test_without_repair_keys_and_files_are_what_they_were(store):
 
 def test_every_problem_of_a_recipe_is_named():
     with pytest.raises(EfatError) as error:
-        Recipe(("retrain", "polish"), "both", 0, "rows")
+        Recipe(("retrain", "polish"), "both", 0, remap="rows")
     assert error.value.problems == (
-        "recipe.steps: 'polish' given; allowed: remap, compensate, recalibrate, retrain",
+        "recipe.steps: 'polish' given; allowed: harden, remap, compensate, recalibrate, retrain, "
+        "top_up",
         "recipe.mode: 'both' given; allowed: one_shot, sequential",
         "recipe.remap: 'rows' given; allowed: columns, rows_and_columns",
         "recipe.samples: 0 given; an int >= 1 is needed",
     )
     for steps in (("retrain", "remap"), ("compensate", "remap"), ("remap", "remap")):
-        with pytest.raises(EfatError, match="each step once, in this order: remap, compensate"):
+        with pytest.raises(
+            EfatError, match="each step once, in this order: harden, remap, compensate"
+        ):
             Recipe(steps)
     with pytest.raises(EfatError, match="at least one of"):
         Recipe(())

@@ -53,3 +53,35 @@ def test_the_tables_of_a_record_on_real_data_follow_from_its_raw_rows(record):
     readme = (HERE / record / "README.md").read_text()
     for lines in TABLES[record]():
         assert "\n".join(lines) in readme
+
+
+def test_the_tables_of_repair_on_images_are_those_of_its_rows():
+    record = ROOT / "experiments/2026-11-22-less-retraining-images"
+    tables = runpy.run_path(str(record / "table.py"))["tables"]()
+    text = (record / "README.md").read_text()
+    assert len(tables) >= 6
+    for table in tables:
+        assert table in text
+
+
+@pytest.mark.parametrize("record", ["2026-11-22-cheap-analysis", "2026-11-22-amounts"])
+def test_the_tables_of_the_analysis_are_those_of_its_rows(record):
+    script = runpy.run_path(str(HERE / record / "table.py"))
+    readme = (HERE / record / "README.md").read_text()
+    tables = [make() for name, make in script.items() if name.endswith("_table")]
+    assert len(tables) >= 2
+    for table in tables:
+        assert table in readme
+
+
+def test_short_analyses_that_ran_are_those_that_are_replayed():
+    folder = HERE / "2026-11-22-cheap-analysis"
+    script = runpy.run_path(str(folder / "table.py"))
+    for row in script["read"]("runs.csv"):
+        replayed = script["analyse"]((row["seed"], 0), "max", "bisect")
+        rates = sorted({curve.fault_rate for curve in replayed.curves})
+        assert row["rates"] == " ".join(map(str, rates))
+        assert row["amounts_steps"] == " ".join(f"{a:g}" for a in replayed.found.amounts_steps)
+        paid = script["cost"](replayed, until_met=True)
+        assert paid["steps"] == int(row["steps"])
+        assert paid["forward"] == script["VAL"] * int(row["evaluations"])

@@ -8,10 +8,12 @@ from rich.console import Console
 from scipy.stats import beta
 
 from efat.findings import Analysis, Evaluation, Measured, Model
+from efat.outcome_terminal import describe_outcome
 from efat.planning.base import Plan
-from efat.report import Cost, build_outcome, group_rows
+from efat.report import Cost, build_outcome
 from efat.resilience import ResilienceCurve, ResilienceMap
-from efat.terminal import describe_groups, describe_outcome
+from efat.result_rows import group_rows
+from efat.terminal import describe_groups
 from tests.test_stages import BASELINE, CHIPS, experiment, group
 
 BEFORE = {
@@ -59,7 +61,7 @@ def test_each_split_has_its_own_target(outcome):
 def test_costs_add_up(outcome):
     greedy, none = outcome.strategies
     assert outcome.pretrain_s == 3.0
-    assert outcome.analysis == Cost(steps=120, epochs=12.0, samples=3840, elapsed_s=60.0)
+    assert outcome.analysis == Cost(120, epochs=12.0, samples=3840, elapsed_s=60.0, evaluations=9)
     assert greedy.retraining == Cost(steps=55, epochs=5.5, samples=1760, elapsed_s=11.0)
     assert none.retraining == Cost(steps=0, epochs=0.0, samples=0, elapsed_s=0.0)
     assert (greedy.models, greedy.beyond_map, greedy.needs_analysis) == (2, 1, True)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.isotonic import IsotonicRegression
 
 from efat import EfatError
 from efat.resilience import Constraint, ResilienceCurve, ResilienceMap, build_resilience_map
@@ -165,3 +166,30 @@ def test_a_sustained_crossing_is_the_first_of_so_many_in_a_row(accuracy, target,
     assert got == (4.0 * starts[0] if starts else math.inf)
     built = build_resilience_map([curve(0.1, accuracy)], target, sustained=sustained)
     assert built.amounts_steps == (got,)
+
+
+@given(st.lists(st.lists(st.integers(0, 60), min_size=1, max_size=4), min_size=1, max_size=6))
+def test_isotonic_amounts_are_the_least_squares_fit_to_every_crossing(needs):
+    rates = [(i + 1) / 10 for i in range(len(needs))]
+    curves = [c for rate, some in zip(rates, needs, strict=True) for c in curves_at(rate, some)]
+    built = build_resilience_map(curves, 1.0, "mean", monotone="isotonic")
+    x = [rate for rate, some in zip(rates, needs, strict=True) for _ in some]
+    fitted = IsotonicRegression().fit(x, [need for some in needs for need in some])
+    assert built.amounts_steps == pytest.approx(tuple(fitted.predict(rates)))
+    if all(np.diff([np.mean(some) for some in needs]) >= 0):
+        assert built.amounts_steps == pytest.approx([np.mean(some) for some in needs])
+
+
+def test_isotonic_amounts_stay_inf_from_the_first_rate_that_is_out_of_reach():
+    curves = [c for i, need in enumerate((24, 8, 600, 8)) for c in curves_at((i + 1) / 10, [need])]
+    built = build_resilience_map(curves, 1.0, "mean", monotone="isotonic")
+    assert built.amounts_steps == (16, 16, math.inf, math.inf)
+    assert build_resilience_map(curves, 1.0, "mean").amounts_steps == (24, 24, math.inf, math.inf)
+    none = build_resilience_map(curves_at(0.1, [600]), 1.0, "mean", monotone="isotonic")
+    assert none.amounts_steps == (math.inf,)
+
+
+@pytest.mark.parametrize("stat", ["max", "quantile", "conformal"])
+def test_what_is_no_mean_is_not_averaged_over_rates(stat):
+    with pytest.raises(EfatError, match=rf"selection.monotone: isotonic .* selection.stat={stat} "):
+        build_resilience_map(curves_at(0.1, [8] * 9), 1.0, stat, monotone="isotonic")

@@ -186,6 +186,16 @@ def test_a_selection_reaches_the_resilience_map():
     }
 
 
+def test_how_amounts_are_made_monotone_reaches_the_resilience_map():
+    curves = tuple(
+        ResilienceCurve(rate, 0, rate, (0, 4, 8), tuple(float(s >= met) for s in (0, 4, 8)))
+        for rate, met in ((0.25, 8), (0.5, 4))
+    )
+    selection = Selection(Constraint(max_drop=0.25), "mean", 0.9, "ceil", monotone="isotonic")
+    found = stages.select(experiment(selection=selection), Analysis(curves, 1.0), 0.6)
+    assert found.amounts_steps == (6, 6)
+
+
 def test_each_saliency_measure_is_its_own(tmp_path):
     torch.manual_seed(0)
     model, store, here = MLP(MLP_NODE["sizes"]), Store(tmp_path), experiment()

@@ -1,4 +1,4 @@
-"""The interactive figures, as Plotly's own JSON; colours are Okabe and Ito's (2008)."""
+"""The interactive figures, as Plotly's own JSON."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import numpy as np
 from efat.metric import ACCURACY
 from efat.pages.finished import FinishedRun, Row
 from efat.pages.resilience import crossings, epochs_of, resilience_map_of
+from efat.palette import BLUE, GREEN, MID_GREY, ORANGE
 
 Chart = dict[str, Any]
-
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#808080"
 
 
 def cost_chart(run: FinishedRun) -> Chart:
@@ -21,18 +20,25 @@ def cost_chart(run: FinishedRun) -> Chart:
     strategies = run.summary["strategies"][::-1]
     names = [strategy["name"] for strategy in strategies]
     retraining = [strategy["retraining"]["epochs"] for strategy in strategies]
-    analysis = [run.summary["analysis"]["epochs"] * (s["models"] > 0) for s in strategies]
-    met = [f"{s['met_test']} of {len(run.chips)} meet it" for s in strategies]
+    analysis = [run.once_epochs(strategy) for strategy in strategies]
+    met = [_met(strategy, len(run.chips)) for strategy in strategies]
     return _chart(
         [
             _bar(retraining, names, "retraining", BLUE, text=met),
-            _bar(analysis, names, "analysis (once a network)", GREY, pattern="/"),
+            _bar(analysis, names, "analysis (once a network)", MID_GREY, pattern="/"),
         ],
         "epochs, all chips together",
         "",
         barmode="stack",
         height=120 + 42 * len(names),
     )
+
+
+def _met(strategy: dict[str, Any], chips: int) -> str:
+    """Say how many chips meet the constraint on test, and how many are verified to."""
+    verified = strategy.get("verified")
+    more = "" if verified is None else f", {verified} verified"
+    return f"{strategy['met_test']} of {chips} meet it{more}"
 
 
 def _bar(
@@ -67,7 +73,9 @@ def map_chart(run: FinishedRun) -> Chart:
     groups = [g for g in run.plan["groups"] if len(g["members"]) > 1]
     return _chart(
         [
-            _dots([s for s, _ in seen], [a for _, a in seen], "one fault map", GREY, "circle", 6),
+            _dots(
+                [s for s, _ in seen], [a for _, a in seen], "one fault map", MID_GREY, "circle", 6
+            ),
             _line(grid.tolist(), needed, "resilience map", BLUE, 3),
             _dots(
                 [s for s, _, _ in chips],
@@ -140,7 +148,7 @@ def chips_chart(run: FinishedRun) -> Chart:
     """Draw every chip's test metric before and after."""
     unit = 100 if run.metric.is_share else 1
     rows = sorted(run.chips, key=lambda row: row["fault_rate"])
-    traces = [_chip_dots(rows, "test_before", "before", GREY, "circle-open", unit)]
+    traces = [_chip_dots(rows, "test_before", "before", MID_GREY, "circle-open", unit)]
     for met, name, color, symbol in (
         (True, "after: meets it", BLUE, "circle"),
         (False, "after: short", ORANGE, "x"),
@@ -169,7 +177,7 @@ def groups_chart(run: FinishedRun) -> Chart:
     label = [f"{row['chips']:.0f} chips, {row['fused_rate']:.1%} faulty, fused" for row in groups]
     traces = []
     for column, name, color in (
-        ("price_alone", "its chips on their own", GREY),
+        ("price_alone", "its chips on their own", MID_GREY),
         ("price", "the group", BLUE),
     ):
         heights = [None if row[column] is None else row[column] / epoch for row in groups]

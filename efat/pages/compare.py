@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,13 +46,25 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs, a row each, what each does on the chips of the first, and all of that in words."""
+    """Runs, a row each, what each does on the chips of the first, and all of that in words.
+
+    Args:
+        runs: The first is what the others are compared with.
+        names: Of the runs, in tables.
+        rows: One a run.
+        differences: One a run; None for the first, and where no chip is in both.
+        settings: Keys of the configuration that differ, each with its value in every run.
+        statements: Chips of the first run that are not `verified`, `met` or `short` alike
+            everywhere, each with what it is in every run; `-`: not in that run.
+        findings: In words.
+    """
 
     runs: tuple[FinishedRun, ...]
     names: tuple[str, ...]
     rows: tuple[Row, ...]
     differences: tuple[Difference | None, ...]
     settings: tuple[tuple[str, ...], ...]
+    statements: tuple[tuple[str, ...], ...]
     findings: tuple[str, ...]
 
 
@@ -69,14 +81,15 @@ def compare_runs(runs: Sequence[FinishedRun]) -> Comparison:
         f"runs: {run.folder} measures {run.metric.name}, {first.folder} {first.metric.name}; "
         "only runs of one metric can be compared"
         for run in runs[1:]
-        if run.metric != first.metric
+        if replace(run.metric, proportion=first.metric.proportion) != first.metric
     )
     names = tuple(_name(index, run) for index, run in enumerate(runs))
     differences = (None, *(_difference(first, run) for run in runs[1:]))
     rows = tuple(map(_row, names, runs, differences))
     others = zip(names[1:], runs[1:], differences[1:], strict=True)
     words = [_finding(names[0], first, *rest) for rest in others]
-    return Comparison(tuple(runs), names, rows, differences, tuple(_settings(runs)), tuple(words))
+    settings, statements = tuple(_settings(runs)), tuple(_statements(runs))
+    return Comparison(tuple(runs), names, rows, differences, settings, statements, tuple(words))
 
 
 def _name(index: int, run: FinishedRun) -> str:
@@ -92,9 +105,10 @@ def _row(name: str, run: FinishedRun, difference: Difference | None) -> Row:
         "chips": len(run.chips),
         "models": chosen["models"],
         "epochs": chosen["retraining"]["epochs"],
-        "epochs_with_analysis": chosen["retraining"]["epochs"] + run.summary["analysis"]["epochs"],
+        "epochs_with_analysis": chosen["retraining"]["epochs"] + run.once_epochs(chosen),
         "met_val": chosen["met_val"],
         "met_test": chosen["met_test"],
+        "verified": chosen.get("verified"),
         "unsalvageable": len(run.summary["unsalvageable"]),
         "baseline_test": run.summary["baseline"]["test"],
         "mean_test": chosen["mean_test"],
@@ -169,6 +183,19 @@ def _finding(
         f"changes by {mean:+.3g}{' points' if unit == 100 else ''} (95% interval {low:+.3g} to "
         f"{high:+.3g}, {difference.clusters} independent parts): {flag}."
     )
+
+
+def _statements(runs: Sequence[FinishedRun]) -> Iterable[tuple[str, ...]]:
+    """Yield each chip of the first run about which the runs say different things, with those."""
+    maps = [{chip.chip_id: chip.fault_map for chip in run.maps} for run in runs]
+    said = [{row["chip_id"]: row.get("status", "-") for row in run.chips} for run in runs]
+    for chip, fault_map in maps[0].items():
+        values = [
+            found[chip] if own.get(chip) == fault_map else "-"
+            for own, found in zip(maps, said, strict=True)
+        ]
+        if len(set(values) - {"-"}) > 1:
+            yield (chip, *values)
 
 
 def _settings(runs: Sequence[FinishedRun]) -> Iterable[tuple[str, ...]]:

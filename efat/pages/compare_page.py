@@ -11,13 +11,17 @@ from efat import atomic
 from efat.pages.compare import Comparison, Difference
 from efat.pages.html import packed, plotly_script, template
 from efat.pages.text import markdown_table
+from efat.palette import AMBER, BLUE, GREEN, ORANGE, PURPLE, SKY
 from efat.provenance import public
 
 HEAD = (
-    "run", "difference (95%)", "mean test", "worst test", "met, test", "met, val.", "epochs",
-    "with analysis", "models", "chips", "unsalvageable",
+    "run", "difference (95%)", "mean test", "worst test", "met, test", "verified", "met, val.",
+    "epochs", "with analysis", "models", "chips", "unsalvageable",
 )  # fmt: skip
 """Narrow screens cut the last ones off, until one scrolls."""
+
+SHOWN = "*: the interval leaves out zero, on at least five independent parts."
+STATEMENTS = "Chips whose statement differs"
 
 
 def write_compare_page(comparison: Comparison, path: Path) -> None:
@@ -25,6 +29,8 @@ def write_compare_page(comparison: Comparison, path: Path) -> None:
     figures = {"figures": compare_figures(comparison)}
     html = template("compare.html.j2").render(
         head=HEAD,
+        shown=SHOWN,
+        heading=STATEMENTS,
         comparison=comparison,
         table=table(comparison),
         data=packed(json.dumps(figures, allow_nan=False).encode()),
@@ -39,6 +45,9 @@ def write_compare_text(comparison: Comparison, path: Path) -> None:
         "# Runs compared",
         "\n".join(f"- {finding}" for finding in comparison.findings),
         markdown_table(HEAD, table(comparison)),
+        SHOWN,
+        f"## {STATEMENTS}",
+        markdown_table(["chip", *comparison.names], comparison.statements),
         "## Settings that differ",
         markdown_table(["key", *comparison.names], comparison.settings),
         "\n".join(
@@ -60,6 +69,7 @@ def table(comparison: Comparison) -> list[list[str]]:
             show(row["mean_test"]),
             show(row["worst_test"]),
             str(row["met_test"]),
+            "-" if row["verified"] is None else str(row["verified"]),
             str(row["met_val"]),
             f"{row['epochs']:.1f}",
             f"{row['epochs_with_analysis']:.1f}",
@@ -75,13 +85,13 @@ def _interval(difference: Difference | None, unit: float) -> str:
     if difference is None:
         return "-"
     mean, low, high = (unit * v for v in (difference.mean, difference.low, difference.high))
-    mark = " (shown)" if difference.shown else ""
+    mark = "*" if difference.shown else ""
     return f"{mean:+.3g} [{low:+.3g}, {high:+.3g}]{mark}"
 
 
 def compare_figures(comparison: Comparison) -> dict[str, Any]:
     """Draw cost, resilience maps and chips of all runs in common figures."""
-    palette = (charts.BLUE, charts.ORANGE, charts.GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+    palette = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY)
     colors = [palette[index % len(palette)] for index in range(len(comparison.runs))]
     named = list(zip(comparison.names, comparison.runs, colors, strict=True))
     return {

@@ -66,6 +66,13 @@ class FinishedRun:
         strategy: dict[str, Any] = self.summary["strategies"][0]
         return strategy
 
+    def once_epochs(self, strategy: dict[str, Any]) -> float:
+        """Return the epochs spent once a network that a strategy makes use of."""
+        analysed = strategy.get("needs_analysis", strategy["models"] > 0)
+        hardening = self.summary.get("hardening")
+        hardened = hardening["epochs"] if hardening and strategy["models"] else 0.0
+        return float(self.summary["analysis"]["epochs"] * analysed + hardened)
+
     @property
     def budget_epochs(self) -> float:
         """Most retraining that the analysis looked at; its curves may end before."""

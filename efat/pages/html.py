@@ -34,6 +34,7 @@ CHIP_COLUMNS = (
     ("group_size", "chips on it", "count"),
     ("fused_fault_rate", "pruned for", "share"),
     ("amount_epochs", "epochs", "number"),
+    ("trained_steps", "steps", "count"),
     ("test_before", "test before", "metric"),
     ("test_after", "test after", "metric"),
     ("val_after", "val. after", "metric"),

@@ -27,19 +27,20 @@ def write_text(run: FinishedRun, path: Path) -> None:
 
 
 STRATEGY_HEAD = (
-    "strategy", "models", "epochs", "with analysis", "met, val.", "met, test", "verified",
-    "mean test", "worst test",
+    "strategy", "models", "epochs", "with analysis", "evaluations", "met, val.", "met, test",
+    "verified", "mean test", "worst test",
 )  # fmt: skip
 
 
 def _strategies(run: FinishedRun) -> Iterable[Sequence[object]]:
-    show, analysis = run.metric.show, run.summary["analysis"]["epochs"]
+    show = run.metric.show
     for s in run.summary["strategies"]:
         epochs = s["retraining"]["epochs"]
-        together = epochs + (analysis if s["models"] else 0)
+        together = epochs + run.once_epochs(s)
         models = f"{s['models']}{'*' if s['beyond_map'] else ''}"
         yield (
-            s["name"], models, f"{epochs:.1f}", f"{together:.1f}", s["met_val"], s["met_test"],
+            s["name"], models, f"{epochs:.1f}", f"{together:.1f}",
+            s["retraining"].get("evaluations", 0), s["met_val"], s["met_test"],
             "-" if s.get("verified") is None else s["verified"],
             show(s["mean_test"]), show(s["worst_test"]),
         )  # fmt: skip

@@ -5,8 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from efat.metric import kept_note
 from efat.pages.finished import FinishedRun
 from efat.progress import counted
+from efat.recipe import TRAINING
 from efat.verification import verification_note
 
 NAMED = 12
@@ -26,7 +28,7 @@ def headline(run: FinishedRun) -> str:
 
 def sentences(run: FinishedRun) -> list[str]:
     """Say what a reader should know before looking at a figure."""
-    found = [*_recipe(run), _split(run), _change(run)]
+    found = [*_hardened(run), *_recipe(run), _split(run), *_top_up(run), _change(run)]
     found += [line for other in run.summary["strategies"][1:] if (line := _against(run, other))]
     return [*found, *_analysis(run), *_verified(run), *_lost(run), *_bound(run), *_diverged(run)]
 
@@ -42,7 +44,7 @@ def _models(run: FinishedRun, strategy: dict[str, Any]) -> str:
 
 def _repairs(run: FinishedRun) -> list[str]:
     """Return the steps before retraining."""
-    return [step for step in run.summary.get("recipe", ()) if step != "retrain"]
+    return [step for step in run.summary.get("recipe", ()) if step not in TRAINING]
 
 
 def _recipe(run: FinishedRun) -> list[str]:
@@ -67,6 +69,46 @@ def _recipe(run: FinishedRun) -> list[str]:
             "rows in an order of the model's own, and zeros into rows that are left empty."
         )
     return found
+
+
+def _top_up(run: FinishedRun) -> list[str]:
+    """Say which groups were trained for longer than planned, and which are short all the same."""
+    if "top_up" not in run.summary.get("recipe", ()):
+        return []
+    chosen = run.chosen
+    longer = [
+        f"{row['group']}: planned {row['amount_steps']:.0f}, trained {row['trained_steps']:.0f}"
+        for row in run.groups
+        if row["amount_steps"] is not None and (row["trained_steps"] or 0) > row["amount_steps"]
+    ]
+    named = f" ({_names(longer)} steps)" if longer else ""
+    short = chosen["short_groups"]
+    return [
+        f"Each model was measured on validation after its amount, "
+        f"{counted(chosen['retraining']['evaluations'], 'evaluation')} in all; "
+        f"{chosen['topped_up']} of {counted(chosen['models'], 'group')} went on, for "
+        f"{chosen['topped_up_steps']} steps together{named}. "
+        + (
+            f"Short at the end of the budget: {_names(short)}."
+            if short
+            else "None is short on validation."
+        )
+    ]
+
+
+def _hardened(run: FinishedRun) -> list[str]:
+    """Say what hardening cost, and what it left of the metric without faults."""
+    cost = run.summary.get("hardening")
+    if not cost:
+        return []
+    before, after, show = run.summary["baseline"], run.summary["hardened"], run.metric.show
+    return [
+        f"The network was hardened first, once: {cost['epochs']:.1f} epochs, "
+        f"{cost['elapsed_s']:.0f} s. Without faults it has {show(after['val'])} on validation "
+        f"({kept_note(run.metric, before['val'], after['val'])}) and {show(after['test'])} on test "
+        f"({kept_note(run.metric, before['test'], after['test'])}). The constraint is relative to "
+        "the baseline from before."
+    ]
 
 
 def _split(run: FinishedRun) -> str:
@@ -104,6 +146,11 @@ def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
     )
     if not theirs:
         return f"{against}{run.chosen['models']} models stored, {ours:.1f} epochs."
+    if not other.get("needs_analysis", True):
+        together = ours + run.once_epochs(run.chosen)
+        return (
+            f"{against}it needs no analysis; with ours, {together / theirs:.1f} times its epochs."
+        )
     saved = 1 - ours / theirs
     if saved <= -1:
         return f"{against}{ours / theirs:.1f} times the retraining."
@@ -115,7 +162,7 @@ def _analysis(run: FinishedRun) -> list[str]:
     if not run.budget_epochs:
         return []
     analysis = run.summary["analysis"]["epochs"]
-    together = run.chosen["retraining"]["epochs"] + analysis
+    together = run.chosen["retraining"]["epochs"] + run.once_epochs(run.chosen)
     blind = run.budget_epochs * len(run.chips)
     cheaper = "less" if together < blind else "not less"
     return [

@@ -59,6 +59,8 @@ class Plan:
         merges: How the groups came about, one chip at a time; rewards telescope: the price of all
             chips on their own, less the sum of the rewards, is the price of the plan.
         bound: No plan under these rules has a lower price; proved in `efat.planning.bound`.
+        until_met: Whether groups are trained on from their amount until they meet the constraint,
+            whatever the recipe; their amounts are then not of an analysis.
     """
 
     groups: tuple[Group, ...]
@@ -66,6 +68,7 @@ class Plan:
     rules: Rules = NO_RULES
     merges: tuple[Merge, ...] = ()
     bound: float = 0.0
+    until_met: bool = False
 
     @property
     def total_steps(self) -> float:

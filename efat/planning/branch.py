@@ -19,11 +19,14 @@ sums to `(S^2 - sum s_j^2) / 2N` over the pairs. The second is a quadratic form 
 `sum over i != j of e_ij x_i x_j <= L sum s_j x_j`, with L the largest eigenvalue of
 `e_ij / sqrt(s_i s_j)`, 0 on the diagonal (Rayleigh's quotient; x_j^2 = x_j). For S in [a, b],
 `S^2 <= (a + b) S - a b` (the chord). So an extension brings at least a sum over A of weights plus a
-constant: `h(A) + const` new faults. As S <= b, adding `m (S - b)` with m >= 0 keeps it a bound; so
-weights are kept away from 0, where a candidate would count for nothing. The largest value of a
-given weight is a knapsack, bounded by its linear relaxation (Dantzig 1957); the ratio of value to
-price is at most the largest over the weights and the intervals of S. Every step is an inequality:
-nothing rests on independent maps, and no extension is left out, however many chips it has.
+constant: `h(A) + const` new faults. Where groups are small, what each chip can share with its own
+partners bounds S2 better (`efat.planning.partners`); both are tried, and the S that candidates
+cannot reach within the faults that are left are ruled out. As S <= b, adding `m (S - b)` with
+m >= 0 keeps it a bound; so weights are kept away from 0, where a candidate would count for nothing.
+The largest value of a given weight is a knapsack, bounded by its linear relaxation (Dantzig 1957);
+the ratio of value to price is at most the largest over the weights and the intervals of S. Every
+step is an inequality: nothing rests on independent maps, and no extension is left out, however many
+chips it has.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from efat.planning.cost import Floats
+from efat.planning.cost import Floats, Ints
+from efat.planning.partners import Partners, interpolate
 
 FEWEST = 3
 """Chips that an extension has at the least; smaller ones are priced one by one."""
@@ -40,12 +44,32 @@ INTERVALS = 20
 """Intervals that S is cut into, narrow ones where it is small."""
 TRIED = 200
 """Values of S at which is tried whether anything fits."""
+REACHED = 40
+"""Values of S at which is tried whether chips that share little reach it."""
 POINTS = 96
 """Weights at which value and price are compared, close where they are small."""
-LIGHTEST = (0.2, 0.5, 0.05)
-"""Least weights of a candidate over its gain, tried in turn: the larger, the more S <= b counts."""
-BONUSES = (0.05, 0.2, 0.8)
-"""Bonuses that are tried, over the largest value."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A try at a better bound.
+
+    Args:
+        lightest: Least weight of a candidate over its gain: the larger, the more S <= b counts.
+        step: Added to the k that the overlaps call for.
+        bonus: Bonus for each chip, over the largest value.
+    """
+
+    lightest: float = 0.2
+    step: int = 0
+    bonus: float = 0.0
+
+
+TURNS = (
+    *(Turn(lightest, step) for lightest in (0.2, 0.5, 0.05) for step in (0, -1, 1)),
+    *(Turn(bonus=bonus) for bonus in (0.05, 0.2, 0.8)),
+)
+"""What is tried in turn, as long as it matters."""
 NEAR = 0.97
 """Intervals within this share of the worst one are looked at again with other k and weights."""
 
@@ -78,6 +102,30 @@ class Spectrum:
 
 
 @dataclass(frozen=True)
+class _Loss:
+    """Pairs of A share at most `lost(A) - constants` faults; k: how many overlap in one place.
+
+    Args:
+        lost: Faults lost with each candidate [intervals, candidates].
+        constants: Faults taken off again [intervals].
+        k: The k of Dawson & Sankoff that fits best [intervals].
+    """
+
+    lost: Floats
+    constants: Floats
+    k: Floats
+
+    @classmethod
+    def between(cls, lost: Floats, constants: Floats, sizes: Floats, sums: Floats) -> _Loss:
+        """Choose k as if all candidates joined alike, their sizes summing to `sums` [intervals]."""
+        each = lost.sum(axis=1) / max(float(sizes.sum()), 1e-9) - constants / np.maximum(sums, 1e-9)
+        return cls(lost, constants, 1 + np.floor(2 * np.maximum(each, 0.0)))
+
+    def of(self, intervals: Ints) -> _Loss:
+        return _Loss(self.lost[intervals], self.constants[intervals], self.k[intervals])
+
+
+@dataclass(frozen=True)
 class Branch:
     """A branch of the proof: what was chosen, and who may still join.
 
@@ -93,6 +141,7 @@ class Branch:
         room: Chips that may still join.
         table: Price f for each number of faults.
         limit: Largest number of faults with a finite price.
+        partners: What each candidate can share with others, in several divisions.
     """
 
     value: float
@@ -106,6 +155,7 @@ class Branch:
     room: int
     table: Floats
     limit: int
+    partners: tuple[Partners, ...] = ()
 
     def ratio(self, enough: float = 0.0) -> float:
         """Bound `u(G) / f(|F_G|)` over the groups with at least `FEWEST` more chips; may be -inf.
@@ -117,103 +167,128 @@ class Branch:
             return -np.inf
         edges = self._edges()
         low, high = edges[:-1], edges[1:]
-        k = 1 + np.floor((low + high) / (2 * self.area) + self.loss)
-        worst = self._ratios(low, high, k, LIGHTEST[0])
-        for lightest in LIGHTEST:
-            for step in (0, -1, 1):
+        fewest = np.minimum(np.sort(self.gains)[FEWEST - 1], self.spare)
+        grid = fewest + (self.spare - fewest) * np.linspace(0.0, 1.0, POINTS + 1) ** 2
+        best = np.tile(self.value + self._most(high)[:, None], len(grid))
+        losses, worst = self._losses(low, high), self._ratios(best, grid)
+        for turn in TURNS:
+            for loss in losses:
                 if worst.max() <= enough:
                     return float(worst.max())
-                again = np.flatnonzero(worst >= NEAR * worst.max())
-                other = np.maximum(k[again] + step, 1)
-                found = self._ratios(low[again], high[again], other, lightest)
-                worst[again] = np.minimum(worst[again], found)
-        for bonus in BONUSES:
-            if worst.max() <= enough:
-                break
-            again = np.flatnonzero(worst >= NEAR * worst.max())
-            extra = bonus * float(self.values.max())
-            found = self._ratios(low[again], high[again], k[again], LIGHTEST[0], extra)
-            worst[again] = np.minimum(worst[again], found)
+                near = NEAR * worst.max() if turn is not TURNS[0] else -np.inf
+                again = np.flatnonzero(worst >= near)
+                found = self._values(low[again], high[again], grid, loss.of(again), turn)
+                best[again] = np.minimum(best[again], found)
+                worst[again] = self._ratios(best[again], grid)
         return float(worst.max())
 
     def _edges(self) -> Floats:
         """Cut what S can be into intervals, up to where nothing fits any more."""
         ordered = np.sort(self.sizes)
-        least, most = ordered[:FEWEST].sum(), ordered[-self.room :].sum()
+        least, most = float(ordered[:FEWEST].sum()), float(ordered[-self.room :].sum())
         tried = np.linspace(least, most, TRIED + 1)
         k = np.arange(1, 2 + int(most / self.area + self.loss))[:, None]
         covered = 2 / (k + 1) * (tried - (tried**2 / self.area + self.loss * tried) / (2 * k))
         below = np.minimum(covered[:, :-1], covered[:, 1:]).max(axis=0)  # concave between the two
         fits = np.flatnonzero(below <= self.spare + 1e-6)
         end = float(tried[fits[-1] + 1]) if len(fits) else least
+        if self.partners:
+            end = self._reached(least, end)
         edges: Floats = least + (end - least) * np.linspace(0.0, 1.0, INTERVALS + 1) ** 2
         return edges
+
+    def _reached(self, least: float, end: float) -> float:
+        """Lower the end of S to what candidates reach within the faults that are left."""
+        tried = np.linspace(least, end, REACHED + 1)
+        low, high = tried[:-1], tried[1:]
+        fits = np.ones(len(low), dtype=bool)
+        for loss in self._losses(low, high):
+            weights, constants = self._weights(high, loss, TURNS[0])
+            room = np.full((len(low), 1), self.spare + 1e-6) - constants[:, None]
+            fits &= _fill(self.sizes, weights, room)[:, 0] >= low * (1 - 1e-9) - 1e-6
+        reached = np.flatnonzero(fits)
+        return float(high[reached[-1]]) if len(reached) else least
 
     @property
     def spare(self) -> int:
         """New faults that still fit."""
         return self.limit - self.count
 
-    def _ratios(
-        self, low: Floats, high: Floats, k: Floats, lightest: float, bonus: float = 0.0
-    ) -> Floats:
-        """Bound the ratio where S is in [low, high] [intervals]; -inf where nothing fits.
+    def _losses(self, low: Floats, high: Floats) -> list[_Loss]:
+        """Bound the overlaps of all pairs where S is in [low, high], in each way there is."""
+        chord = ((low + high)[:, None] * self.sizes - self.sizes**2) / self.area
+        spectral = (chord + self.loss * self.sizes) / 2
+        ways = [(spectral, low * high / (2 * self.area))]
+        ways += [(partners.most(high), np.zeros_like(low)) for partners in self.partners]
+        middle = (low + high) / 2
+        return [_Loss.between(*way, self.sizes, middle) for way in ways]
 
-        A candidate that leaves too little of S to the others has no place there. A `bonus` for each
-        chip, taken off again for the `FEWEST`, makes the knapsack prefer many small ones to few
-        large ones (a Lagrange multiplier).
+    def _values(self, low: Floats, high: Floats, grid: Floats, loss: _Loss, turn: Turn) -> Floats:
+        """Bound the value where S is in [low, high] and the new faults are at most `grid`.
+
+        -inf where nothing fits. A candidate that leaves too little of S to the others has no place
+        there. A bonus for each chip, taken off again for the `FEWEST`, makes the knapsack prefer
+        many small ones to few large ones (a Lagrange multiplier).
+
+        Returns:
+            Bounds [intervals, grid].
         """
-        weights, constants = self._weights(low, high, k, lightest)
-        spare = self.spare
-        fits = constants <= spare + 1e-6
-        others = np.sort(self.sizes)[: FEWEST - 1].sum()
-        values = np.where(self.sizes <= high[:, None] - others + 1e-6, self.values + bonus, 0.0)
-        order = np.argsort(-values / weights, axis=1)
-        reached = np.cumsum(np.take_along_axis(values, order, axis=1), axis=1)
-        used = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
-        start = np.minimum(constants, spare)
-        fewest = np.minimum(np.sort(self.gains)[FEWEST - 1], spare)
-        least = np.maximum(start, fewest)[:, None]
-        grid = least + (spare - least) * np.linspace(0.0, 1.0, POINTS + 1) ** 2
-        most = float(np.sort(self.values)[-self.room :].sum())
-        filled = _interpolate(grid - start[:, None], used, reached) - bonus * FEWEST
-        best = self.value + np.minimum(filled, most)
+        weights, constants = self._weights(high, loss, turn)
+        bonus, others = turn.bonus * float(self.values.max()), np.sort(self.sizes)[: FEWEST - 1]
+        fits = self.sizes <= high[:, None] - others.sum() + 1e-6
+        room = grid + 1e-6 - constants[:, None]
+        filled = _fill(np.where(fits, self.values + bonus, 0.0), weights, room) - bonus * FEWEST
+        reached = _fill(self.sizes, weights, room) >= low[:, None] * (1 - 1e-9) - 1e-6
+        return np.where((room >= 0) & reached, self.value + filled, -np.inf)
+
+    def _ratios(self, best: Floats, grid: Floats) -> Floats:
+        """Compare values [intervals, grid] with the prices of so many new faults [intervals]."""
         faults = np.ceil(np.maximum(grid, 0.0) - 1e-6).astype(np.int64)
         prices = self.table[self.count + faults]
         with np.errstate(divide="ignore", invalid="ignore"):
-            between, last = best[:, 1:] / prices[:, :-1], best[:, -1:] / prices[:, -1:]
+            between, last = best[:, 1:] / prices[:-1], best[:, -1:] / prices[-1]
         ratios = np.concatenate([between, last], axis=1)
-        highest = np.nan_to_num(ratios, nan=np.inf, posinf=np.inf).max(axis=1)
-        return np.where(fits, highest * (1 + 1e-9), -np.inf)
+        finite = np.nan_to_num(ratios, nan=np.inf, posinf=np.inf, neginf=-np.inf)
+        highest: Floats = finite.max(axis=1) * (1 + 1e-9)
+        return highest
 
-    def _weights(
-        self, low: Floats, high: Floats, k: Floats, lightest: float
-    ) -> tuple[Floats, Floats]:
+    def _most(self, high: Floats) -> Floats:
+        """Bound the value by S <= high alone, and by the chips that may join [intervals]."""
+        free = float(self.values[self.sizes <= 0].sum())
+        sized = np.flatnonzero(self.sizes > 0)
+        most = float(np.sort(self.values)[-self.room :].sum())
+        if not len(sized):
+            return np.full_like(high, most)
+        values = np.broadcast_to(self.values[sized], (1, len(sized)))
+        within = _fill(values, self.sizes[None, sized], high[None] * (1 + 1e-9) + 1e-6)[0]
+        bounded: Floats = np.minimum(free + within, most)
+        return bounded
+
+    def _weights(self, high: Floats, loss: _Loss, turn: Turn) -> tuple[Floats, Floats]:
         """Return weights h [intervals, candidates] and constants [intervals].
 
         A weight is at least size and share of its candidate, times `lightest` and 2 / (k + 1).
         """
-        sizes, factor = self.sizes, 2 / (k + 1)
-        chord = (low + high)[:, None] * sizes - sizes**2
-        lost = (chord / self.area + self.loss * sizes) / (2 * k[:, None])
-        weights = factor[:, None] * (sizes - lost) + self.shares
-        constants = factor * low * high / (2 * self.area * k)
-        missing = (lightest * factor)[:, None] * (sizes + self.shares) - weights
+        sizes, k = self.sizes, np.maximum(loss.k + turn.step, 1)
+        factor = 2 / (k + 1)
+        weights = factor[:, None] * (sizes - loss.lost / k[:, None]) + self.shares
+        constants = factor * loss.constants / k
+        missing = (turn.lightest * factor)[:, None] * (sizes + self.shares) - weights
         more_each = np.divide(missing, sizes, out=np.zeros_like(missing), where=sizes > 0)
         more = np.maximum(more_each.max(axis=1), 0.0)
         return weights + more[:, None] * sizes, constants - more * high
 
 
-def _interpolate(at: Floats, x: Floats, y: Floats) -> Floats:
-    """Interpolate each row of y over the same row of x, from (0, 0); flat beyond the end.
+def _fill(values: Floats, weights: Floats, rooms: Floats) -> Floats:
+    """Fill knapsacks, parts of things allowed: the value [intervals, rooms] that fits in each room.
 
-    Rows are laid end to end, so that one call serves all.
+    Args:
+        values: Values [candidates] or [intervals, candidates].
+        weights: Weights above 0 [intervals, candidates].
+        rooms: Capacities [intervals, rooms]; below 0 counts as 0.
     """
-    width = max(float(x.max()), float(at.max())) + 1
-    shift = width * np.arange(len(x))[:, None]
-    zero = np.zeros((len(x), 1))
-    last = np.full((len(x), 1), width * (1 - 1e-12))
-    xs = np.concatenate([zero, x, last], axis=1) + shift
-    ys = np.concatenate([zero, y, y[:, -1:]], axis=1)
-    found: Floats = np.interp((np.maximum(at, 0.0) + shift).ravel(), xs.ravel(), ys.ravel())
-    return found.reshape(at.shape)
+    values = np.broadcast_to(values, weights.shape)
+    order = np.argsort(-values / weights, axis=1)
+    reached = np.cumsum(np.take_along_axis(values, order, axis=1), axis=1)
+    used = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
+    return interpolate(rooms, used, reached)

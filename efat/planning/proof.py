@@ -15,26 +15,22 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from efat.planning.branch import FEWEST, Branch, Spectrum
-from efat.planning.cost import Floats, Ints, Words, shared_counts
+from efat.planning.branch import FEWEST, Branch
+from efat.planning.common import Common, Mask, Split, gram
+from efat.planning.cost import Floats, Ints
 from efat.planning.forest import Places
+from efat.planning.partners import Partners, divide
 
-SHARED = 0.25
-"""Share of the chips above which a PE that is faulty on them counts as shared."""
 FAN = 8
 """Candidates that a branch is cut by."""
+SUMS = (1.3, 2.0, 3.0)
+"""What the sizes of a group may sum to over its faults: overlaps are divided for each."""
 NOTED = 4
 """Overcharged pairs, and single chips, that one branch reports at the most."""
 OVER = 1 + 1e-9
 """Ratio above which a group counts as overcharged: more than the rounding of sums."""
 
-PIECE = 1 << 14
-"""PEs that are looked at together."""
-
-Bits = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 Kept = tuple[Places, float, int, Ints]
 
 
@@ -54,7 +50,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, eq=False)
-class Prover:
+class Prover(Common):
     """Searches for the group with the largest `u(G) / f(|F_G|)`.
 
     Args:
@@ -64,36 +60,8 @@ class Prover:
         max_members: Chips in a group at the most.
     """
 
-    words: Words
-    pes: int
     table: Floats
     max_members: int
-
-    @cached_property
-    def maps(self) -> Bits:
-        """Which PE is faulty on which chip: 0 or 1 [chips, PEs]."""
-        return np.unpackbits(self.words.view(np.uint8), axis=1)
-
-    @cached_property
-    def faulty(self) -> Bits:
-        """The same the other way round [PEs, chips]: some PEs are read faster so."""
-        return np.ascontiguousarray(self.maps.T)
-
-    def block(self, pes: Mask, chips: Ints) -> Bits:
-        """Take the PEs of a mask [PEs] on some chips [PEs of the mask, chips]."""
-        # rows, then columns: both at once takes ten times as long
-        return self.faulty.take(np.flatnonzero(pes), axis=0).take(chips, axis=1)
-
-    @cached_property
-    def shared(self) -> Mask:
-        """PEs that are faulty on many chips [PEs]."""
-        often: Mask = self.maps.sum(axis=0, dtype=np.int64) > SHARED * len(self.words)
-        return often
-
-    @cached_property
-    def overlaps(self) -> Floats:
-        """Faults that each pair of chips has in common [chips, chips]."""
-        return shared_counts(self.words).astype(np.float64)
 
     @cached_property
     def limit(self) -> int:
@@ -105,16 +73,31 @@ class Prover:
 
         Stops early where nothing is left to prove or `counterexamples` groups are overcharged.
         """
-        run = _Run(self, values)
+        run = _Run(self, values, self.divided(values))
         run.look(run.restore((), 0.0, self.max_members, np.flatnonzero(values > 0)), np.inf)
+        ratio = run.proved
         while run.open and -run.open[0][0] > run.reached:
             if run.looked >= branches or len(run.found) >= counterexamples:
                 break
             bound, _, kept = heapq.heappop(run.open)
             for child in run.cut(run.restore(*kept)):
                 run.look(child, -bound)
-        ratio = max(-run.open[0][0] if run.open else 0.0, run.reached)
+            # what was proved stays proved, though covered chips may overstate a group later
+            ratio = min(ratio, run.proved)
         return Verdict(ratio * OVER, tuple(dict.fromkeys(run.found)), run.looked)
+
+    def divided(self, values: Floats) -> tuple[Floats, ...]:
+        """Divide the overlaps of all pairs, for groups of the best price per fault."""
+        counts = np.arange(1, self.limit + 1)
+        if not len(counts):
+            return ()
+        faults = float(counts[np.argmin(self.table[counts] / counts)])
+        chips = np.arange(len(values))
+        none = np.zeros(self.maps.shape[1], dtype=bool)
+        split = self.split(none, chips, np.diagonal(self.overlaps), self.overlaps)
+        return tuple(
+            divide(split.sizes, split.overlaps, values, faults, sums * faults) for sums in SUMS
+        )
 
     def glance(self, values: Floats) -> float:
         """Bound the ratio of all groups by the first branch alone; at least 1."""
@@ -123,44 +106,19 @@ class Prover:
         node = run.join_covered(node)
         run.price(node, 0)
         if min(self.max_members, len(node.candidates)) >= FEWEST:
-            run.reached = max(run.reached, run.branch(node, 0, self.whole).ratio(run.reached))
+            split, partners = self.whole
+            run.reached = max(run.reached, run.branch(node, 0, split, partners).ratio(run.reached))
         return run.reached * OVER
 
     @cached_property
-    def whole(self) -> Split:
-        """All chips that have a fault as the candidates of one branch."""
+    def whole(self) -> tuple[Split, tuple[Partners]]:
+        """All chips that have a fault as the candidates of one branch, overlaps divided evenly."""
         none = np.zeros(self.maps.shape[1], dtype=bool)
         chips = np.flatnonzero(np.diagonal(self.overlaps))
         overlaps = self.overlaps[np.ix_(chips, chips)]
-        return self.split(none, chips, np.diagonal(overlaps), overlaps)
-
-    def split(self, fused: Mask, candidates: Ints, gains: Floats, overlaps: Floats) -> Split:
-        """Tell shared PEs outside a fused map [PEs] from the others; see `efat.planning.branch`."""
-        block = self.block(self.shared & ~fused, candidates)
-        block = block.astype(np.float32)
-        often = block.sum(axis=1)
-        shares = (block[often > 0] / often[often > 0, None]).sum(axis=0, dtype=np.float64)
-        common = block.sum(axis=0, dtype=np.float64)
-        area = max(1, self.pes - int((self.shared | fused).sum()))
-        sizes = gains - common
-        spectrum = Spectrum.of(sizes, overlaps - _gram(block), area)
-        return Split(sizes, shares, area, spectrum, common)
-
-
-@dataclass(frozen=True)
-class Split:
-    """Gains of candidates without shared PEs, and their shares [candidates]."""
-
-    sizes: Floats
-    shares: Floats
-    area: int
-    spectrum: Spectrum
-    common: Floats
-
-    def order(self) -> Ints:
-        """Sort the candidates, first those that the bound knows least about."""
-        unknown = self.sizes * self.spectrum.unrest + self.common - self.shares
-        return np.argsort(-unknown, kind="stable")
+        split = self.split(none, chips, np.diagonal(overlaps), overlaps)
+        even = np.full_like(overlaps, 0.5)
+        return split, (Partners.of(split.sizes, split.overlaps, even),)
 
 
 @dataclass(frozen=True)
@@ -195,17 +153,23 @@ class _Run:
 
     prover: Prover
     values: Floats
+    shares: tuple[Floats, ...] = ()
     open: list[tuple[float, int, Kept]] = field(default_factory=list)
     found: list[Places] = field(default_factory=list)
     reached: float = 1.0
     looked: int = 0
+
+    @property
+    def proved(self) -> float:
+        """What no group exceeds, by the branches that are open now."""
+        return max(-self.open[0][0] if self.open else 0.0, self.reached)
 
     def restore(self, chosen: Places, value: float, room: int, candidates: Ints) -> _Node:
         """Work a branch out anew: keeping all that are open would take gigabytes."""
         prover = self.prover
         fused: Mask = np.bitwise_or.reduce(prover.maps[list(chosen)], axis=0).view(bool)
         overlaps = prover.overlaps[np.ix_(candidates, candidates)]
-        overlaps = overlaps - _gram(prover.block(fused, candidates))
+        overlaps = overlaps - gram(prover.block(fused, candidates))
         gains = np.diagonal(overlaps).copy()
         return _Node(chosen, value, room, fused, candidates, gains, overlaps)
 
@@ -217,7 +181,7 @@ class _Run:
             new = maps[chip].view(bool) & ~node.fused
             fused: Mask = node.fused | maps[chip].view(bool)
             candidates, _, overlaps = node.keep(rest)
-            overlaps = overlaps - _gram(self.prover.block(new, candidates))
+            overlaps = overlaps - gram(self.prover.block(new, candidates))
             yield _Node(
                 (*node.chosen, chip),
                 node.value + float(self.values[chip]),
@@ -240,13 +204,16 @@ class _Run:
         if min(node.room, len(node.candidates)) < FEWEST:
             return
         split = self.prover.split(node.fused, node.candidates, node.gains, node.overlaps)
-        bound = min(bound, self.branch(node, count, split).ratio(self.reached))
+        partners = self.partners(node, split)
+        bound = min(bound, self.branch(node, count, split, partners).ratio(self.reached))
         if bound > self.reached * OVER:
             order = node.candidates[split.order()]
             kept = (node.chosen, node.value, node.room, order)
             heapq.heappush(self.open, (-bound, self.looked, kept))
 
-    def branch(self, node: _Node, count: int, split: Split) -> Branch:
+    def branch(
+        self, node: _Node, count: int, split: Split, partners: tuple[Partners, ...]
+    ) -> Branch:
         """Put together what bounds a branch of `count` faults."""
         return Branch(
             node.value,
@@ -260,7 +227,12 @@ class _Run:
             node.room,
             self.prover.table,
             self.prover.limit,
+            partners,
         )
+
+    def partners(self, node: _Node, split: Split) -> tuple[Partners, ...]:
+        among = np.ix_(node.candidates, node.candidates)
+        return tuple(Partners.of(split.sizes, split.overlaps, q[among]) for q in self.shares)
 
     def _drop_too_many(self, node: _Node) -> _Node:
         fits = np.flatnonzero(int(node.fused.sum()) + node.gains <= self.prover.limit)
@@ -308,18 +280,3 @@ class _Run:
             group = (*node.chosen, *more[row].tolist())
             if len(group) <= self.prover.max_members:
                 self.found.append(tuple(sorted(group)))
-
-
-def _gram(block: Bits | NDArray[np.float32]) -> Floats:
-    """Count what the columns of a matrix of 0 and 1 [PEs, chips] have in common [chips, chips].
-
-    In single precision, which is exact up to 2^24 PEs, and piece by piece, to keep memory small.
-
-    >>> _gram(np.array([[1, 1], [0, 1]], np.uint8)).tolist()
-    [[1.0, 1.0], [1.0, 2.0]]
-    """
-    common = np.zeros((block.shape[1], block.shape[1]))
-    for start in range(0, len(block), PIECE):
-        piece = block[start : start + PIECE].astype(np.float32)
-        common += piece.T @ piece
-    return common

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from efat.experiment import Experiment
-from efat.jobs import TrainingJob
+from efat.jobs import TrainingJob, trained_steps
 from efat.provenance import public
 from efat.store import Result, content_key
 from efat.tracking.base import Scene, Tracker, Training
@@ -58,7 +58,7 @@ def track(tracker: Tracker, unit: Unit, result: Result) -> None:
             config,
             tuple(values["amount_steps"]),
             tuple(values["metric"]),
-            job.amount_steps,
+            trained_steps(job, values),
             values["elapsed_s"],
         )
     )

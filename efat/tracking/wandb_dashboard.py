@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 NAME = "efat: a fleet and its models"
 
-CAMPAIGN = ("met_test_share", "met_val_share", "worst_test", "epochs", "models")
+CAMPAIGN = (
+    "met_test_share", "verified_share", "met_val_share", "worst_test", "epochs", "models",
+)  # fmt: skip
 """What the campaign's own run says in one number each."""
 
 FIGURES = ("resilience_map", "curves", "groups", "strategies", "fault_maps", "fleet")

@@ -92,12 +92,18 @@ def log_results(live: Any, run: FinishedRun) -> None:
             "models": chosen["models"],
             "met_val_share": chosen["met_val"] / len(run.chips),
             "met_test_share": chosen["met_test"] / len(run.chips),
+            "verified_share": _share(chosen.get("verified"), len(run.chips)),
             "mean_test": chosen["mean_test"],
             "worst_test": chosen["worst_test"],
         }
     )
     if (run.folder / "report.html").exists():
         live.log({"report": wandb.Html((run.folder / "report.html").open(), inject=False)})
+
+
+def _share(count: int | None, chips: int) -> float | None:
+    """Return the share of chips; None: the metric has no interval, so that none is verified."""
+    return None if count is None else count / chips
 
 
 def _table(rows: Sequence[Row]) -> wandb.Table:
@@ -109,14 +115,13 @@ def _table(rows: Sequence[Row]) -> wandb.Table:
 
 
 def _strategy_rows(run: FinishedRun) -> list[Row]:
-    names = ("models", "met_val", "met_test", "mean_test", "worst_test")
+    names = ("models", "met_val", "met_test", "verified", "mean_test", "worst_test")
     return [
         {
             "strategy": strategy["name"],
             "epochs": strategy["retraining"]["epochs"],
-            "epochs_with_analysis": strategy["retraining"]["epochs"]
-            + run.summary["analysis"]["epochs"] * (strategy["models"] > 0),
-            **{name: strategy[name] for name in names},
+            "epochs_with_analysis": strategy["retraining"]["epochs"] + run.once_epochs(strategy),
+            **{name: strategy.get(name) for name in names},
         }
         for strategy in run.summary["strategies"]
     ]

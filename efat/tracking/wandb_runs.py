@@ -43,10 +43,14 @@ class WandbTracker:
         self.scene = scene
         self.sweep_run = os.environ.pop("WANDB_RUN_ID", None)
         self.sweep = os.environ.pop("WANDB_SWEEP_ID", None)
-        if self.mode != "disabled":
-            _import_early()
+        if self.mode == "disabled":
+            return
+        if self.mode == "offline":  # nor does W&B report its own use over a network
+            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        _import_early()
         if self.mode == "online":
             require_key("leave tracking.mode=offline and use `wandb sync`")
+        self.settings = _settings()
 
     def train(self, training: Training) -> None:
         """Log a training as a run; its id is from its key, so that it is there once."""
@@ -82,19 +86,6 @@ class WandbTracker:
         """Begin a run of this campaign's group."""
         import wandb  # slow to import, and only here needed
 
-        sweeping: dict[str, Any] = {"sweep_id": sweep} if sweep else {}
-        settings = wandb.Settings(
-            silent=True,
-            console="off",
-            disable_git=True,
-            disable_code=True,
-            disable_job_creation=True,
-            x_disable_meta=True,  # hosts, users and home folders
-            x_disable_stats=True,
-            x_disable_machine_info=True,
-            x_save_requirements=False,
-            **sweeping,
-        )
         return wandb.init(
             project=self.project,
             mode=self.mode,
@@ -107,8 +98,26 @@ class WandbTracker:
             job_type=job_type,
             tags=[*self.scene.tags, job_type],
             config={**self.scene.config, **({"training_unit": dict(derived)} if derived else {})},
-            settings=settings,
+            settings=self.settings.model_copy(update={"sweep_id": sweep} if sweep else {}),
         )
+
+
+def _settings() -> wandb.Settings:
+    """Return what all runs have in common; W&B checks it anew each time that it is built."""
+    import wandb
+
+    return wandb.Settings(
+        silent=True,
+        console="off",
+        symlink=False,  # to the latest of hundreds
+        disable_git=True,
+        disable_code=True,
+        disable_job_creation=True,
+        x_disable_meta=True,  # hosts, users and home folders
+        x_disable_stats=True,
+        x_disable_machine_info=True,
+        x_save_requirements=False,
+    )
 
 
 def _import_early() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from efat import fit, mending, stages
+from efat import fit, mending, stages, trainings
 from efat.campaign import Campaign
 from efat.executors.serial import Serial
 from efat.fleets import uniform_fleet
@@ -49,7 +49,7 @@ def main() -> None:
         baseline = stages.pretrain(experiment, campaign)
         baseline = stages.calibrate(experiment, campaign, baseline)
         (chip,) = uniform_fleet(experiment.array, 0, 1, 0.15).chips
-        jobs[mode] = stages._retraining(experiment, baseline, chip.fault_map, 0)
+        jobs[mode] = trainings.retraining_job(experiment, baseline, chip.fault_map, 0)
     plain = replace(jobs["one_shot"], repair=None)
     setup, start = plain.setup, plain.start
     maps = (chip.fault_map,)

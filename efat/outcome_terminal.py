@@ -1,0 +1,134 @@
+"""The table of results as it is printed, and what has to be said under it."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from efat.experiment import Experiment
+from efat.metric import Metric
+from efat.recipe import TRAINING
+from efat.report import Outcome, StrategyResult
+from efat.verification import verification_note
+
+COLUMNS = (
+    "mod-\nels",
+    "epochs",
+    "+an.",
+    "samples",
+    "sec-\nonds",
+    "+an.",
+    "met\nval",
+    "met\ntest",
+    "ver.\ntest",
+    "mean\n%",
+    "worst\n%",
+)
+
+
+def describe_outcome(experiment: Experiment, outcome: Outcome) -> RenderableType:
+    """Lay out cost and result of every strategy in 80 columns; the chosen planner comes first."""
+    chips, array, metric = len(outcome.chips), experiment.array, experiment.metric
+    title = (
+        f"\n{experiment.name}: {chips} chips, {array.rows}x{array.cols} array; "
+        f"test {metric.name}: baseline {metric.show(outcome.baseline.test)}, "
+        f"asked {metric.show(outcome.targets.test)}\n"
+    )
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    table.add_column("strategy")
+    for name in COLUMNS:
+        heading = name if metric.is_share else name.removesuffix("\n%")
+        table.add_column(heading, justify="right")
+    for result in outcome.strategies:
+        table.add_row(result.name, *_cells(result, outcome, metric))
+    return Group(title, table, _footnotes(outcome, metric))
+
+
+def _cells(result: StrategyResult, outcome: Outcome, metric: Metric) -> tuple[str, ...]:
+    cost, chips = result.retraining, len(outcome.chips)
+    return (
+        f"{result.models}{'*' if result.beyond_map else ''}",
+        f"{cost.epochs:.1f}",
+        f"{cost.epochs + outcome.once_epochs(result):.1f}",
+        f"{cost.samples:,}",
+        f"{cost.elapsed_s + result.repair_s:.0f}",
+        f"{cost.elapsed_s + result.repair_s + outcome.once_s(result):.0f}",
+        f"{result.met_val}/{chips}",
+        f"{result.met_test}/{chips}",
+        "-" if result.verified is None else str(result.verified),
+        metric.show(result.mean_test).rstrip("%"),
+        metric.show(result.worst_test).rstrip("%"),
+    )
+
+
+def _footnotes(outcome: Outcome, metric: Metric) -> str:
+    extra = outcome.analysis
+    analysis_s = outcome.calibration_s + outcome.analysis_repair_s + extra.elapsed_s
+    beyond = [f"{r.name} {r.beyond_map} of {r.models}" for r in outcome.strategies if r.beyond_map]
+    notes = (
+        "\nRetraining of all chips together; +an. adds the resilience analysis, done once a "
+        f"network: {extra.epochs:.1f} epochs, {extra.samples:,} samples, {analysis_s:.0f} s"
+        f"{_hardening_note(outcome)}. "
+        f"Seconds are of the training jobs{_repair_note(outcome)}, over all processes. met: chips "
+        f"that meet the constraint; mean, worst: test {metric.name} over all chips."
+        f"\n{verification_note(outcome.confidence, outcome.test_samples, outcome.needed, metric)}"
+    )
+    notes += _evaluation_note(outcome)
+    if outcome.unsalvageable:
+        notes += f"\nUnsalvageable within the budget: {', '.join(outcome.unsalvageable)}"
+    if beyond:
+        notes += f"\n* beyond the resilience map, so retrained for the budget: {', '.join(beyond)}"
+    if any(r.diverged for r in outcome.strategies):
+        lost = ", ".join(
+            f"{r.name} {r.diverged} of {r.models}" for r in outcome.strategies if r.diverged
+        )
+        notes += f"\ntrainings that diverged, whose chips carry the masked baseline: {lost}"
+    return notes
+
+
+def _hardening_note(outcome: Outcome) -> str:
+    """Say what hardening cost, if the network was hardened."""
+    cost = outcome.hardening
+    if cost is None:
+        return ""
+    return (
+        f"; and hardening, once too: {cost.epochs:.1f} epochs, {cost.samples:,} samples, "
+        f"{cost.elapsed_s:.0f} s"
+    )
+
+
+def _evaluation_note(outcome: Outcome) -> str:
+    """Count evaluations during trainings, and what was trained beyond the plan, if any was."""
+    looked = [r for r in outcome.strategies if r.retraining.evaluations]
+    if not looked:
+        return ""
+    counts = ", ".join(f"{r.name} {r.retraining.evaluations}" for r in looked)
+    note = (
+        f"\nEvaluations during the trainings, on validation: {counts}; analysis "
+        f"{outcome.analysis.evaluations}."
+    )
+    if "top_up" in outcome.recipe:
+        longer = ", ".join(
+            f"{r.name} {r.topped_up} of {r.models} ({r.topped_up_steps} steps)"
+            for r in looked
+            if r.needs_analysis
+        )
+        note += f"\nTopped up, beyond the plan: {longer}."
+    short = [r for r in looked if r.short_groups]
+    if short:
+        note += "\nShort on validation at the end of the budget: " + ", ".join(
+            f"{r.name} {len(r.short_groups)} of {r.models}" for r in short
+        )
+    return note
+
+
+def _repair_note(outcome: Outcome) -> str:
+    """Say what of the seconds is repair."""
+    repair_s = outcome.strategies[0].repair_s
+    if not [step for step in outcome.recipe if step not in TRAINING]:
+        return ""
+    return (
+        f" and of the repair before them ({repair_s:.1f} s for {outcome.strategies[0].name}, "
+        f"{outcome.calibration_s + outcome.analysis_repair_s:.1f} s once a network)"
+    )

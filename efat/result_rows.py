@@ -1,0 +1,124 @@
+"""A row a chip and a row a group: what was planned, trained and measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from efat.chips import Chip
+from efat.experiment import Experiment
+from efat.findings import Evaluation, Measured, Model
+from efat.planning.base import Plan
+from efat.planning.cost import Cost as PlanCost
+from efat.verification import Verification
+
+Row = dict[str, Any]
+
+GROUP_COLUMNS = (
+    "group",
+    "chips",
+    "fused_rate",
+    "amount_steps",
+    "trained_steps",
+    "price",
+    "price_alone",
+    "share_saved",
+    "members",
+)
+"""Of the table of groups."""
+
+
+def chip_rows(
+    experiment: Experiment,
+    plan: Plan,
+    evaluation: Evaluation,
+    targets: Measured,
+    models: Sequence[Model],
+) -> list[Row]:
+    """Return one row a chip, in the fleet's order, for the plan that was carried out."""
+    groups = {c: (group_name(i), g) for i, g in enumerate(plan.groups) for c in g.members}
+    trained = {group_name(i): model.trained_steps for i, model in enumerate(models)}
+    after = evaluation.after[experiment.planner_name]
+    verification = experiment.verification(evaluation.test_samples)
+    rows = []
+    for chip in experiment.fleet:
+        name, group = groups.get(chip.chip_id, ("", None))
+        before, now = evaluation.before[chip.chip_id], after[chip.chip_id]
+        steps = int(group.amount_steps) if group and group.amount_steps < math.inf else None
+        rows.append(
+            {
+                "chip_id": chip.chip_id,
+                "fault_rate": chip.fault_map.fault_rate,
+                "severity": experiment.severity(chip.fault_map),
+                "group": name,
+                "group_size": len(group.members) if group else 0,
+                "fused_fault_rate": group.fused.fault_rate if group else None,
+                "amount_steps": steps,
+                "amount_epochs": None
+                if steps is None
+                else steps / experiment.amounts.steps_per_epoch,
+                "trained_steps": trained.get(name),
+                **measured_cells(verification, before, now, targets),
+                "salvageable": chip.chip_id not in plan.unsalvageable,
+            }
+        )
+    return rows
+
+
+def measured_cells(
+    verification: Verification, before: Measured, now: Measured, limit: Measured
+) -> Row:
+    """Return the cells of a chip about its metric: masked baseline, its model, the constraint."""
+    metric, judged = verification.metric, verification.judge(now.test, limit.test)
+    return {
+        "val_before": before.val,
+        "val_after": now.val,
+        "test_before": before.test,
+        "test_after": now.test,
+        "met_val": metric.meets(now.val, limit.val),
+        "met_test": metric.meets(now.test, limit.test),
+        "test_low": judged.low,
+        "test_high": judged.high,
+        "status": judged.status,
+    }
+
+
+def group_rows(
+    plan: Plan, chips: Sequence[Chip], cost: PlanCost, models: Sequence[Model] = ()
+) -> list[Row]:
+    """Return one row a group, dearest first, and one for the unsalvageable chips if there are any.
+
+    `share_saved` is what the group saves of the price of its chips each on its own; None where
+    those cost nothing or the group is beyond the resilience map. `trained_steps` is None before
+    there are `models`.
+    """
+    maps = {chip.chip_id: chip.fault_map for chip in chips}
+    rows: list[Row] = []
+    for index, group in enumerate(plan.groups):
+        alone = sum(plan.rules.price(cost(maps[name])) for name in group.members)
+        price = plan.rules.price(group.amount_steps)
+        finite = price < math.inf
+        rows.append(
+            {
+                "group": group_name(index),
+                "chips": len(group.members),
+                "fused_rate": group.fused.fault_rate,
+                "amount_steps": group.amount_steps if finite else None,
+                "trained_steps": models[index].trained_steps if models else None,
+                "price": price if finite else None,
+                "price_alone": alone,
+                "share_saved": 1 - price / alone if finite and alone else None,
+                "members": ";".join(group.members),
+            }
+        )
+    if plan.unsalvageable:
+        lost = dict.fromkeys(GROUP_COLUMNS)
+        count, members = len(plan.unsalvageable), ";".join(plan.unsalvageable)
+        rows.append({**lost, "group": "unsalvageable", "chips": count, "members": members})
+    return rows
+
+
+def group_name(index: int) -> str:
+    """Name the group at `index` of a plan, as in tables and checkpoint files."""
+    return f"group{index:03d}"

@@ -1,0 +1,81 @@
+"""Processor seconds of what the strategies are made of, as units of a campaign, interleaved.
+
+python experiments/2026-11-22-less-retraining-images/costs.py SETTING --data FOLDER [--out ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from efat import fit, mending, stages
+from efat.fleets import draw_fault_map
+from efat.jobs import CalibrationJob, EvaluationJob
+from efat.seeds import generator
+from experiments.studies import open_study
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE))
+from run import JOBS, SETTINGS, update  # noqa: E402 - beside this file
+
+STEPS, RATE = 32, 0.15
+
+
+def pieces(name: str, out: Path, data: Path) -> dict[str, Callable[[], object]]:
+    """Return what to time: one unit of each kind, on a chip of 15 % faulty PEs."""
+    arguments = [a.format(data=data) for a in SETTINGS[name]]
+    where = [f"store={out / 'store'}", "executor=serial"]
+    timed: dict[str, Callable[[], object]] = {}
+    for job in ("eFAT-style", "remap + compensate", "compensate", "recalibrate"):
+        if job not in JOBS[name]:
+            continue
+        experiment, campaign = open_study([*arguments, *JOBS[name][job].arguments, *where])
+        baseline = stages.pretrain(experiment, campaign)
+        baseline = stages.calibrate(experiment, campaign, baseline)
+        drawn = draw_fault_map(experiment.array, RATE, generator(0, "costs"))
+        unit = stages._retraining(experiment, baseline, drawn, 0)
+        train = partial(fit.train, store=campaign.store)
+        if job != "eFAT-style":
+            timed[job] = partial(train, unit)
+            continue
+        timed |= {
+            "unit": partial(train, unit),
+            "steps": partial(train, replace(unit, amount_steps=STEPS)),
+            "evaluation": partial(train, replace(unit, eval_every_steps=STEPS)),
+        }
+        setup, start = experiment.baseline_setup, baseline.weights
+        measured = EvaluationJob(setup, start, experiment.array, (drawn,))
+        timed["verification"] = partial(fit.evaluate, measured, campaign.store)
+        grams = CalibrationJob(setup, start, experiment.recipe.samples, 0)
+        timed["calibration"] = partial(mending.calibrate, grams, campaign.store)
+    return timed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("setting", choices=SETTINGS)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("outputs/less-retraining-images"))
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    timed, rows = pieces(args.setting, args.out.absolute(), args.data), []
+    timed["unit"]()  # decodes the images
+    for turn in range(args.rounds):
+        for what, run in timed.items():
+            began = time.process_time()
+            run()
+            seconds = f"{time.process_time() - began:.4f}"
+            rows.append({"round": turn, "what": what, "processor_s": seconds})
+    update(HERE / "costs.csv", {"setting": args.setting}, rows)
+
+
+if __name__ == "__main__":
+    main()

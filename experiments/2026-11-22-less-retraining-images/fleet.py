@@ -1,0 +1,61 @@
+"""Time to repair a fleet as a campaign does, every chip's network stored: published ResNet-20.
+
+python experiments/2026-11-22-less-retraining-images/fleet.py RECIPE --data FOLDER [--chips 1000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import time
+from pathlib import Path
+
+from efat import stages
+from efat.planning.base import Group, Plan
+from experiments.studies import open_study
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE))
+from run import JOBS, SETTINGS, update  # noqa: E402 - beside this file
+
+
+def processor_seconds() -> float:
+    """Return what this process and its finished children used."""
+    whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, whose))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", choices=("remap + compensate", "compensate"))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("outputs/less-retraining-images"))
+    parser.add_argument("--chips", type=int, default=1000)
+    parser.add_argument("--workers", type=int, default=1, help="1: in this process")
+    args = parser.parse_args()
+    arguments = [a.format(data=args.data) for a in SETTINGS["cifar10"]]
+    arguments += JOBS["cifar10"][args.recipe].arguments
+    executor = ["executor=serial"]
+    if args.workers > 1:
+        executor = ["executor=processes", f"executor.workers={args.workers}"]
+    fleet = [f"fleet.chips={args.chips}", "seed=1", f"store={args.out.absolute() / 'fleet'}"]
+    experiment, campaign = open_study([*arguments, *fleet, *executor])
+    baseline = stages.pretrain(experiment, campaign)
+    baseline = stages.calibrate(experiment, campaign, baseline)
+    groups = tuple(Group((c.chip_id,), c.fault_map, 0.0) for c in experiment.fleet.chips)
+    began, used = time.perf_counter(), processor_seconds()
+    models = stages.retrain(experiment, campaign, baseline, {"each": Plan(groups, ())})["each"]
+    wall_s, processor_s = time.perf_counter() - began, processor_seconds() - used
+    key = {"recipe": args.recipe, "chips": str(args.chips), "workers": str(args.workers)}
+    whole = {"wall_s": f"{wall_s:.1f}", "processor_s": f"{processor_s:.1f}"}
+    update(HERE / "fleets.csv", key, [whole])
+    rows = [
+        {"fault_rate": model.group.fused.fault_rate, "repair_s": f"{model.repair_s:.3f}"}
+        for model in models
+    ]
+    update(HERE / "fleet_chips.csv", key, rows)
+
+
+if __name__ == "__main__":
+    main()
