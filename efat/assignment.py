@@ -55,8 +55,8 @@ def train(
     baseline: Baseline,
     library: Library,
     arrival: Arrival,
-) -> Library:
-    """Train what is missing and return the library with it.
+) -> tuple[Library, dict[str, Model]]:
+    """Train what is missing; return the library with it, and what was trained, by name.
 
     Raises:
         EfatError: A training diverged; the library stays as it was.
@@ -68,10 +68,10 @@ def train(
         for model in models
         if model.diverged
     )
-    trained = {
-        m.group.fused.key: (m.group.amount_steps + m.topped_up_steps, m.weights) for m in models
-    }
-    return grow_library(library, arrival.assignment, experiment.fleet.chips, trained)
+    trained = {m.group.fused.key: (m.amount_steps, m.weights) for m in models}
+    grown = grow_library(library, arrival.assignment, experiment.fleet.chips, trained)
+    names = {entry.model.fused.key: entry.model.name for entry in grown.entries}
+    return grown, {names[model.group.fused.key]: model for model in models}
 
 
 def as_trained(arrival: Arrival, library: Library) -> Arrival:

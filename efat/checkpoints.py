@@ -121,6 +121,7 @@ class Checkpointer(pl.Callback):
             steps - self.saved_step >= self.checkpoints.every_steps
             and steps < trainer.max_steps
             and not trainer.is_last_batch
+            and not trainer.should_stop  # an attempt that resumed there would not stop again
             and whole % trainer.accumulate_grad_batches == 0
         )
 

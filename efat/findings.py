@@ -88,6 +88,11 @@ class Model:
     met: bool | None = None
 
     @property
+    def amount_steps(self) -> float:
+        """The amount that it was trained for in the end, topping up included; may be inf."""
+        return self.group.amount_steps + self.topped_up_steps
+
+    @property
     def topped_up_steps(self) -> int:
         """What it was trained for beyond the plan; 0 for a group beyond the resilience map."""
         return int(max(0, self.trained_steps - self.group.amount_steps))

@@ -22,7 +22,7 @@ class HardeningModule(FaultAwareModule):
     """Train a network to give, under random faults, the outputs that it gave without any.
 
     Each optimizer step draws its own map, of a rate uniform between two; weights on its faulty PEs
-    are 0 in the forward pass and get no gradient, but keep their values (as in DropConnect, Wan et
+    are 0 in the forward pass and get no gradient, but are not set to 0 (as in DropConnect, Wan et
     al., 2013). The loss is the Kullback-Leibler divergence from the start network's probabilities,
     or, where targets are no classes, the task's own loss to its outputs: no label is used.
 

@@ -95,15 +95,17 @@ def found_library(
         plan: Its groups become models.
         models: Their retrained networks, in the order of the groups; none: still to be trained.
     """
-    weights: Sequence[Weights | None] = [model.weights for model in models]
-    weights = weights or [None] * len(plan.groups)
+    trained = [(model.amount_steps, model.weights) for model in models]
+    found: Sequence[tuple[float, Weights | None]] = trained or [
+        (group.amount_steps, None) for group in plan.groups
+    ]
     entries = tuple(
         Entry(
             Model(group_name(i), group.fused, group.members, finished=where is not None),
-            group.amount_steps,
+            amount_steps,
             where,
         )
-        for i, (group, where) in enumerate(zip(plan.groups, weights, strict=True))
+        for i, (group, (amount_steps, where)) in enumerate(zip(plan.groups, found, strict=True))
     )
     return Library(
         identity(experiment),

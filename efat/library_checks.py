@@ -21,6 +21,7 @@ MADE_FOR = (
     "task",
     "array",
     "baseline",
+    "hardening",
     "training.optimizer",
     "training.scheduler",
     "training.frozen",

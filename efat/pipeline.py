@@ -34,6 +34,7 @@ from efat.library_files import read_library, write_library
 from efat.pages.writing import write_comparison, write_report
 from efat.progress import Progress
 from efat.resilience import ResilienceMap
+from efat.result_rows import group_name
 from efat.store import Store
 from efat.tracking.guard import Guard
 from efat.tracking.scene import describe_scene, track
@@ -204,7 +205,8 @@ def _serve(
     folder.write_groups(result_rows.group_rows(chosen, experiment.fleet.chips, cost, carried))
     folder.write_models(campaign.store, carried)
     folder.write_library(chosen, campaign.store, carried)
-    _say_if(say, terminal.describe_top_up(experiment, carried))
+    named = {group_name(i): model for i, model in enumerate(carried)}
+    _say_if(say, terminal.describe_top_up(experiment, named))
     if cfg.stage == "retrain":
         return answer
     evaluation = stages.evaluate(experiment, campaign, baseline, models)
@@ -231,7 +233,8 @@ def _assign(
     arrival = assignment.place(experiment, resilience_map, before)
     folder.write_fleet(arrival.plan)
     say(assignment_terminal.describe_arrival(experiment, arrival, before))
-    library = assignment.train(experiment, campaign, baseline, before, arrival)
+    library, models = assignment.train(experiment, campaign, baseline, before, arrival)
+    _say_if(say, terminal.describe_top_up(experiment, models))
     if library != before:
         write_library(home, library, before, campaign.store)
     arrival = assignment.as_trained(arrival, library)

@@ -49,7 +49,8 @@ class StrategyResult:
         short: Names of the chips that miss the constraint on the test split.
         diverged: Groups whose training diverged, so that their chips carry the masked baseline.
         repair_s: Seconds of repair before retraining, summed over the processes.
-        topped_up: Groups that were trained for longer than planned, since they were short.
+        topped_up: Groups that were trained for longer than planned: short at their amount, or, with
+            `selection.sustained`, not yet measured often enough.
         topped_up_steps: How much longer, all together.
         short_groups: Groups that are short on validation at the end of the budget.
         needs_analysis: Whether its amounts come from the resilience analysis.

@@ -18,7 +18,7 @@ from efat.metric import ACCURACY, kept_note
 from efat.planning.base import Plan
 from efat.progress import counted
 from efat.resilience import ResilienceCurve, ResilienceMap
-from efat.result_rows import Row, group_name
+from efat.result_rows import Row
 
 GROUPS_SHOWN = 8
 """Rows on the terminal; the files hold all."""
@@ -185,16 +185,16 @@ def lost_note(plan: Plan) -> str:
     return f"; unsalvageable within the budget: {', '.join(plan.unsalvageable)}"
 
 
-def describe_top_up(experiment: Experiment, models: Sequence[Model]) -> str | None:
+def describe_top_up(experiment: Experiment, models: Mapping[str, Model]) -> str | None:
     """Say which groups were trained for longer than planned, and which are short all the same."""
     if not experiment.recipe.tops_up:
         return None
     longer = [
-        f"{group_name(i)} planned {m.group.amount_steps:.0f}, trained {m.trained_steps} steps"
-        for i, m in enumerate(models)
+        f"{name} planned {m.group.amount_steps:.0f}, trained {m.trained_steps} steps"
+        for name, m in models.items()
         if m.topped_up_steps
     ]
-    short = [group_name(i) for i, model in enumerate(models) if model.met is False]
+    short = [name for name, model in models.items() if model.met is False]
     return (
         f"top_up     {len(longer)} of {counted(len(models), 'group')} went on"
         f"{': ' if longer else ''}{'; '.join(longer[:GROUPS_SHOWN])}"

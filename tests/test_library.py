@@ -162,7 +162,8 @@ def test_only_missing_models_are_trained_and_only_new_chips_measured():
     library = found_library(experiment(), PLAN, models)
     here, arrival = arrive(library, COVERED, OTHER)
     campaign.trained = lambda job: {"elapsed_s": 2.0, "diverged_steps": None}
-    after = assignment.train(here, campaign, BASELINE, library, arrival)
+    after, trained = assignment.train(here, campaign, BASELINE, library, arrival)
+    assert {n: m.group.members for n, m in trained.items()} == {"group002": (OTHER.chip_id,)}
     [(_, _, jobs)] = campaign.asked
     assert [(job.fault_map, job.amount_steps) for job in jobs] == [(OTHER.fault_map, 3)]
     campaign.evaluated = lambda job: {

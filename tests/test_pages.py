@@ -87,6 +87,19 @@ def test_the_verdict_comes_first_and_in_words(report):
     assert "10 chips are verified, 0 met and 2 short, on test" in said
 
 
+@pytest.mark.parametrize("models", [4, 0])
+def test_what_is_spent_counts_hardening_for_all_who_use_it(tmp_path, models):
+    run = read_run(finished(tmp_path))
+    chosen, fixed = run.summary["strategies"][0], run.summary["strategies"][1]
+    chosen["models"], chosen["retraining"]["epochs"] = models, 2.0 * models
+    run.summary["hardening"] = {"epochs": 20.0, "elapsed_s": 1.0}
+    run.summary["hardened"] = run.summary["baseline"]
+    fixed |= {"name": "early_stopping", "needs_analysis": False}
+    said = " ".join(sentences(run))
+    assert f"{2 * models + 32}.0 in all, 20.0 of them hardening, " in said
+    assert f"with ours, {(2 * models + 32) / 44:.1f} times its epochs" in said  # 24 and hardening
+
+
 def test_the_table_of_strategies_counts_the_verified(report):
     _, text, _ = report
     rows = re.findall(r"<tr><td>(\w+)</td>(.*?)</tr>", text)

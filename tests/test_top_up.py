@@ -103,6 +103,31 @@ def test_it_goes_on_where_it_was_cut_off(store, tmp_path, monkeypatch):
         assert torch.equal(result.weights[name], weight), name
 
 
+@pytest.mark.parametrize("met_at", [11, 13])
+def test_cut_off_where_it_stops_it_stops_there_again(store, curve, tmp_path, monkeypatch, met_at):
+    class CutError(Exception):
+        pass
+
+    asked = job(17, 2, Until(curve[met_at], from_steps=met_at))
+    expected = train(asked, store)
+    assert expected.values["amount_steps"] == [met_at]
+    checkpoints, validated = Checkpoints(tmp_path, 1), Checkpointer.on_validation_end
+
+    def die(self, trainer, module):
+        validated(self, trainer, module)  # which may save
+        if trainer.global_step == met_at:
+            raise CutError
+
+    monkeypatch.setattr(Checkpointer, "on_validation_end", die)
+    with pytest.raises(CutError):
+        train(asked, store, checkpoints)
+    monkeypatch.undo()
+    assert checkpoints.latest()
+    result = train(asked, store, checkpoints)
+    assert result.values["amount_steps"] == [met_at]
+    assert all(torch.equal(result.weights[n], w) for n, w in expected.weights.items())
+
+
 TOPPING = experiment(recipe=Recipe(("retrain", "top_up")))
 
 

@@ -69,9 +69,23 @@ class FinishedRun:
     def once_epochs(self, strategy: dict[str, Any]) -> float:
         """Return the epochs spent once a network that a strategy makes use of."""
         analysed = strategy.get("needs_analysis", strategy["models"] > 0)
-        hardening = self.summary.get("hardening")
-        hardened = hardening["epochs"] if hardening and strategy["models"] else 0.0
+        hardened = self.hardening_epochs if strategy["models"] else 0.0
         return float(self.summary["analysis"]["epochs"] * analysed + hardened)
+
+    @property
+    def hardening_epochs(self) -> float:
+        """What hardening took, once a network."""
+        hardening = self.summary.get("hardening")
+        return float(hardening["epochs"]) if hardening else 0.0
+
+    @property
+    def spent_epochs(self) -> float:
+        """All that was trained for the strategy that was carried out, planned groups or none."""
+        retraining, analysis = (
+            self.chosen["retraining"]["epochs"],
+            self.summary["analysis"]["epochs"],
+        )
+        return float(retraining + analysis + self.hardening_epochs)
 
     @property
     def budget_epochs(self) -> float:

@@ -147,10 +147,8 @@ def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
     if not theirs:
         return f"{against}{run.chosen['models']} models stored, {ours:.1f} epochs."
     if not other.get("needs_analysis", True):
-        together = ours + run.once_epochs(run.chosen)
-        return (
-            f"{against}it needs no analysis; with ours, {together / theirs:.1f} times its epochs."
-        )
+        times = run.spent_epochs / (theirs + run.once_epochs(other))
+        return f"{against}it needs no analysis; with ours, {times:.1f} times its epochs."
     saved = 1 - ours / theirs
     if saved <= -1:
         return f"{against}{ours / theirs:.1f} times the retraining."
@@ -162,14 +160,15 @@ def _analysis(run: FinishedRun) -> list[str]:
     if not run.budget_epochs:
         return []
     analysis = run.summary["analysis"]["epochs"]
-    together = run.chosen["retraining"]["epochs"] + run.once_epochs(run.chosen)
+    together, hardening = run.spent_epochs, run.hardening_epochs
+    hardened = f", {hardening:.1f} of them hardening" if hardening else ""
     blind = run.budget_epochs * len(run.chips)
     cheaper = "less" if together < blind else "not less"
     return [
         f"The resilience analysis, done once a network, cost {analysis:.1f} epochs more: "
-        f"{together:.1f} in all, {cheaper} than retraining every chip for the whole budget without "
-        f"any analysis ({len(run.chips)} x {run.budget_epochs:.1f} = {blind:.1f}; the budget is "
-        f"{_intervals(run)})."
+        f"{together:.1f} in all{hardened}, {cheaper} than retraining every chip for the whole "
+        f"budget without any analysis ({len(run.chips)} x {run.budget_epochs:.1f} = {blind:.1f}; "
+        f"the budget is {_intervals(run)})."
     ]
 
 
