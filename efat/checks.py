@@ -25,7 +25,7 @@ from efat.rate_search import Search
 Value = TypeVar("Value")
 
 SEVERITIES = ("array_rate", "weight_rate", "magnitude_rate", "taylor_rate")
-STRATEGIES = ("none", "greedy", "fixed", "individual", "early_stopping", "single", "random")
+STRATEGIES = ("none", "greedy", "fixed", "individual", "early_stop", "single", "random")
 BUDGET_DEPENDENT = ("CosineAnnealingLR", "OneCycleLR", "PolynomialLR")
 
 

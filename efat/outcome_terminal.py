@@ -13,11 +13,11 @@ from efat.report import Outcome, StrategyResult
 from efat.verification import verification_note
 
 COLUMNS = (
-    "mod-\nels",
+    "models",
     "epochs",
     "+an.",
     "samples",
-    "sec-\nonds",
+    "seconds",
     "+an.",
     "met\nval",
     "met\ntest",

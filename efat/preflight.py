@@ -25,7 +25,7 @@ from efat.mapping import SystolicArray
 from efat.metric import ACCURACY
 from efat.plan_checks import plan_problems
 from efat.planning.base import Planner
-from efat.planning.early_stopping import EarlyStopping
+from efat.planning.early_stop import EarlyStopping
 from efat.planning.fixed import Fixed
 from efat.planning.greedy import Greedy
 from efat.planning.individual import Individual
@@ -41,7 +41,7 @@ from efat.workload import Workload, build_workload
 
 COMPARE: dict[str, Planner | None] = {
     "none": None,
-    "early_stopping": EarlyStopping(),
+    "early_stop": EarlyStopping(),
     "fixed": Fixed(),
     "individual": Individual(),
     "single": Single(),

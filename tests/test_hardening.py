@@ -179,7 +179,7 @@ TINY = (
     "+experiment=resnet_fat", "model=mlp", "recipe.steps=[harden,retrain]", "executor=serial",
     "hardening.epochs=2", "baseline.epochs=4", "fault_rates.rates=[0.2]",
     "fault_rates.maps_per_rate=1", "training.budget_epochs=0.5", "fleet.chips=2",
-    "fleet.fault_rate=0.1", "selection.max_drop=0.1", "compare=[none,early_stopping]",
+    "fleet.fault_rate=0.1", "selection.max_drop=0.1", "compare=[none,early_stop]",
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ LAYERS = (
     ("masking.training",),
     ("fleets", "masking", "planning.cost", "planning.rules"),
     ("planning.base",),
-    ("planning.early_stopping",),
+    ("planning.early_stop",),
     ("planning.problem",),
     ("planning.forest",),
     ("planning.partners", "planning.subsets", "planning.fit", "planning.columns"),

@@ -94,7 +94,7 @@ def test_what_is_spent_counts_hardening_for_all_who_use_it(tmp_path, models):
     chosen["models"], chosen["retraining"]["epochs"] = models, 2.0 * models
     run.summary["hardening"] = {"epochs": 20.0, "elapsed_s": 1.0}
     run.summary["hardened"] = run.summary["baseline"]
-    fixed |= {"name": "early_stopping", "needs_analysis": False}
+    fixed |= {"name": "early_stop", "needs_analysis": False}
     said = " ".join(sentences(run))
     assert f"{2 * models + 32}.0 in all, 20.0 of them hardening, " in said
     assert f"with ours, {(2 * models + 32) / 44:.1f} times its epochs" in said  # 24 and hardening

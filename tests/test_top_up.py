@@ -16,7 +16,7 @@ from efat.fleets import save_fleet, uniform_fleet
 from efat.jobs import TrainingJob, Until, trained_steps
 from efat.overrides import compose_jobs
 from efat.planning.base import Plan
-from efat.planning.early_stopping import EarlyStopping
+from efat.planning.early_stop import EarlyStopping
 from efat.preflight import build_experiment
 from efat.recipe import Recipe
 from efat.resilience import ResilienceMap
@@ -185,7 +185,7 @@ CAMPAIGN = (
     "baseline.epochs=4", "fault_rates.rates=[0.4]", "fault_rates.maps_per_rate=3",
     "training.budget_epochs=1", "training.eval_every_epochs=0.125", "fleet.chips=4",
     "fleet.fault_rate=[0.1,0.39]", "selection.max_drop=0.04", "selection.interpolation=linear",
-    "compare=[none,early_stopping]", "planner=greedy", "selection.stat=quantile",
+    "compare=[none,early_stop]", "planner=greedy", "selection.stat=quantile",
     "selection.quantile=0",
 )  # fmt: skip
 """Amounts of the best map of three: too little for others."""
@@ -227,21 +227,21 @@ def test_a_campaign_reports_what_it_planned_and_what_it_trained(run):
     assert f"planned {p:.0f}, trained {t} steps" in ran.stdout
     assert f"planned {p:.0f}, trained {t}" in (folder / "report.md").read_text()
     counted = chosen["retraining"]["evaluations"]
-    assert f"during the trainings, on validation: greedy {counted}, early_stopping" in ran.stdout
+    assert f"during the trainings, on validation: greedy {counted}, early_stop" in ran.stdout
     units = [r for r in rows_of(folder / "units.csv") if r["stage"] == "retrain"]
     assert {t for _, t in longer} <= {int(row["steps"]) for row in units}
 
 
-def test_early_stopping_trains_each_chip_on_its_own_without_an_analysis(run):
+def test_early_stop_trains_each_chip_on_its_own_without_an_analysis(run):
     folder, ran = run
     summary = json.loads((folder / "summary.json").read_text())
     chosen, none, alone = summary["strategies"]
     assert [s["needs_analysis"] for s in (chosen, none, alone)] == [True, False, False]
-    assert (alone["name"], alone["models"], alone["topped_up"]) == ("early_stopping", 4, 0)
+    assert (alone["name"], alone["models"], alone["topped_up"]) == ("early_stop", 4, 0)
     steps, evaluations = (alone["retraining"][name] for name in ("steps", "evaluations"))
     assert evaluations == steps / 4 + 4  # each chip before any training, then every interval
     assert alone["met_val"] == 4 - len(alone["short_groups"])
-    (line,) = [c for c in map(str.split, ran.stdout.splitlines()) if c[:1] == ["early_stopping"]]
+    (line,) = [c for c in map(str.split, ran.stdout.splitlines()) if c[:1] == ["early_stop"]]
     assert line[2] == line[3] == f"{steps / 33:.1f}"  # epochs, with and without the analysis
     assert line[5] == line[6]
     text = (folder / "report.md").read_text()
@@ -249,26 +249,26 @@ def test_early_stopping_trains_each_chip_on_its_own_without_an_analysis(run):
     assert f"| {steps / 33:.1f} | {steps / 33:.1f} | {evaluations} |" in text
 
 
-def test_early_stopping_takes_every_chip_and_stops_as_the_constraint_says():
-    compare = {"early_stopping": EarlyStopping()}
+def test_early_stop_takes_every_chip_and_stops_as_the_constraint_says():
+    compare = {"early_stop": EarlyStopping()}
     plan = plan_fleet(experiment(compare=compare), ResilienceMap(0.6, (0.1,), (20.0,)))
-    assert [g.members for g in plan["early_stopping"].groups] == [("a",), ("b",), ("c",), ("d",)]
-    assert plan["early_stopping"].unsalvageable == ()
+    assert [g.members for g in plan["early_stop"].groups] == [("a",), ("b",), ("c",), ("d",)]
+    assert plan["early_stop"].unsalvageable == ()
     assert len(plan["greedy"].unsalvageable) == 4  # faulty beyond the map
     campaign = Recovering()
-    models = retrain(experiment(), campaign, BASELINE, plan)["early_stopping"]
+    models = retrain(experiment(), campaign, BASELINE, plan)["early_stop"]
     assert [job.until.from_steps for job in campaign.asked[0][2]] == [0] * 4
     assert [(m.trained_steps, m.met) for m in models] == [(40, False), *[(40, True)] * 3]
 
 
-def test_early_stopping_without_retraining_looks_at_each_repaired_chip():
+def test_early_stop_without_retraining_looks_at_each_repaired_chip():
     here = experiment(recipe=Recipe(("compensate",)))
     here = replace(here, amounts=replace(here.amounts, budget_steps=0))
     asked = group_job(here, BASELINE, group("a", amount=0), on=True)
     assert (asked.amount_steps, asked.first_evaluation) == (0, 0)
     assert asked.evaluates_at(0)
     (cfg,) = compose_jobs(["+experiment=resnet_fat", "recipe.steps=[compensate]", "fleet.chips=2"])
-    assert build_experiment(cfg).compare["early_stopping"] == EarlyStopping()
+    assert build_experiment(cfg).compare["early_stop"] == EarlyStopping()
 
 
 @pytest.mark.slow
