@@ -235,9 +235,9 @@ def cifar10() -> list[Lines]:
     rows = read(record, "results.csv")
     return [
         retraining_table(rows, "64x64 BatchNorm", "64x64 retrained"),
-        retraining_table(rows, "256x256 BatchNorm"),
-        amounts_table(rows, {"64x64 retrained": "64x64", "256x256 retrained": "256x256"}),
+        retraining_table(rows, "256x256 BatchNorm", "256x256 retrained"),
         chips_table(read(record, "chips_64.csv")),
+        chips_table(read(record, "chips_256.csv")),
         amounts_table(rows, {"64x64 retrained": "bf16", "64x64 retrained, fp32": "fp32"}),
     ]
 
