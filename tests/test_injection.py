@@ -8,7 +8,7 @@ import torch
 
 from efat import EfatError, FaultMap, mask_model
 from efat.callbacks import MaskGuard
-from efat.checkpoints import Checkpointer, Checkpoints
+from efat.checkpoints import Checkpoints
 from efat.fit import evaluate, train
 from efat.injection import Injection
 from efat.jobs import EvaluationJob, TrainingJob, Until
@@ -21,6 +21,7 @@ from efat.recipe import Gradual, Recipe
 from efat.seeds import derive
 from efat.store import Store, plain
 from efat.trainings import retraining_job
+from tests.cutting import cut_off
 from tests.test_recipe import ARRAY, FUSED, SETUP
 from tests.test_stages import BASELINE, CHIPS, experiment
 from tests.test_top_up import FAST
@@ -94,25 +95,12 @@ def test_a_curve_may_be_read_at_any_amount(store):
         assert evaluate(asked, store).values["val"] == [value]
 
 
-def test_it_goes_on_where_it_was_cut_off_and_ends_where_it_meets_the_constraint(
-    store, tmp_path, monkeypatch
-):
-    class CutError(Exception):
-        pass
-
+def test_it_goes_on_where_it_was_cut_off_and_ends_where_it_meets_the_constraint(store, tmp_path):
     asked = replace(JOB, eval_every_steps=2, until=Until(2.0, from_steps=3))
     expected, checkpoints = train(asked, store), Checkpoints(tmp_path, 2)
     assert expected.values["amount_steps"] == [3, 5, 7, 9, 11, 13]
     for step in (6, 9):
-
-        def die(self, trainer, *_, at=step):
-            if trainer.global_step == at:
-                raise CutError
-
-        monkeypatch.setattr(Checkpointer, "on_train_batch_start", die, raising=False)
-        with pytest.raises(CutError):
-            train(asked, store, checkpoints)
-    monkeypatch.undo()
+        cut_off(asked, store, checkpoints, step)
     result = train(asked, store, checkpoints)
     assert result.values["metric"] == expected.values["metric"]
     for name, weight in expected.weights.items():

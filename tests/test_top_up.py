@@ -25,6 +25,7 @@ from efat.stages import retrain
 from efat.store import Store
 from efat.trainings import group_job
 from tests.command_line import efat
+from tests.cutting import CutError, cut_off
 from tests.test_recipe import ARRAY, FUSED, SETUP
 from tests.test_stages import BASELINE, FakeCampaign, experiment, group
 
@@ -79,23 +80,12 @@ def test_accumulated_batches_are_measured_once_a_step(store):
     assert values["amount_steps"] == [3, 5]
 
 
-def test_it_goes_on_where_it_was_cut_off(store, tmp_path, monkeypatch):
-    class CutError(Exception):
-        pass
-
+def test_it_goes_on_where_it_was_cut_off(store, tmp_path):
     asked = job(17, 2, NEVER)
     expected = train(asked, store)
     checkpoints = Checkpoints(tmp_path, 2)
     for step in (8, 14):
-
-        def die(self, trainer, *_, at=step):
-            if trainer.global_step == at:
-                raise CutError
-
-        monkeypatch.setattr(Checkpointer, "on_train_batch_start", die, raising=False)
-        with pytest.raises(CutError):
-            train(asked, store, checkpoints)
-    monkeypatch.undo()
+        cut_off(asked, store, checkpoints, step)
     assert int(checkpoints.latest().name.split("-")[1]) > 11
     result = train(asked, store, checkpoints)
     assert result.values["metric"] == expected.values["metric"]
@@ -105,9 +95,6 @@ def test_it_goes_on_where_it_was_cut_off(store, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("met_at", [11, 13])
 def test_cut_off_where_it_stops_it_stops_there_again(store, curve, tmp_path, monkeypatch, met_at):
-    class CutError(Exception):
-        pass
-
     asked = job(17, 2, Until(curve[met_at], from_steps=met_at))
     expected = train(asked, store)
     assert expected.values["amount_steps"] == [met_at]
