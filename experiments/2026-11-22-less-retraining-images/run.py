@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import fcntl
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -249,17 +250,17 @@ def curve_rows(analysis: Analysis) -> list[dict[str, object]]:
 
 
 def update(path: Path, key: dict[str, str], rows: Sequence[dict[str, object]]) -> None:
-    """Put rows in the place of those that have the same key."""
-    kept = []
-    if path.exists():
-        with path.open(newline="") as file:
-            kept = [
-                row
-                for row in csv.DictReader(file)
-                if any(row[name] != value for name, value in key.items())
-            ]
+    """Put rows in the place of those that have the same key; other processes wait meanwhile."""
     keyed = [key | row for row in rows]
-    with path.open("w", newline="") as file:
+    with path.open("a+", newline="") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        kept = [
+            row
+            for row in csv.DictReader(file)
+            if any(row[name] != value for name, value in key.items())
+        ]
+        file.truncate(0)
         table = csv.DictWriter(file, list(keyed[0]), lineterminator="\n")
         table.writeheader()
         table.writerows([*kept, *keyed])
