@@ -10,6 +10,7 @@ from efat.config import CONF
 from efat.fit import evaluate
 from efat.jobs import EvaluationJob, Setup
 from efat.mapping import SystolicArray
+from efat.models.mobilenet import MobileNetV2
 from efat.models.resnet import ResNet
 from efat.models.vgg import VGG
 from efat.module import unwrap
@@ -72,6 +73,18 @@ def test_depths_that_do_not_exist():
         ResNet(9, 10)
     with pytest.raises(EfatError, match=r"model.depth: 12 given; allowed: 11, 13, 16, 19"):
         VGG(12, 10)
+
+
+@pytest.mark.parametrize(("width", "millions"), [(0.5, 1.97), (1.4, 6.11)])  # timm's
+def test_mobilenet_of_another_width_has_the_published_size(width, millions):
+    model = MobileNetV2(1000, width=width)
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == millions
+    assert model(torch.randn(2, 3, 32, 32)).shape == (2, 1000)
+
+
+def test_a_mobilenet_without_width():
+    with pytest.raises(EfatError, match=r"model.width: 0 given"):
+        MobileNetV2(10, width=0)
 
 
 @pytest.mark.slow

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from efat.errors import EfatError
+
 BLOCKS = (
     (1, 16, 1, 1),
     (6, 24, 2, 1),  # stride 2 for ImageNet
@@ -48,26 +50,35 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """MobileNetV2 at width 1, which halves an image thrice instead of five times.
+    """MobileNetV2, which halves an image thrice instead of five times.
 
     Names are torchvision's.
 
     Args:
         num_classes: Outputs.
         in_channels: Channels of the image.
+        width: Width multiplier: channels over those of the paper, to a multiple of 8; the last
+            layer's 1,280 grow with it and do not shrink (section 6.1 of the paper).
+
+    Raises:
+        EfatError: A width that is not above 0.
     """
 
-    def __init__(self, num_classes: int, in_channels: int = 3) -> None:
+    def __init__(self, num_classes: int, in_channels: int = 3, width: float = 1.0) -> None:
         super().__init__()
-        features: list[nn.Module] = [_convolution(in_channels, 32, 3)]  # stride 2 for ImageNet
-        channels = 32
+        if not width > 0:
+            raise EfatError(f"model.width: {width} given; a number above 0 is needed")
+        channels = _scaled(32, width)
+        features: list[nn.Module] = [_convolution(in_channels, channels, 3)]  # stride 2 there
         for expansion, outputs, repeats, first_stride in BLOCKS:
             for index in range(repeats):
                 stride = 1 if index else first_stride
-                features.append(InvertedResidual(channels, outputs, stride, expansion))
-                channels = outputs
-        self.features = nn.Sequential(*features, _convolution(channels, 1280, 1))
-        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, num_classes))
+                scaled = _scaled(outputs, width)
+                features.append(InvertedResidual(channels, scaled, stride, expansion))
+                channels = scaled
+        last = _scaled(1280, max(1.0, width))
+        self.features = nn.Sequential(*features, _convolution(channels, last, 1))
+        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(last, num_classes))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
@@ -76,3 +87,9 @@ class MobileNetV2(nn.Module):
         """Map images [batch, in_channels, h, w] to logits [batch, num_classes]."""
         logits: Tensor = self.classifier(self.features(x).mean(dim=(2, 3)))
         return logits
+
+
+def _scaled(channels: int, width: float) -> int:
+    """Return `width` times the channels: the nearest multiple of 8, and not below 0.9 of them."""
+    scaled = max(8, int(channels * width + 4) // 8 * 8)
+    return scaled + 8 if scaled < 0.9 * channels * width else scaled

@@ -23,7 +23,8 @@ from experiments.studies import open_study
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
-from run import JOBS, SETTINGS, update  # noqa: E402 - beside this file
+from run import update  # noqa: E402 - beside this file
+from settings import JOBS, SETTINGS  # noqa: E402
 
 STEPS, RATE = 32, 0.15
 

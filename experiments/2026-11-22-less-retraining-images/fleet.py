@@ -17,7 +17,8 @@ from experiments.studies import open_study
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
-from run import JOBS, SETTINGS, update  # noqa: E402 - beside this file
+from run import update  # noqa: E402 - beside this file
+from settings import JOBS, SETTINGS  # noqa: E402
 
 
 def processor_seconds() -> float:

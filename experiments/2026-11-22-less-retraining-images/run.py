@@ -11,8 +11,9 @@ from __future__ import annotations
 import argparse
 import csv
 import fcntl
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from efat import fit, stages
@@ -20,108 +21,19 @@ from efat.campaign import Campaign
 from efat.chips import Fleet
 from efat.experiment import Experiment
 from efat.findings import Analysis, Baseline, Model
-from efat.jobs import EvaluationJob
+from efat.jobs import EvaluationJob, Weights
 from efat.planning.base import Group, Plan
+from efat.planning.early_stop import EarlyStopping
 from experiments.studies import open_study
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE))
+from settings import JOBS, SETTINGS  # noqa: E402 - beside this file
 
-
-@dataclass(frozen=True)
-class Job:
-    """What is run: arguments of `efat.run`, and which strategies serve the fleet.
-
-    Args:
-        arguments: Besides those of the setting.
-        strategies: `none`: masked chips; `each`: a repaired model a chip, with no analysis and no
-            retraining; `planned`: by the resilience map and the planner; none: curves alone.
-    """
-
-    arguments: tuple[str, ...]
-    strategies: tuple[str, ...] = ()
-
-
-def budget(steps: int, every: int, epoch: int = 78) -> tuple[str, ...]:
-    """Return what asks for a budget in steps; 78 of 128 samples are 10,000 images."""
-    return (
-        f"training.budget_epochs={steps / epoch:.6f}",
-        f"training.eval_every_epochs={every / epoch:.6f}",
-    )
-
-
-def rates(*values: float) -> str:
-    return f"fault_rates.rates={list(values)}"
-
-
-def recipes(amounts: Sequence[str], grid: str) -> dict[str, Job]:
-    """Return the recipes; `recalibrate` needs BatchNorm."""
-    few = ("training=repaired", *amounts, "rules=few_models", "planner=best")
-    return {
-        "remap + compensate": Job(
-            ("recipe=remap_compensate", *few, grid, "fault_rates.until_met=true"),
-            ("each", "planned"),
-        ),
-        "compensate": Job(("recipe=compensate", *few), ("each",)),
-        "recalibrate": Job(("recipe=recalibrate", *few), ("each",)),
-    }
-
-
-CLUSTERED = ("fleet=clustered", "fleet.fault_rate=0.1")
-COMMON = ("selection.max_drop=0.01", "selection.interpolation=ceil", "compare=[]",
-          "fault_rates.maps_per_rate=3")  # fmt: skip
-FASHION = ("data.path={data}/fashion_mnist", *COMMON, "fleet.chips=40")
-RESNET8 = (
-    "+experiment=fashion_mnist_resnet8", *FASHION, "data.train_size=10000", "data.val_size=2000",
-    "baseline.epochs=16", "baseline.scheduler.gamma=0.997", "fleet.fault_rate=[0.01,0.2]",
-)  # fmt: skip
-MLP = ("+experiment=mlp_vts18", *FASHION, "fleet.fault_rate=[0.01,0.5]")
-SETTINGS: dict[str, tuple[str, ...]] = {
-    "cifar10": (
-        "+experiment=cifar10_resnet20", "data.path={data}/cifar10", "data.eval_batch_size=128",
-        "baseline.checkpoint={data}/cifar_resnet_weights/resnet20-12fca82f.th", *COMMON,
-        "fleet.chips=100", "fleet.fault_rate=[0.01,0.2]",
-    ),
-    "resnet8": RESNET8,
-    "resnet8 clustered": (*RESNET8, *CLUSTERED),
-    "mlp": MLP,
-    "mlp clustered": (*MLP, *CLUSTERED, "fleet.fault_rate=0.3"),
-}  # fmt: skip
-WIDE = rates(0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
-RESNET8_JOBS = {
-    **recipes(budget(64, 16), rates(0.05, 0.1, 0.15, 0.2, 0.25, 0.3)),
-    "eFAT-style": Job(
-        ("planner=greedy", *budget(160, 32), rates(0.05, 0.1, 0.2), "training.optimizer.lr=0.002"),
-        ("none", "planned"),
-    ),
-}
-MLP_JOBS = {
-    "eFAT-style": Job(("planner=greedy", *budget(429, 39, 429), WIDE), ("none", "planned")),
-    **recipes(budget(429, 39, 429), WIDE),
-}
-MLP_JOBS.pop("recalibrate")
-CIFAR10_JOBS = {
-    **recipes(budget(64, 16), rates(0.05, 0.1, 0.15, 0.2, 0.25, 0.3)),
-    "eFAT-style": Job(
-        ("planner=greedy", *budget(128, 32), rates(0.05, 0.1, 0.2),
-         "training.optimizer.lr=0.003"),
-        ("none", "planned"),
-    ),
-    "remap + compensate, 30-50 %": Job(
-        ("recipe=remap_compensate", "training=repaired", *budget(16, 16), rates(0.3, 0.4, 0.5),
-         "fault_rates.maps_per_rate=5"),
-    ),
-    "eFAT-style, long": Job(
-        (*budget(512, 64), rates(0.1, 0.2), "training.optimizer.lr=0.003",
-         "fault_rates.maps_per_rate=1"),
-    ),
-}  # fmt: skip
-JOBS = {
-    "cifar10": CIFAR10_JOBS,
-    "resnet8": RESNET8_JOBS,
-    "resnet8 clustered": RESNET8_JOBS,
-    "mlp": MLP_JOBS,
-    "mlp clustered": MLP_JOBS,
-}
+ALONE = ("none", "each", "early_stop")
+"""Strategies that need no analysis: each chip of those that are measured is served by itself."""
+Carried = tuple[Group, Weights, int]
+"""A model: its group, where its weights are, and the steps that it was trained for."""
 
 
 def serve(args: argparse.Namespace, job: str) -> None:
@@ -136,16 +48,16 @@ def serve(args: argparse.Namespace, job: str) -> None:
     key = {"setting": name, "job": job}
     update(HERE / "baselines.csv", {"setting": name}, [described(experiment, campaign, baseline)])
     part = replace(experiment, fleet=Fleet(experiment.fleet.chips[:: args.every]))
-    for strategy in [s for s in strategies if s != "planned"]:
+    for strategy in [s for s in strategies if s in ALONE]:
         serve_alone(part, campaign, baseline, key | {"strategy": strategy})
-    if how.strategies and "planned" not in strategies:
+    planned = [s for s in strategies if s not in ALONE]
+    if how.strategies and not planned:
         return
     analysis = stages.analyse(experiment, campaign, baseline)
     update(HERE / "curves.csv", key, curve_rows(analysis))
-    if "planned" in strategies:
-        named = {chip.chip_id for chip in part.fleet}
-        planned = key | {"strategy": "planned"}
-        serve_planned(experiment, campaign, baseline, analysis, named, planned)
+    named = {chip.chip_id for chip in part.fleet}
+    for strategy in planned:
+        serve_planned(experiment, campaign, baseline, analysis, named, key | {"strategy": strategy})
 
 
 def described(experiment: Experiment, campaign: Campaign, baseline: Baseline) -> dict[str, object]:
@@ -161,17 +73,24 @@ def described(experiment: Experiment, campaign: Campaign, baseline: Baseline) ->
 def serve_alone(
     experiment: Experiment, campaign: Campaign, baseline: Baseline, key: dict[str, str]
 ) -> None:
-    """Serve every chip on its own, without retraining: masked, or repaired."""
+    """Serve every chip on its own: masked, repaired, or trained until it meets the constraint."""
     chips = experiment.fleet.chips
-    alone = Plan(tuple(Group((c.chip_id,), c.fault_map, 0.0) for c in chips), ())
+    plan = Plan(tuple(Group((c.chip_id,), c.fault_map, 0.0) for c in chips), ())
     if key["strategy"] == "none":
-        carried = [(group, baseline.weights) for group in alone.groups]
+        carried: list[Carried] = [(group, baseline.weights, 0) for group in plan.groups]
     else:
-        models = stages.retrain(experiment, campaign, baseline, {"each": alone})["each"]
-        carried = [(model.group, model.weights) for model in models]
-    count = 0 if key["strategy"] == "none" else len(chips)
+        if key["strategy"] == "early_stop":
+            plan = EarlyStopping()(chips, lambda _: 0.0, experiment.seed)
+        carried = [
+            (model.group, model.weights, model.trained_steps)
+            for model in stages.retrain(experiment, campaign, baseline, {"each": plan})["each"]
+        ]
+    counts = {
+        "models": 0 if key["strategy"] == "none" else len(chips),
+        "retrain_steps": sum(steps for _, _, steps in carried),
+    }
     named = {chip.chip_id for chip in chips}
-    write(experiment, campaign, carried, named, key, {"models": count, "retrain_steps": 0})
+    write(experiment, campaign, carried, named, key, counts)
 
 
 def serve_planned(
@@ -189,13 +108,15 @@ def serve_planned(
     target = stages.check_reachable(experiment, baseline)
     resilience_map = stages.select(experiment, analysis, target)
     print(resilience_map)
-    plan = stages.plan(experiment, resilience_map)[experiment.planner_name]
+    plans = stages.plan(experiment, resilience_map)
+    strategy = key["strategy"]
+    plan = plans[experiment.planner_name if strategy == "planned" else strategy]
     made = Plan(tuple(g for g in plan.groups if named & set(g.members)), ())
     models: Sequence[Model] = stages.retrain(experiment, campaign, baseline, {"plan": made})["plan"]
     maps = {chip.chip_id: chip.fault_map for chip in experiment.fleet}
-    carried = [(model.group, model.weights) for model in models]
+    carried: list[Carried] = [(model.group, model.weights, model.trained_steps) for model in models]
     left = [chip for chip in plan.unsalvageable if chip in named]
-    carried += [(Group((chip,), maps[chip], 0.0), baseline.weights) for chip in left]
+    carried += [(Group((chip,), maps[chip], 0.0), baseline.weights, 0) for chip in left]
     counts = {
         "models": len(plan.groups), "retrain_steps": int(plan.total_steps),
         "unsalvageable": len(plan.unsalvageable),
@@ -206,7 +127,7 @@ def serve_planned(
 def write(
     experiment: Experiment,
     campaign: Campaign,
-    carried: list[tuple[Group, tuple[str, str]]],
+    carried: Sequence[Carried],
     named: set[str],
     key: dict[str, str],
     counts: dict[str, int],
@@ -219,7 +140,7 @@ def write(
     # One setup for all recipes: a measurement trains nothing.
     jobs = [
         EvaluationJob(experiment.baseline_setup, weights, experiment.array, (group.fused,))
-        for group, weights in carried
+        for group, weights, _ in carried
     ]
     found = [values for _, values in campaign.run("evaluate", fit.evaluate, jobs)]
     rates = {chip.chip_id: chip.fault_map.fault_rate for chip in experiment.fleet}
@@ -227,10 +148,10 @@ def write(
         {
             "chip_id": chip, "fault_rate": rates[chip],
             "model": place, "group_size": len(g.members),
-            "fused_fault_rate": g.fused.fault_rate, "amount_steps": int(g.amount_steps),
+            "fused_fault_rate": g.fused.fault_rate, "amount_steps": steps,
             "val": f"{values['val'][0]:.6f}", "test": f"{values['test'][0]:.6f}",
         }
-        for place, ((g, _), values) in enumerate(zip(carried, found, strict=True))
+        for place, ((g, _, steps), values) in enumerate(zip(carried, found, strict=True))
         for chip in g.members
         if chip in named
     ]  # fmt: skip

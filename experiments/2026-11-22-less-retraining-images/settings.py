@@ -1,0 +1,123 @@
+"""The settings of the study, and what is run in each: arguments of `efat.run`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is run: arguments of `efat.run`, and which strategies serve the fleet.
+
+    Args:
+        arguments: Besides those of the setting.
+        strategies: `none`: masked chips; `each`: a repaired model a chip, with no analysis and no
+            retraining; `early_stop`: a model a chip, trained until it meets the constraint, with no
+            analysis; `planned`, `fixed`, `individual`: by the resilience map and the planner, one
+            amount for all, an amount a chip; none: curves alone.
+    """
+
+    arguments: tuple[str, ...]
+    strategies: tuple[str, ...] = ()
+
+
+def budget(steps: int, every: int, epoch: int = 78) -> tuple[str, ...]:
+    """Return what asks for a budget in steps; 78 of 128 samples are 10,000 images."""
+    return (
+        f"training.budget_epochs={steps / epoch:.6f}",
+        f"training.eval_every_epochs={every / epoch:.6f}",
+    )
+
+
+def rates(*values: float) -> str:
+    """Return what asks for these fault rates."""
+    return f"fault_rates.rates={list(values)}"
+
+
+def recipes(amounts: Sequence[str], grid: str) -> dict[str, Job]:
+    """Return the recipes; `recalibrate` needs BatchNorm."""
+    few = ("training=repaired", *amounts, "rules=few_models", "planner=best")
+    return {
+        "remap + compensate": Job(
+            ("recipe=remap_compensate", *few, grid, "fault_rates.until_met=true"),
+            ("each", "planned"),
+        ),
+        "compensate": Job(("recipe=compensate", *few), ("each",)),
+        "recalibrate": Job(("recipe=recalibrate", *few), ("each",)),
+    }
+
+
+def efat_style(amounts: Sequence[str], grid: str, *others: str) -> dict[str, Job]:
+    """Return eFAT-style retraining, and what it is compared with in the same training."""
+    return {
+        "eFAT-style": Job(
+            ("planner=greedy", *amounts, grid, *others),
+            ("none", "planned", "fixed", "individual", "early_stop"),
+        ),
+    }
+
+
+CLUSTERED = ("fleet=clustered", "fleet.fault_rate=0.1")
+COMMON = ("selection.max_drop=0.01", "selection.interpolation=ceil",
+          "compare=[fixed,individual,early_stop]", "fault_rates.maps_per_rate=3")  # fmt: skip
+FASHION = ("data.path={data}/fashion_mnist", *COMMON, "fleet.chips=40")
+RESNET8 = (
+    "+experiment=fashion_mnist_resnet8", *FASHION, "data.train_size=10000", "data.val_size=2000",
+    "baseline.epochs=16", "baseline.scheduler.gamma=0.997", "fleet.fault_rate=[0.01,0.2]",
+)  # fmt: skip
+MLP = ("+experiment=mlp_vts18", *FASHION, "fleet.fault_rate=[0.01,0.5]")
+CIFAR10 = (
+    "+experiment=cifar10_resnet20", "data.path={data}/cifar10", "data.eval_batch_size=128",
+    "baseline.checkpoint={data}/cifar_resnet_weights/resnet20-12fca82f.th", *COMMON,
+    "fleet.chips=100", "fleet.fault_rate=[0.01,0.2]",
+)  # fmt: skip
+RESNET32 = (
+    "model=resnet32", "baseline.checkpoint={data}/cifar_resnet_weights/resnet32-d509ac18.th",
+)  # fmt: skip
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "cifar10": CIFAR10,
+    "cifar10-256": (*CIFAR10, "array=ws_256"),
+    "cifar10-resnet32": (*CIFAR10, *RESNET32),
+    "resnet8": RESNET8,
+    "resnet8 clustered": (*RESNET8, *CLUSTERED),
+    "mlp": MLP,
+    "mlp clustered": (*MLP, *CLUSTERED, "fleet.fault_rate=0.3"),
+}
+NARROW, WIDE = rates(0.05, 0.1, 0.2), rates(0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
+REPAIRED = recipes(budget(64, 16), rates(0.05, 0.1, 0.15, 0.2, 0.25, 0.3))
+RESNET8_JOBS = {
+    **REPAIRED,
+    **efat_style(budget(480, 48), NARROW, "training.optimizer.lr=0.002"),
+    "eFAT-style, 160 steps": Job(
+        ("planner=greedy", *budget(160, 32), NARROW, "training.optimizer.lr=0.002"), ("planned",)
+    ),
+}
+MLP_JOBS = {
+    **efat_style(budget(429, 39, 429), WIDE),
+    **{k: v for k, v in recipes(budget(429, 39, 429), WIDE).items() if k != "recalibrate"},
+}
+CIFAR10_JOBS = {
+    **REPAIRED,
+    **efat_style(budget(128, 32), NARROW, "training.optimizer.lr=0.003"),
+    "remap + compensate, 30-50 %": Job(
+        ("recipe=remap_compensate", "training=repaired", *budget(16, 16), rates(0.3, 0.4, 0.5),
+         "fault_rates.maps_per_rate=5"),
+    ),
+}  # fmt: skip
+LONG = {
+    f"eFAT-style at {rate}, long": Job(
+        (*budget(2048, 128, 390), rates(0.1, 0.2), f"training.optimizer.lr={rate}",
+         "fault_rates.maps_per_rate=1", "data.train_size=null"),
+    )
+    for rate in (0.003, 0.01)
+}  # fmt: skip
+JOBS = {
+    "cifar10": {**CIFAR10_JOBS, **LONG},
+    "cifar10-256": CIFAR10_JOBS,
+    "cifar10-resnet32": CIFAR10_JOBS,
+    "resnet8": RESNET8_JOBS,
+    "resnet8 clustered": RESNET8_JOBS,
+    "mlp": MLP_JOBS,
+    "mlp clustered": MLP_JOBS,
+}
