@@ -1,6 +1,8 @@
 """Time to repair a fleet as a campaign does, every chip's network stored: published ResNet-20.
 
 python experiments/2026-11-22-less-retraining-images/fleet.py RECIPE --data FOLDER [--chips 1000]
+
+With `--measure 25` each 25th chip of a fleet repaired before is measured instead.
 """
 
 from __future__ import annotations
@@ -9,15 +11,21 @@ import argparse
 import resource
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from efat import stages
+from efat.campaign import Campaign
+from efat.chips import Fleet
+from efat.executors.pool import shared_pool
+from efat.experiment import Experiment
+from efat.findings import Baseline
 from efat.planning.base import Group, Plan
 from experiments.studies import open_study
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
-from run import update  # noqa: E402 - beside this file
+from run import described, serve_alone, update  # noqa: E402 - beside this file
 from settings import JOBS, SETTINGS  # noqa: E402
 
 
@@ -27,6 +35,25 @@ def processor_seconds() -> float:
     return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, whose))
 
 
+def repair(
+    experiment: Experiment, campaign: Campaign, baseline: Baseline, key: dict[str, str]
+) -> None:
+    """Repair all chips, and write what it took; workers count with their start."""
+    groups = tuple(Group((c.chip_id,), c.fault_map, 0.0) for c in experiment.fleet.chips)
+    began, used = time.perf_counter(), processor_seconds()
+    models = stages.retrain(experiment, campaign, baseline, {"each": Plan(groups, ())})["each"]
+    wall_s = time.perf_counter() - began
+    shared_pool(int(key["workers"])).close()  # only children that ended are counted
+    processor_s = processor_seconds() - used
+    whole = {"wall_s": f"{wall_s:.1f}", "processor_s": f"{processor_s:.1f}"}
+    update(HERE / "fleets.csv", key, [whole])
+    rows = [
+        {"fault_rate": model.group.fused.fault_rate, "repair_s": f"{model.repair_s:.3f}"}
+        for model in models
+    ]
+    update(HERE / "fleet_chips.csv", key, rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", choices=("remap + compensate", "compensate"))
@@ -34,6 +61,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/less-retraining-images"))
     parser.add_argument("--chips", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=1, help="1: in this process")
+    parser.add_argument("--measure", type=int, metavar="EVERY", help="measure, repair nothing")
     args = parser.parse_args()
     arguments = [a.format(data=args.data) for a in SETTINGS["cifar10"]]
     arguments += JOBS["cifar10"][args.recipe].arguments
@@ -44,18 +72,17 @@ def main() -> None:
     experiment, campaign = open_study([*arguments, *fleet, *executor])
     baseline = stages.pretrain(experiment, campaign)
     baseline = stages.calibrate(experiment, campaign, baseline)
-    groups = tuple(Group((c.chip_id,), c.fault_map, 0.0) for c in experiment.fleet.chips)
-    began, used = time.perf_counter(), processor_seconds()
-    models = stages.retrain(experiment, campaign, baseline, {"each": Plan(groups, ())})["each"]
-    wall_s, processor_s = time.perf_counter() - began, processor_seconds() - used
-    key = {"recipe": args.recipe, "chips": str(args.chips), "workers": str(args.workers)}
-    whole = {"wall_s": f"{wall_s:.1f}", "processor_s": f"{processor_s:.1f}"}
-    update(HERE / "fleets.csv", key, [whole])
-    rows = [
-        {"fault_rate": model.group.fused.fault_rate, "repair_s": f"{model.repair_s:.3f}"}
-        for model in models
-    ]
-    update(HERE / "fleet_chips.csv", key, rows)
+    if not args.measure:
+        key = {"recipe": args.recipe, "chips": str(args.chips), "workers": str(args.workers)}
+        repair(experiment, campaign, baseline, key)
+        return
+    setting = f"cifar10 {args.chips}"
+    update(
+        HERE / "baselines.csv", {"setting": setting}, [described(experiment, campaign, baseline)]
+    )
+    part = replace(experiment, fleet=Fleet(experiment.fleet.chips[:: args.measure]))
+    key = {"setting": setting, "job": args.recipe, "strategy": "each"}
+    serve_alone(part, campaign, baseline, key)
 
 
 if __name__ == "__main__":

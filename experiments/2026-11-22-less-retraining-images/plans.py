@@ -1,17 +1,21 @@
-"""What eFAT-style grouping would plan under looser constraints: amounts counted, nothing trained.
+"""What would be planned from the curves of the record, and what that would cost: nothing trained.
 
-python experiments/2026-11-22-less-retraining-images/plans.py --data FOLDER [--out ...]
+python experiments/2026-11-22-less-retraining-images/plans.py --data FOLDER [SETTING ...]
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from efat import stages
-from efat.resilience import Constraint
+from efat.experiment import Experiment
+from efat.resilience import Constraint, ResilienceCurve
 from experiments.studies import open_study
 
 HERE = Path(__file__).parent
@@ -20,32 +24,65 @@ from run import update  # noqa: E402 - beside this file
 from settings import JOBS, SETTINGS  # noqa: E402
 
 DROPS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06)
+STRATEGIES = ("planned", "fixed", "individual")
+
+
+def rows_of(name: str) -> list[dict[str, str]]:
+    """Return the rows of a file of the record."""
+    with (HERE / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def recorded(experiment: Experiment, setting: str, job: str) -> list[ResilienceCurve]:
+    """Return the curves of a job; its maps are drawn again for their severity."""
+    points: dict[tuple[float, int], list[tuple[int, float]]] = defaultdict(list)
+    for row in rows_of("curves.csv"):
+        if (row["setting"], row["job"]) == (setting, job):
+            place = float(row["fault_rate"]), int(row["repeat"])
+            points[place].append((int(row["amount_steps"]), float(row["val"])))
+    return [
+        ResilienceCurve(rate, repeat, stages._draw(experiment, rate, repeat).fault_rate, *at)
+        for (rate, repeat), curve in points.items()
+        for at in [tuple(zip(*curve, strict=True))]
+    ]
+
+
+def planned(
+    experiment: Experiment, curves: Sequence[ResilienceCurve], baseline: float
+) -> Iterator[dict[str, object]]:
+    """Plan the fleet for every drop: grouped, one amount for all, and an amount a chip."""
+    for drop in DROPS:
+        selection = replace(experiment.selection, constraint=Constraint(drop))
+        loose = replace(experiment, selection=selection)
+        resilience_map = selection.read(curves, round(baseline - drop, 6))
+        plans = stages.plan(loose, resilience_map)
+        for strategy in STRATEGIES:
+            plan = plans[loose.planner_name if strategy == "planned" else strategy]
+            yield {
+                "max_drop": drop, "strategy": strategy,
+                "highest_rate": f"{resilience_map.max_severity:.3f}",
+                "served": sum(len(group.members) for group in plan.groups),
+                "models": len(plan.groups), "steps": int(plan.total_steps),
+            }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("settings", nargs="*", help="all by default")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("outputs/less-retraining-images"))
     args = parser.parse_args()
-    arguments = [a.format(data=args.data) for a in SETTINGS["cifar10"]]
-    arguments += JOBS["cifar10"]["eFAT-style"].arguments
-    where = [f"store={args.out.absolute() / 'store'}", "executor=serial"]
-    experiment, campaign = open_study([*arguments, *where])
-    baseline = stages.pretrain(experiment, campaign)
-    analysis = stages.analyse(experiment, campaign, baseline)
-    rows = []
-    for drop in DROPS:
-        selection = replace(experiment.selection, constraint=Constraint(drop))
-        loose = replace(experiment, selection=selection)
-        target = stages.check_reachable(loose, baseline)
-        resilience_map = stages.select(loose, analysis, target)
-        plan = stages.plan(loose, resilience_map)[loose.planner_name]
-        rows.append({
-            "max_drop": drop, "highest_rate": f"{resilience_map.max_severity:.3f}",
-            "served": sum(len(group.members) for group in plan.groups),
-            "models": len(plan.groups), "steps": int(plan.total_steps),
-        })  # fmt: skip
-    update(HERE / "plans.csv", {"setting": "cifar10"}, rows)
+    where = [f"store={args.out.absolute() / 'store'}", "executor=serial", "planner=greedy"]
+    baselines = {row["setting"]: float(row["val"]) for row in rows_of("baselines.csv")}
+    for setting in args.settings or baselines:
+        for job, how in JOBS[setting].items():
+            if not job.startswith("eFAT-style"):
+                continue
+            arguments = [a.format(data=args.data) for a in SETTINGS[setting]]
+            experiment, _ = open_study([*arguments, *how.arguments, *where])
+            if curves := recorded(experiment, setting, job):
+                found = list(planned(experiment, curves, baselines[setting]))
+                update(HERE / "plans.csv", {"setting": setting, "job": job}, found)
 
 
 if __name__ == "__main__":

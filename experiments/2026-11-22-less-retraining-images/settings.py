@@ -66,6 +66,11 @@ RESNET8 = (
     "+experiment=fashion_mnist_resnet8", *FASHION, "data.train_size=10000", "data.val_size=2000",
     "baseline.epochs=16", "baseline.scheduler.gamma=0.997", "fleet.fault_rate=[0.01,0.2]",
 )  # fmt: skip
+MOBILENET = (
+    *RESNET8, "model=mobilenet_v2", "model.in_channels=1", "model.width=0.25", "array=ws_64",
+    "trainer.channels_last=true", "baseline.epochs=8", "baseline.scheduler.gamma=0.994",
+    "fault_rates.maps_per_rate=2",
+)  # fmt: skip
 MLP = ("+experiment=mlp_vts18", *FASHION, "fleet.fault_rate=[0.01,0.5]")
 CIFAR10 = (
     "+experiment=cifar10_resnet20", "data.path={data}/cifar10", "data.eval_batch_size=128",
@@ -81,6 +86,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "cifar10-resnet32": (*CIFAR10, *RESNET32),
     "resnet8": RESNET8,
     "resnet8 clustered": (*RESNET8, *CLUSTERED),
+    "mobilenet": MOBILENET,
     "mlp": MLP,
     "mlp clustered": (*MLP, *CLUSTERED, "fleet.fault_rate=0.3"),
 }
@@ -92,6 +98,10 @@ RESNET8_JOBS = {
     "eFAT-style, 160 steps": Job(
         ("planner=greedy", *budget(160, 32), NARROW, "training.optimizer.lr=0.002"), ("planned",)
     ),
+}
+MOBILENET_JOBS = {
+    **recipes(budget(64, 16), rates(0.1, 0.2, 0.3)),
+    **efat_style(budget(160, 32), NARROW, "training.optimizer.lr=0.003"),
 }
 MLP_JOBS = {
     **efat_style(budget(429, 39, 429), WIDE),
@@ -118,6 +128,7 @@ JOBS = {
     "cifar10-resnet32": CIFAR10_JOBS,
     "resnet8": RESNET8_JOBS,
     "resnet8 clustered": RESNET8_JOBS,
+    "mobilenet": MOBILENET_JOBS,
     "mlp": MLP_JOBS,
     "mlp clustered": MLP_JOBS,
 }

@@ -5,28 +5,28 @@ python experiments/2026-11-22-less-retraining-images/table.py
 
 from __future__ import annotations
 
-import csv
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
-from statistics import mean, median
 
-from efat.metric import ACCURACY
 from efat.pages.text import markdown_table
-from efat.verification import Verification
 from experiments import record_tables as records
 from experiments.record_tables import at_amount, by_rate, percent, rate_heads, spread
 
 HERE = Path(__file__).parent
-BATCH, CALIBRATION, STEPS = 128, 1024, 32
-"""Samples of a step and of a calibration; steps that `costs.csv` times in one unit."""
+sys.path.append(str(HERE))
+from counting import cost, of, outcome, read, result, unit_seconds  # noqa: E402 - beside this file
+
 CIFAR10, CURVES_BEFORE = "cifar10", "2026-11-22-cifar10-resnet20"
-VAL = {"cifar10": 2000, "resnet8": 2000, "mlp": 5000}
 LABELS = {
     ("eFAT-style", "none"): "no retraining (FAP)",
     ("eFAT-style", "planned"): "**eFAT-style** (greedy)",
     ("eFAT-style", "until met"): "eFAT-style, its curves ended where they meet the constraint",
+    ("eFAT-style, 160 steps", "planned"): "eFAT-style, budget of 160 steps",
+    ("eFAT-style", "individual"): "Reduce: an amount and a model a chip",
+    ("eFAT-style", "fixed"): "one amount for all, a model a chip",
+    ("eFAT-style", "early_stop"): "early stopping, one model a chip",
     ("recalibrate", "each"): "BatchNorm re-estimated, one model a chip",
     ("compensate", "each"): "compensate, one model a chip",
     ("remap + compensate", "each"): "**remap + compensate, one model a chip**",
@@ -37,105 +37,13 @@ HEAD = (
     "seconds", "of them once", "verification", "chips measured", "met val.", "met test",
     "verified", "mean %", "worst %",
 )  # fmt: skip
-Row = dict[str, str]
-
-
-@cache
-def read(name: str) -> list[Row]:
-    with (HERE / name).open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def of(name: str, **wanted: str) -> list[Row]:
-    """Return the rows of a file that have these values."""
-    return [row for row in read(name) if all(row[key] == value for key, value in wanted.items())]
-
-
-def network(setting: str) -> str:
-    """Return the setting without its fleet."""
-    return setting.split()[0]
-
-
-def unit_seconds(setting: str) -> dict[str, float]:
-    """Return processor seconds of each part: medians over interleaved rounds, less a bare unit."""
-    rounds = defaultdict(list)
-    for row in of("costs.csv", setting=network(setting)):
-        rounds[row["what"]].append(float(row["processor_s"]))
-    seconds = {what: median(values) for what, values in rounds.items()}
-    bare = {"unit", "calibration", "verification"}
-    seconds |= {what: s - seconds["unit"] for what, s in seconds.items() if what not in bare}
-    return seconds | {"step": seconds["steps"] / STEPS}
-
-
-def analysis(setting: str, job: str, until_met: bool) -> dict[str, int]:
-    """Count the curves of a job, their points and steps; `until_met`: cut where they first meet."""
-    base = of("baselines.csv", setting=setting)[0]
-    target = float(base["val"]) - float(base["max_drop"])
-    by_map: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in of("curves.csv", setting=setting, job=job):
-        by_map[row["fault_rate"], row["repeat"]].append(row)
-    counts = {"curves": len(by_map), "points": 0, "steps": 0}
-    for rows in by_map.values():
-        met = [float(row["val"]) >= target for row in rows]
-        last = met.index(True) if until_met and any(met) else len(rows) - 1
-        counts["points"] += last + 1
-        counts["steps"] += int(rows[last]["amount_steps"])
-    return counts
-
-
-def cost(setting: str, job: str, strategy: str) -> dict[str, float]:
-    """Add up what serving the whole fleet costs: counts times what each part took."""
-    seconds, base = unit_seconds(setting), of("baselines.csv", setting=setting)[0]
-    (result,) = of("results.csv", setting=setting, job=job, strategy=stored(strategy))
-    chips, repair = int(base["chips"]), seconds.get(job, 0.0)
-    curves = {"curves": 0, "points": 0, "steps": 0}
-    if stored(strategy) == "planned":
-        curves = analysis(setting, job, until_met=strategy == "until met")
-    models = chips if strategy == "each" else int(result["models"])
-    grams = "compensate" in job
-    once = seconds["calibration"] * grams + (seconds["unit"] + repair) * curves["curves"]
-    once += seconds["step"] * curves["steps"] + seconds["evaluation"] * curves["points"]
-    steps = int(result["retrain_steps"])
-    spent = (seconds["unit"] + repair) * models + seconds["step"] * steps
-    verified = seconds["verification"] * chips
-    repairs = (models + curves["curves"]) * (job == "recalibrate")
-    measured = VAL[network(setting)] + int(base["test_samples"])
-    return {
-        "models": models, "analysis": curves["steps"], "chips": steps,
-        "trained": BATCH * (curves["steps"] + steps),
-        "forward": VAL[network(setting)] * curves["points"] + CALIBRATION * (grams + repairs)
-        + measured * chips,
-        "seconds": once + spent + verified, "once": once, "verification": verified,
-    }  # fmt: skip
-
-
-def stored(strategy: str) -> str:
-    """Return the strategy that a row of the table was measured as."""
-    return "planned" if strategy == "until met" else strategy
-
-
-def outcome(setting: str, job: str, strategy: str) -> dict[str, float]:
-    """Count chips that meet the constraint, of those that were measured."""
-    base = of("baselines.csv", setting=setting)[0]
-    limit = {split: float(base[split]) - float(base["max_drop"]) for split in ("val", "test")}
-    judge = Verification(ACCURACY, int(base["test_samples"]), 0.95)
-    chips = of("chips.csv", setting=setting, job=job, strategy=stored(strategy))
-    tests = [float(row["test"]) for row in chips]
-    found = [judge.judge(test, limit["test"]).status for test in tests]
-    return {
-        "measured": len(chips),
-        "met_val": sum(float(row["val"]) >= limit["val"] for row in chips),
-        "met_test": len(found) - found.count("short"),
-        "verified": found.count("verified"),
-        "mean": 100 * mean(tests), "worst": 100 * min(tests),
-    }  # fmt: skip
 
 
 def table(setting: str) -> str:
     """Lay out what each strategy costs and reaches in a setting."""
     lines = []
     for (job, strategy), label in LABELS.items():
-        if not of("results.csv", setting=setting, job=job, strategy=stored(strategy)):
+        if result(setting, job, strategy) is None:
             continue
         c, o = cost(setting, job, strategy), outcome(setting, job, strategy)
         lines.append([
@@ -204,16 +112,18 @@ def rates_table() -> str:
 
 
 def fleets_table() -> str:
-    """Lay out what repairing a fleet took."""
+    """Lay out what repairing a fleet took; where workers were not counted, at most all cores."""
     lines = []
     for row in read("fleets.csv"):
         key = {name: row[name] for name in ("recipe", "chips", "workers")}
         each = [float(chip["repair_s"]) for chip in of("fleet_chips.csv", **key)]
-        wall_s, processor_s = float(row["wall_s"]), float(row["processor_s"])
+        wall_s = float(row["wall_s"])
+        processor_s = float(row["processor_s"] or wall_s * int(row["workers"]))
+        most = "" if row["processor_s"] else "at most "
         lines.append([
-            row["recipe"], row["chips"], row["workers"], f"{wall_s:.0f}",
-            f"{processor_s / len(each):.2f}", f"{min(each):.2f}-{max(each):.2f}",
-            f"{1000 * processor_s / len(each) / 60:.1f}",
+            row["recipe"], f"{len(each):,}", row["workers"], f"{wall_s:.0f}",
+            f"{most}{processor_s / len(each):.2f}", f"{min(each):.2f}-{max(each):.2f}",
+            f"{most}{1000 * processor_s / len(each) / 60:.1f}",
         ])  # fmt: skip
     head = ("recipe", "chips", "processes", "wall seconds", "processor seconds a chip",
             "repair alone, wall seconds", "1,000 chips, core minutes")  # fmt: skip
