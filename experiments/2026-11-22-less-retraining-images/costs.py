@@ -19,6 +19,7 @@ from efat import fit, mending, stages
 from efat.fleets import draw_fault_map
 from efat.jobs import CalibrationJob, EvaluationJob
 from efat.seeds import generator
+from efat.trainings import retraining_job
 from experiments.studies import open_study
 
 HERE = Path(__file__).parent
@@ -41,7 +42,7 @@ def pieces(name: str, out: Path, data: Path) -> dict[str, Callable[[], object]]:
         baseline = stages.pretrain(experiment, campaign)
         baseline = stages.calibrate(experiment, campaign, baseline)
         drawn = draw_fault_map(experiment.array, RATE, generator(0, "costs"))
-        unit = stages._retraining(experiment, baseline, drawn, 0)
+        unit = retraining_job(experiment, baseline, drawn, 0)
         train = partial(fit.train, store=campaign.store)
         if job != "eFAT-style":
             timed[job] = partial(train, unit)
