@@ -53,20 +53,20 @@ def limits(setting: str) -> dict[str, float]:
 
 
 def result(setting: str, job: str, strategy: str) -> Row | None:
-    """Return what a strategy made of the fleet: as trained, or as planned where that is nothing."""
+    """Return what a strategy makes of the fleet: as trained, else as planned from the curves."""
     if found := of("results.csv", setting=setting, job=job, strategy=stored(strategy)):
         return found[0]
     drop = of("baselines.csv", setting=setting)[0]["max_drop"]
     plans = of("plans.csv", setting=setting, job=job, strategy=strategy, max_drop=drop)
-    if plans and plans[0]["models"] == "0":
-        return {"models": "0", "retrain_steps": "0"}
-    return None
+    return {"models": plans[0]["models"], "retrain_steps": plans[0]["steps"]} if plans else None
 
 
 def served(setting: str, job: str, strategy: str) -> list[Row]:
-    """Return the chips that were measured; with no model they are those that are masked only."""
+    """Return the chips that were measured; those that are masked only where a plan is empty."""
     chips = of("chips.csv", setting=setting, job=job, strategy=stored(strategy))
-    return chips or of("chips.csv", setting=setting, job=job, strategy="none")
+    if chips or (result(setting, job, strategy) or {}).get("models") != "0":
+        return chips
+    return of("chips.csv", setting=setting, job=job, strategy="none")
 
 
 def stored(strategy: str) -> str:
@@ -135,9 +135,11 @@ def cost(setting: str, job: str, strategy: str) -> dict[str, float]:
     }  # fmt: skip
 
 
-def outcome(setting: str, job: str, strategy: str) -> dict[str, float]:
-    """Count chips that meet the constraint, of those that were measured."""
+def outcome(setting: str, job: str, strategy: str) -> dict[str, float] | None:
+    """Count chips that meet the constraint, of those that were measured; None where none was."""
     limit, chips = limits(setting), served(setting, job, strategy)
+    if not chips:
+        return None
     samples = int(of("baselines.csv", setting=setting)[0]["test_samples"])
     judge = Verification(ACCURACY, samples, 0.95)
     tests = [float(row["test"]) for row in chips]

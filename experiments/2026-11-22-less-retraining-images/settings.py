@@ -82,8 +82,8 @@ RESNET32 = (
 )  # fmt: skip
 SETTINGS: dict[str, tuple[str, ...]] = {
     "cifar10": CIFAR10,
-    "cifar10-256": (*CIFAR10, "array=ws_256"),
-    "cifar10-resnet32": (*CIFAR10, *RESNET32),
+    "cifar10-256": (*CIFAR10, "array=ws_256", "fault_rates.maps_per_rate=2"),
+    "cifar10-resnet32": (*CIFAR10, *RESNET32, "fault_rates.maps_per_rate=2"),
     "resnet8": RESNET8,
     "resnet8 clustered": (*RESNET8, *CLUSTERED),
     "mobilenet": MOBILENET,
@@ -94,7 +94,9 @@ NARROW, WIDE = rates(0.05, 0.1, 0.2), rates(0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 REPAIRED = recipes(budget(64, 16), rates(0.05, 0.1, 0.15, 0.2, 0.25, 0.3))
 RESNET8_JOBS = {
     **REPAIRED,
-    **efat_style(budget(480, 48), NARROW, "training.optimizer.lr=0.002"),
+    **efat_style(
+        budget(480, 48), NARROW, "training.optimizer.lr=0.002", "fault_rates.until_met=true"
+    ),
     "eFAT-style, 160 steps": Job(
         ("planner=greedy", *budget(160, 32), NARROW, "training.optimizer.lr=0.002"), ("planned",)
     ),
