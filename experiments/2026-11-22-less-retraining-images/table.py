@@ -32,6 +32,17 @@ LABELS = {
     ("remap + compensate", "each"): "**remap + compensate, one model a chip**",
     ("remap + compensate", "planned"): "remap + compensate, analysis and `best`",
 }
+NAMES = {
+    "cifar10": "CIFAR-10, ResNet-20, 64x64",
+    "cifar10-256": "CIFAR-10, ResNet-20, 256x256",
+    "cifar10-resnet32": "CIFAR-10, ResNet-32, 64x64",
+    "resnet8": "Fashion-MNIST, ResNet-8, 32x32",
+    "mobilenet": "Fashion-MNIST, MobileNetV2 of width 0.25, 64x64",
+    "mlp": "Fashion-MNIST, MLP, 256x256",
+}
+"""Networks, data and arrays, by the first word of a setting."""
+PARTS = ("step", "evaluation", "verification", "calibration", "remap + compensate", "compensate",
+         "recalibrate")  # fmt: skip
 HEAD = (
     "", "models", "steps: analysis", "steps: chips", "samples trained", "samples forward",
     "seconds", "of them once", "verification", "chips measured", "met val.", "met test",
@@ -81,26 +92,76 @@ def curves_table(setting: str, jobs: Sequence[str]) -> str:
     return markdown_table(["", *map(percent, rates)], lines)
 
 
-def plans_table() -> str:
-    """Lay out what eFAT-style grouping would plan and cost under looser constraints."""
+def named(setting: str) -> str:
+    """Return what the page calls a setting."""
+    kind, _, rest = setting.partition(" ")
+    return ", ".join(filter(None, (NAMES[kind], rest)))
+
+
+def summary_table() -> str:
+    """Lay out how chips came out that were repaired one by one, in every setting."""
+    lines = []
+    for row in of("results.csv", job="remap + compensate", strategy="each"):
+        setting = row["setting"]
+        o = outcome(setting, row["job"], row["strategy"]) or {}
+        base = of("baselines.csv", setting=setting)[0]
+        lines.append([
+            named(setting), base["chips"], f"{o['measured']}", f"{o['met_test']}",
+            f"{o['verified']}", f"{100 * float(base['test']) - o['worst']:.2f}",
+        ])  # fmt: skip
+    head = ("setting", "chips", "measured", "meet it on test", "verified",
+            "worst, points below the baseline")  # fmt: skip
+    return markdown_table(head, sorted(lines))
+
+
+def costs_table() -> str:
+    """Lay out the processor seconds of each part, by network."""
+    lines = []
+    for kind in NAMES:
+        if not of("costs.csv", setting=kind):
+            continue
+        seconds = unit_seconds(kind)
+        lines.append([NAMES[kind], *(f"{seconds[p]:.3g}" if p in seconds else "" for p in PARTS)])
+    return markdown_table(["seconds", *PARTS], lines)
+
+
+def plans_table(job: str = "eFAT-style") -> str:
+    """Lay out what would be planned and cost under looser constraints, with and without groups."""
     setting, lines = CIFAR10, []
     seconds = unit_seconds(setting)
-    base = cost(setting, "eFAT-style", "planned")
+    base = cost(setting, job, "planned")
     repaired = cost(setting, "remap + compensate", "each")
-    for row in of("plans.csv", setting=setting):
+    bare = repaired["seconds"] - repaired["verification"]
+    for row in of("plans.csv", setting=setting, job=job, strategy="planned"):
         models, steps = int(row["models"]), int(row["steps"])
         spent = base["once"] + seconds["unit"] * models + seconds["step"] * steps
-        bare = repaired["seconds"] - repaired["verification"]
+        same = {"setting": setting, "job": job, "max_drop": row["max_drop"]}
+        alone = [of("plans.csv", strategy=s, **same)[0]["steps"] for s in ("individual", "fixed")]
         lines.append([
             f"{100 * float(row['max_drop']):.0f}", f"{100 * float(row['highest_rate']):.0f} %",
             row["served"], row["models"], f"{steps:,}", f"{spent:,.0f}",
             f"{spent + base['verification']:,.0f}", f"{bare / spent:.2f}",
             f"{repaired['seconds'] / (spent + base['verification']):.2f}",
+            *(f"{int(steps):,}" for steps in alone),
         ])  # fmt: skip
     head = ("points below the baseline", "map ends at", "chips served of 100", "models", "steps",
             "seconds without verification", "with", "repair over eFAT-style, without", "with",
+            "steps: Reduce", "steps: one amount",
     )  # fmt: skip
     return markdown_table(head, lines)
+
+
+def long_table(setting: str) -> str:
+    """Lay out validation accuracy of long retrainings: one map a rate."""
+    rows = [row for row in of("curves.csv", setting=setting) if row["job"].endswith(", long")]
+    steps = sorted({int(row["amount_steps"]) for row in rows})
+    found = {(r["fault_rate"], r["job"], int(r["amount_steps"])): r["val"] for r in rows}
+    lines = [
+        [f"{percent(float(rate))}, {job.removesuffix(', long')}",
+         *(f"{100 * float(found[rate, job, step]):.1f}" for step in steps)]
+        for rate, job in sorted({(rate, job) for rate, job, _ in found})
+    ]  # fmt: skip
+    return markdown_table(["", *(f"{step:,}" for step in steps)], lines)
 
 
 def rates_table() -> str:
@@ -138,10 +199,12 @@ def fleets_table() -> str:
 def tables() -> list[str]:
     """Return all tables of the page."""
     settings = sorted({row["setting"] for row in read("results.csv")})
-    curves = list(dict.fromkeys(row["job"] for row in of("curves.csv", setting=CIFAR10)))
+    jobs = dict.fromkeys(row["job"] for row in of("curves.csv", setting=CIFAR10))
+    long = [job for job in jobs if job.endswith(", long")]
     return [
-        *map(table, settings), plans_table(), curves_table(CIFAR10, curves), rates_table(),
-        fleets_table(),
+        summary_table(), costs_table(), *map(table, settings), plans_table(),
+        curves_table(CIFAR10, [job for job in jobs if job not in long]), rates_table(),
+        *([long_table(CIFAR10)] if long else []), fleets_table(),
     ]  # fmt: skip
 
 
