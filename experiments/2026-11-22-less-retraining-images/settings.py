@@ -68,8 +68,8 @@ RESNET8 = (
 )  # fmt: skip
 MOBILENET = (
     *RESNET8, "model=mobilenet_v2", "model.in_channels=1", "model.width=0.25", "array=ws_64",
-    "trainer.channels_last=true", "baseline.epochs=8", "baseline.scheduler.gamma=0.994",
-    "fault_rates.maps_per_rate=2",
+    "trainer.channels_last=true", "baseline.epochs=5", "baseline.scheduler.gamma=0.99",
+    "fault_rates.maps_per_rate=1",
 )  # fmt: skip
 MLP = ("+experiment=mlp_vts18", *FASHION, "fleet.fault_rate=[0.01,0.5]")
 CIFAR10 = (
@@ -83,7 +83,7 @@ RESNET32 = (
 SETTINGS: dict[str, tuple[str, ...]] = {
     "cifar10": CIFAR10,
     "cifar10-256": (*CIFAR10, "array=ws_256", "fault_rates.maps_per_rate=2"),
-    "cifar10-resnet32": (*CIFAR10, *RESNET32, "fault_rates.maps_per_rate=2"),
+    "cifar10-resnet32": (*CIFAR10, *RESNET32, "fault_rates.maps_per_rate=1"),
     "resnet8": RESNET8,
     "resnet8 clustered": (*RESNET8, *CLUSTERED),
     "mobilenet": MOBILENET,
@@ -103,7 +103,7 @@ RESNET8_JOBS = {
 }
 MOBILENET_JOBS = {
     **recipes(budget(64, 16), rates(0.1, 0.2, 0.3)),
-    **efat_style(budget(160, 32), NARROW, "training.optimizer.lr=0.003"),
+    **efat_style(budget(128, 32), NARROW, "training.optimizer.lr=0.003"),
 }
 MLP_JOBS = {
     **efat_style(budget(429, 39, 429), WIDE),
@@ -118,16 +118,18 @@ CIFAR10_JOBS = {
     ),
 }  # fmt: skip
 LONG = {
-    f"eFAT-style at {rate}, long": Job(
-        (*budget(2048, 128, 390), rates(0.1, 0.2), f"training.optimizer.lr={rate}",
+    "eFAT-style at 0.01, long": Job(
+        (*budget(1024, 128, 390), rates(0.1, 0.2), "training.optimizer.lr=0.01",
          "fault_rates.maps_per_rate=1", "data.train_size=null"),
-    )
-    for rate in (0.003, 0.01)
+    ),
 }  # fmt: skip
 JOBS = {
     "cifar10": {**CIFAR10_JOBS, **LONG},
     "cifar10-256": CIFAR10_JOBS,
-    "cifar10-resnet32": CIFAR10_JOBS,
+    "cifar10-resnet32": {
+        **CIFAR10_JOBS,
+        **efat_style(budget(128, 32), rates(0.05, 0.1), "training.optimizer.lr=0.003"),
+    },
     "resnet8": RESNET8_JOBS,
     "resnet8 clustered": RESNET8_JOBS,
     "mobilenet": MOBILENET_JOBS,
