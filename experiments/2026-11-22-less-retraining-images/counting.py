@@ -77,9 +77,10 @@ def stored(strategy: str) -> str:
 
 
 def curves_of(setting: str, job: str) -> list[list[Row]]:
-    """Return the recorded points of every map of a job."""
+    """Return the recorded points of every map of a job; they do not depend on the fleet."""
     by_map: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in of("curves.csv", setting=setting, job=job):
+    same = (of("curves.csv", setting=name, job=job) for name in (setting, network(setting)))
+    for row in next(filter(None, same), []):
         by_map[row["fault_rate"], row["repeat"]].append(row)
     return list(by_map.values())
 

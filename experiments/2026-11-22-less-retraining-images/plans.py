@@ -6,9 +6,7 @@ python experiments/2026-11-22-less-retraining-images/plans.py --data FOLDER [SET
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,31 +18,24 @@ from experiments.studies import open_study
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
-from run import update  # noqa: E402 - beside this file
+from counting import curves_of, read  # noqa: E402 - beside this file
+from run import update  # noqa: E402
 from settings import JOBS, SETTINGS  # noqa: E402
 
 DROPS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06)
 STRATEGIES = ("planned", "fixed", "individual")
 
 
-def rows_of(name: str) -> list[dict[str, str]]:
-    """Return the rows of a file of the record."""
-    with (HERE / name).open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def recorded(experiment: Experiment, setting: str, job: str) -> list[ResilienceCurve]:
     """Return the curves of a job; its maps are drawn again for their severity."""
-    points: dict[tuple[float, int], list[tuple[int, float]]] = defaultdict(list)
-    for row in rows_of("curves.csv"):
-        if (row["setting"], row["job"]) == (setting, job):
-            place = float(row["fault_rate"]), int(row["repeat"])
-            points[place].append((int(row["amount_steps"]), float(row["val"])))
-    return [
-        ResilienceCurve(rate, repeat, stages._draw(experiment, rate, repeat).fault_rate, *at)
-        for (rate, repeat), curve in points.items()
-        for at in [tuple(zip(*curve, strict=True))]
-    ]
+    curves = []
+    for rows in curves_of(setting, job):
+        rate, repeat = float(rows[0]["fault_rate"]), int(rows[0]["repeat"])
+        severity = stages._draw(experiment, rate, repeat).fault_rate
+        steps = tuple(int(row["amount_steps"]) for row in rows)
+        metric = tuple(float(row["val"]) for row in rows)
+        curves.append(ResilienceCurve(rate, repeat, severity, steps, metric))
+    return curves
 
 
 def planned(
@@ -73,7 +64,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/less-retraining-images"))
     args = parser.parse_args()
     where = [f"store={args.out.absolute() / 'store'}", "executor=serial", "planner=greedy"]
-    baselines = {row["setting"]: float(row["val"]) for row in rows_of("baselines.csv")}
+    baselines = {row["setting"]: float(row["val"]) for row in read("baselines.csv")}
     for setting in args.settings or baselines:
         for job, how in JOBS[setting].items():
             if not job.startswith("eFAT-style"):

@@ -131,7 +131,7 @@ JOBS = {
         **efat_style(budget(128, 32), rates(0.05, 0.1), "training.optimizer.lr=0.003"),
     },
     "resnet8": RESNET8_JOBS,
-    "resnet8 clustered": RESNET8_JOBS,
+    "resnet8 clustered": {k: v for k, v in RESNET8_JOBS.items() if "160" not in k},
     "mobilenet": MOBILENET_JOBS,
     "mlp": MLP_JOBS,
     "mlp clustered": MLP_JOBS,

@@ -16,7 +16,7 @@ from experiments.record_tables import at_amount, by_rate, percent, rate_heads, s
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
-from counting import cost, of, outcome, read, result, unit_seconds  # noqa: E402 - beside this file
+from counting import analysis, cost, of, outcome, read, result, unit_seconds  # noqa: E402 - beside this file
 
 CIFAR10, CURVES_BEFORE = "cifar10", "2026-11-22-cifar10-resnet20"
 LABELS = {
@@ -61,6 +61,10 @@ def table(setting: str) -> str:
     lines = []
     for (job, strategy), label in LABELS.items():
         if result(setting, job, strategy) is None:
+            continue
+        if strategy == "until met" and analysis(setting, job, True) == analysis(
+            setting, job, False
+        ):
             continue
         c, o = cost(setting, job, strategy), outcome(setting, job, strategy)
         lines.append([
