@@ -100,6 +100,17 @@ class FaultAwareModule(pl.LightningModule):
         inputs, targets = batch
         return self.loss(self(inputs), targets)
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        if gradient_clip_val:  # else Lightning looks through its names of algorithms each step
+            super().configure_gradient_clipping(
+                optimizer, gradient_clip_val, gradient_clip_algorithm
+            )
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         inputs, targets = batch
         self.val_metric.update(self(inputs), targets)
