@@ -215,4 +215,5 @@ def test_the_time_left_of_a_stage_that_trains_nothing_is_told_from_its_units(mon
     now[0] += 10
     progress.advance(0)
     assert progress.clock() == "elapsed 0:20 left 16:30"
-    assert progress.bar.tasks[0].completed == 101 and progress.bar.tasks[0].total == 200
+    assert progress.bar.tasks[0].completed == 101
+    assert progress.bar.tasks[0].total == 200
