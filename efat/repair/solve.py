@@ -39,8 +39,8 @@ class RidgeSystem:
 
     @cached_property
     def inverse(self) -> Tensor:
-        """`H`, [g, k, k]."""
-        return torch.cholesky_inverse(torch.linalg.cholesky(self.matrix))
+        """`H`, [g, k, k], row by row in memory: rows of what LAPACK leaves are dear to select."""
+        return torch.cholesky_inverse(torch.linalg.cholesky(self.matrix)).mT
 
     def solve(self, kept: Tensor, right: Tensor, groups: Tensor) -> Tensor:
         """Return `(G_SS + d I)^-1 B_S` for chosen groups, 0 at what is not in `S`.
@@ -61,9 +61,9 @@ class RidgeSystem:
         inverse = _of(self.inverse, groups)
         solved = inverse @ (right * kept[:, None])
         if len(lost_at):
-            factor = torch.linalg.cholesky(_part(inverse, lost_at))
-            lost = torch.cholesky_solve(solved[:, lost_at], factor)
-            solved -= inverse.index_select(2, lost_at) @ lost
+            rows = inverse.index_select(1, lost_at)
+            factor = torch.linalg.cholesky(rows.index_select(2, lost_at))
+            solved -= rows.mT @ torch.cholesky_solve(solved[:, lost_at], factor)
         return solved * kept[:, None]
 
     def errors_left(self, weights: Tensor, kept: Tensor, groups: Tensor) -> Tensor:
@@ -80,9 +80,10 @@ class RidgeSystem:
         lost_at, dampings = (~kept).nonzero().flatten(), self.dampings[groups, None]
         lost = weights[:, lost_at]
         if 2 * len(lost_at) < len(kept):
-            inverse = _of(self.inverse, groups)
-            shares = torch.cholesky_solve(lost, torch.linalg.cholesky(_part(inverse, lost_at)))
-            differences = inverse.index_select(2, lost_at) @ shares
+            rows = _of(self.inverse, groups).index_select(1, lost_at)
+            factor = torch.linalg.cholesky(rows.index_select(2, lost_at))
+            shares = torch.cholesky_solve(lost, factor)
+            differences = rows.mT @ shares
             left = (lost * shares).sum(1) - dampings * differences.square().sum(1)
         else:
             products = _of(self.matrix, groups).index_select(2, lost_at) @ lost  # (G + d I) w_P
