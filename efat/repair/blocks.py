@@ -22,8 +22,8 @@ class Gram:
         covariance: Of each input with those of its block, float64 [groups, k, b], `b` the inputs of
             a block: `k` where there is one. The last block may be narrower; 0 behind it.
         rows: Inputs of the layer as they came, float32 [groups, n, k], where there is more than one
-            block: what blocks do together is seen on them. All of them up to `b`, else every
-            2nd, 4th, ... one.
+            block: what blocks do together is seen on them. All up to `LARGEST`, else every 2nd,
+            4th, ... one.
     """
 
     mean: Tensor

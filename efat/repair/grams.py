@@ -100,8 +100,8 @@ def measure_grams(
     """Measure the Gram matrices of a fault-free network's layer inputs.
 
     Memory: a K x K float64 matrix a group of each layer (K x `largest` for more inputs than that,
-    and half as much for rows) and one more of the largest, one batch's activations and one piece of
-    an im2col matrix (4 MB), however many batches there are.
+    and up to `LARGEST` rows of K in float32), one more of the largest layer, one batch's
+    activations and one piece of an im2col matrix (4 MB), however many batches there are.
 
     Args:
         model: The network; it is run in evaluation mode and left as it was.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from efat.lowering import Conv, ConvTranspose, lower_inputs
-from efat.repair.blocks import cuts
+from efat.repair.blocks import LARGEST, cuts
 
 PIECE = 1 << 20
 """Elements of an im2col matrix at a time (4 MB in float32: larger ones are slower)."""
@@ -41,7 +41,7 @@ class Moments:
         self.rows = 0
         self.offset: Tensor | None = None
         size = block or k
-        self.cuts, self.kept = cuts(k, size), KeptRows(size) if size < k else None
+        self.cuts, self.kept = cuts(k, size), KeptRows(LARGEST) if size < k else None
         self.total, self.second = zeros(k), zeros(k, size)
         self.error_total, self.cross = zeros(m), zeros(k, m)
 
