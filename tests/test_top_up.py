@@ -26,7 +26,7 @@ from efat.store import Store
 from efat.trainings import group_job
 from tests.command_line import efat
 from tests.cutting import CutError, cut_off
-from tests.test_recipe import ARRAY, FUSED, SETUP
+from tests.recipes import ARRAY, FUSED, SETUP
 from tests.test_stages import BASELINE, FakeCampaign, experiment, group
 
 NEVER = Until(2.0, from_steps=11)
