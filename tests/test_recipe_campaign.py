@@ -1,7 +1,6 @@
 """A campaign whose chips are repaired: its files, and what is found again."""
 
 import copy
-import csv
 import json
 
 import pytest
@@ -11,7 +10,7 @@ from efat.data.digits import Digits
 from efat.fleets import load_fleet
 from efat.models.resnet import ResNet
 from efat.repair import load_repaired
-from tests.command_line import efat
+from tests.command_line import efat, rows, run_folder
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +19,7 @@ def run(tmp_path_factory):
     home = tmp_path_factory.mktemp("campaign")
     ran = efat(home, *TINY)
     assert ran.returncode == 0, ran.stderr
-    (folder,) = home.glob("outputs/resnet_fat/*")
+    folder = run_folder(home)
     return home, folder, ran
 
 
@@ -31,10 +30,6 @@ TINY = (
     "fleet.fault_rate=[0.02,0.08]", "selection.max_drop=0.05", "compare=[none,individual]",
     "training.eval_every_epochs=0.125", "recipe.samples=300",
 )  # fmt: skip
-
-
-def rows_of(path):
-    return list(csv.DictReader(path.open(newline="")))
 
 
 def test_a_campaign_deploys_repaired_models_with_their_placement(run):
@@ -56,7 +51,7 @@ def test_a_campaign_deploys_repaired_models_with_their_placement(run):
     data.setup("test")
     x, y = data.splits["test"]
     maps = {chip.chip_id: chip.fault_map for chip in load_fleet(folder / "fleet.npz")}
-    for row in rows_of(folder / "chips.csv"):
+    for row in rows(folder / "chips.csv"):
         state, placement = load_repaired(folder / "models" / f"{row['group']}.safetensors")
         model = ResNet(8, 10, 1, 8)
         model.load_state_dict(state)
@@ -71,7 +66,7 @@ def test_pruned_shares_are_those_of_the_placed_weights(run):
     _, folder, _ = run
     state, _ = load_repaired(folder / "models" / "group000.safetensors")
     zeros = {n: float((w == 0).float().mean()) for n, w in state.items()}
-    shares = {row["layer"]: row for row in rows_of(folder / "layers.csv")}
+    shares = {row["layer"]: row for row in rows(folder / "layers.csv")}
     groups = json.loads((folder / "plan.json").read_text())["groups"]
     assert zeros.keys() >= shares.keys()
     for name, row in shares.items():
@@ -90,8 +85,8 @@ def test_what_is_done_is_found_again_and_new_chips_take_repaired_models(run, tmp
     again = efat(home, *TINY, "stage=assign", f"library={folder}", "fleet.chips=5")
     assert again.returncode == 0, again.stderr
     (assigned,) = home.glob("outputs/resnet_fat/*/assignment.csv")
-    before = {row["chip_id"]: row for row in rows_of(folder / "chips.csv")}
-    for row in rows_of(assigned):
+    before = {row["chip_id"]: row for row in rows(folder / "chips.csv")}
+    for row in rows(assigned):
         assert row["action"] == "covered"
         assert row["test_after"] == before[row["chip_id"]]["test_after"]
     other = efat(home, *TINY, "recipe.mode=sequential", "stage=assign", f"library={folder}")
@@ -107,4 +102,4 @@ def test_the_map_is_the_same_for_less(tmp_path):
     (until,) = tmp_path.glob("outputs/until/*")
     maps = [(folder / "resilience_map.json").read_text() for folder in (whole, until)]
     assert maps[0] == maps[1]
-    assert len(rows_of(until / "curves.csv")) < len(rows_of(whole / "curves.csv"))
+    assert len(rows(until / "curves.csv")) < len(rows(whole / "curves.csv"))

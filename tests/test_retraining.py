@@ -1,6 +1,5 @@
 """Ways to retrain: what is frozen, rates by layer, BatchNorm; trainings that diverge."""
 
-import csv
 import json
 from functools import partial
 
@@ -18,7 +17,7 @@ from efat.overrides import compose_jobs
 from efat.preflight import build_experiment
 from efat.retraining import Retraining
 from efat.store import Store, content_key
-from tests.command_line import efat, run_folder
+from tests.command_line import efat, rows, run_folder
 from tests.test_fit import setup_of
 
 
@@ -111,8 +110,7 @@ def test_a_diverged_unit_is_reported_and_the_rest_goes_on(tmp_path):
     assert "diverged 2 of 4 curves end early" in text
     assert "rate 0.5 repeat 0, rate 0.5 repeat 1" in text
     run = run_folder(tmp_path)
-    with (run / "curves.csv").open() as stream:
-        points = [p for p in csv.DictReader(stream) if p["fault_rate"] == "0.5"]
+    points = [point for point in rows(run / "curves.csv") if point["fault_rate"] == "0.5"]
     assert [bool(p["val_metric"]) for p in points] == [True, False, False] * 2
     summary = json.loads((run / "summary.json").read_text())
     single = next(s for s in summary["strategies"] if s["name"] == "single")

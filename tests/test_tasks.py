@@ -1,6 +1,5 @@
 """Tasks and outputs: losses, metrics, and what does not fit together."""
 
-import csv
 import json
 
 import numpy as np
@@ -11,7 +10,7 @@ from efat import EfatError
 from efat.metric import Metric
 from efat.module import unwrap
 from efat.resilience import Constraint, ResilienceCurve
-from tests.command_line import efat, run_folder
+from tests.command_line import efat, rows, run_folder
 from tests.experiments import experiment
 from tests.tiny_data import write_npz
 
@@ -93,16 +92,14 @@ def test_a_regression_from_end_to_end(tmp_path):
     run = run_folder(tmp_path)
     document = json.loads((run / "resilience_map.json").read_text())
     assert document["metric"] == "mse"
-    with (run / "curves.csv").open() as stream:
-        points = list(csv.DictReader(stream))
+    points = rows(run / "curves.csv")
     start, end = (
         np.mean([float(p["val_metric"]) for p in points if float(p["amount_epochs"]) == epoch])
         for epoch in (0, 4)
     )
     assert end < start  # retraining lowers the error
     summary = json.loads((run / "summary.json").read_text())
-    with (run / "chips.csv").open() as stream:
-        chips = list(csv.DictReader(stream))
+    chips = rows(run / "chips.csv")
     for chip in chips:
         met = float(chip["test_after"]) <= summary["targets"]["test"]
         assert met == (chip["met_test"] == "True")
