@@ -16,7 +16,7 @@ from efat.repair.blocks import Gram
 from efat.repair.grams import Grams
 from efat.repair.intercepts import fold_shift, has_intercept
 from efat.repair.products import products_of
-from efat.repair.solve import RIDGE, solve_updates
+from efat.repair.solve import RIDGE, make_up
 
 
 @torch.no_grad()
@@ -70,7 +70,7 @@ def _update(gram: Gram, centred: bool, pruned: Tensor, surviving: Tensor, ridge:
     """Return what to add to the surviving weights, [g, k, m]."""
     update = torch.zeros_like(pruned)
     for cut, matrix in gram.blocks(centred):
-        update[:, cut] = solve_updates(matrix, matrix @ pruned[:, cut], surviving[:, cut], ridge)
+        update[:, cut] = make_up(matrix, pruned[:, cut], surviving[:, cut], ridge)
     if gram.rows is not None:
         update *= _best_share(gram, gram.rows, centred, pruned, update)[:, None]
     return update

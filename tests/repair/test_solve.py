@@ -22,6 +22,7 @@ def test_both_ways_to_solve_are_the_plain_one(rate):
     system, right = RidgeSystem(gram, 0.01), torch.randn(1, 12, 3).double()
     solved = system.solve(kept, right, torch.tensor([1]))
     left = system.errors_left(weights, kept, torch.arange(2))
+    made = system.make_up(kept, weights * ~kept[:, None], torch.arange(2))
     for g in range(2):
         damping = 0.01 * gram[g].diagonal().mean()
         matrix = (gram[g] + damping * torch.eye(12))[kept][:, kept]
@@ -31,6 +32,7 @@ def test_both_ways_to_solve_are_the_plain_one(rate):
             torch.testing.assert_close(solved[0], wanted)
         difference = -weights[g]
         difference[kept] = torch.linalg.solve(matrix, gram[g][kept][:, ~kept] @ weights[g][~kept])
+        torch.testing.assert_close(made[g], torch.where(kept[:, None], difference, 0.0))
         wanted = (difference * (gram[g] @ difference)).sum(0)
         torch.testing.assert_close(left[g], wanted, rtol=1e-8, atol=1e-9)
 
