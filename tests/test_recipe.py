@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import hydra
@@ -10,14 +11,17 @@ import torch
 
 from efat import mask_model
 from efat.data.digits import Digits
+from efat.findings import Baseline, Calibration
 from efat.fit import evaluate, train
 from efat.jobs import CalibrationJob, EvaluationJob, Repair, TrainingJob, Until
 from efat.loading import calibration_batches
 from efat.mending import calibrate
 from efat.models.resnet import ResNet
 from efat.pages.verdict import _recipe
+from efat.recipe import Recipe
 from efat.repair import compensate, measure_grams, recalibrate, remap, rescale
 from efat.store import Store, plain
+from efat.terminal import describe_recipe
 from tests.recipes import ARRAY, FUSED, MEMBER, SETUP
 
 START = ("pretrain", "base")
@@ -81,6 +85,27 @@ def test_rows_are_placed_where_the_recipe_says_so(store):
     before = copy.deepcopy(model.state_dict())
     mask_model(model, FUSED, ARRAY, placement=read)
     assert all(torch.equal(before[n], w) for n, w in model.state_dict().items())
+
+
+def test_layers_in_blocks_are_repaired_and_named(store, monkeypatch):
+    monkeypatch.setattr("efat.mending.measure_grams", partial(measure_grams, largest=140))
+    result = calibrate(CalibrationJob(SETUP, START, 200, 3), store)
+    cut = {"layer3.0.conv2.weight": 2}
+    assert result.values["blocks"] == cut
+    store.write("calibrate", "blocked", result)
+    blocked = replace(repair("compensate"), grams=("calibrate", "blocked"))
+    both = (replace(job(0), repair=each) for each in (blocked, repair("compensate")))
+    found, whole = (train(each, store).weights for each in both)
+    assert {name for name in found if not torch.equal(found[name], whole[name])} == {
+        "layer3.0.conv2.weight",
+        "layer3.0.bn2.running_mean",
+    }
+    baseline = Baseline(START, 0.9, 1.0, Calibration(("calibrate", "blocked"), 200, 1.0, cut))
+    told = describe_recipe(SimpleNamespace(recipe=Recipe(("compensate",))), baseline)
+    assert told.endswith("approximate, in blocks of inputs: layer3.0.conv2.weight in 2")
+    summary = {"recipe": ["compensate"], "calibration_s": 1.0, "analysis_repair_s": 1.0}
+    run = SimpleNamespace(summary=summary | {"blocks": cut}, chosen={"repair_s": 1.0})
+    assert "Layers (blocks): layer3.0.conv2.weight (2)." in _recipe(run)[1]
 
 
 def test_the_report_says_what_rows_ask_of_the_hardware():
