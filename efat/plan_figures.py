@@ -57,6 +57,7 @@ def draw_groups(plan: Plan, chips: Sequence[Chip], steps_per_epoch: float) -> Fi
     ]
     if not any(group.amount_steps for group in shown):
         bottom.text(0.5, 0.5, "no group needs retraining", ha="center", transform=bottom.transAxes)
+        bottom.set_yticks([0])
     bottom.bar(range(len(shown)), amounts, color="#5d5d5d", width=0.8)
     for x, group in enumerate(shown):
         if math.isinf(group.amount_steps):
@@ -176,9 +177,9 @@ def draw_overlaps(plan: Plan, chips: Sequence[Chip]) -> Figure:
 def _unit_of_price(plan: Plan, steps_per_epoch: float) -> tuple[float, str]:
     """Return what prices are divided by, and the unit they then have."""
     rules = plan.rules
-    if not rules.price_step:
-        return rules.price_group or 1.0, "models"
-    unit = rules.price_step * steps_per_epoch
+    if rules.price_group and not (rules.price_step and plan.total_steps):
+        return rules.price_group, "models"  # nothing else has a price
+    unit = (rules.price_step or 1.0) * steps_per_epoch
     if not rules.price_group:
         return unit, "epochs"
     return unit, f"epochs; a model counts {rules.price_group / unit:.2g}"

@@ -118,13 +118,13 @@ def plot_resilience_map(
     _mark_limit(axes, resilience_map)
     _mark_chips(axes, experiment, resilience_map, plan)
     measure = IN_WORDS[experiment.severity_name]
-    axes.set_xlabel(f"severity of the fault map: share of {measure}")
+    axes.set_xlabel(f"severity: share of {measure}")
     axes.set_ylabel("amount of retraining (epochs)")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # what is at 0 is seen whole
     axes.grid(alpha=0.25)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     axes.set_title(f"Retraining needed to reach {experiment.metric.show(target, 1)} on validation")
     return figure
 
@@ -139,7 +139,7 @@ def _mark_limit(axes: Axes, resilience_map: ResilienceMap) -> None:
             color=ORANGE,
             alpha=0.12,
             lw=0,
-            label="not reached within the budget",
+            label="beyond the resilience map",
         )
 
 

@@ -44,7 +44,7 @@ def chip_columns(run: FinishedRun) -> list[tuple[str, str, str]]:
         ("test_before", "test before", "metric"),
         ("test_after", "test after", "metric"),
         ("val_after", "val. after", "metric"),
-        ("test_low", f"test, lower end ({run.summary.get('confidence', 0.95):.0%})", "metric"),
+        ("test_low", f"lower end ({run.summary.get('confidence', 0.95):.0%})", "metric"),
         ("status", "status on test", "text"),
         ("met_test", "meets it", "flag"),
     ]

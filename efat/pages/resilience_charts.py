@@ -46,10 +46,8 @@ def map_chart(run: FinishedRun) -> Chart:
         *_beyond(run, chips, "a chip, unsalvageable", GREEN),
         *_beyond(run, groups, "a group, beyond the map", ORANGE),
     ]
-    label = f"severity of the fault map: share of {IN_WORDS[document['severity']]}"
-    figure = chart(traces, label, "amount of retraining (epochs)", x_percent=True)
-    figure["layout"]["yaxis"]["rangemode"] = "tozero"
-    return figure
+    label = f"severity: share of {IN_WORDS[document['severity']]}"
+    return chart(traces, label, "amount of retraining (epochs)", x_percent=True)
 
 
 def _within(points: Sequence[Point], name: str, color: str, symbol: str, size: int) -> Trace:
@@ -92,7 +90,8 @@ def curves_chart(run: FinishedRun) -> Chart:
     figure = chart(traces, "amount of retraining (epochs)", f"validation {run.metric.label}")
     target = unit * run.resilience_map["target"]
     figure["layout"]["shapes"] = [level(target)]
-    figure["layout"]["xaxis"]["rangemode"] = "tozero"
+    room = 0.02 * max(run.budget_epochs, 1) if ends else 0.0  # for dots at amount 0
+    figure["layout"]["xaxis"]["range"] = [-room, run.budget_epochs + room]
     if run.metric == ACCURACY:  # else the curves' high ends, which matter, are one line
         values = [unit * row["val_metric"] for row in run.curves if row["val_metric"] is not None]
         lowest = max(0.0, target - 15, min(values, default=0.0) - 1)

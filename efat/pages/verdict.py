@@ -185,8 +185,8 @@ def _analysis(run: FinishedRun) -> list[str]:
     return [
         f"The resilience analysis, done once a network, cost {analysis:.1f} epochs more: "
         f"{together:.1f} in all{hardened}, {cheaper} than retraining every chip for the whole "
-        f"budget without any analysis ({len(run.chips)} x {run.budget_epochs:.1f} = {blind:.1f}; "
-        f"the budget is {_intervals(run)})."
+        f"budget without any analysis ({len(run.chips)} x {run.budget_epochs:.1f} = {blind:.1f}). "
+        f"The budget is {_intervals(run)}."
     ]
 
 
