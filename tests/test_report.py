@@ -124,8 +124,8 @@ def test_nothing_is_saved_of_no_retraining_whatever_a_model_costs():
     (row,) = group_rows(plan, CHIPS, lambda _: 0)
     assert (row["price"], row["price_alone"], row["share_saved"]) == (1.0, 2.0, None)
     plan = Plan((group("a", "b", amount=10),), (), Rules(price_group=50.0))
-    (row,) = group_rows(plan, CHIPS, lambda _: 10)
-    assert row["share_saved"] == 0.5  # of the retraining
+    (row,) = group_rows(plan, CHIPS, lambda _: 20)
+    assert row["share_saved"] == 0.75  # of the retraining
 
 
 def test_the_terminal_says_what_amounts_are_of_and_how_good_the_plan_is(outcome):

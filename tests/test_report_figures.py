@@ -62,7 +62,7 @@ def test_where_nothing_is_retrained_the_plan_shows_models_only_and_says_so(run):
 
 
 def ended_at_once(run):
-    """The same run with fault_rates.until_met: all of 10 %, one of 30 % met at amount 0."""
+    """The same run with fault_rates.until_met: one of 10 % and one of 30 % met at amount 0."""
     kept = [
         row | {"val_metric": 0.9} if row["amount_steps"] == 0 else row
         for row in run.curves
