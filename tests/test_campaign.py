@@ -201,3 +201,20 @@ def test_units_have_tidy_rows(tmp_path):
     assert {name: row[name] for name in expected} == expected
     assert (row["retries"], row["seconds"], row["reason"]) == ("0", "0.1", "")
     assert (tmp_path / "store/logs/train" / f"{row['key']}.log").samefile(row["log"])
+
+
+def test_the_time_left_of_a_stage_that_trains_nothing_is_told_from_its_units(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("efat.progress.time.monotonic", lambda: now[0])
+    progress = Progress(Console(quiet=True), {"analyse": 90})
+    progress.begin("analyse", 90, 10)
+    assert progress.clock() == "elapsed 0:00 left -:--"
+    for _ in range(10):
+        now[0] += 1
+        progress.advance(9)
+    progress.begin("retrain", 0, 100)  # repaired, not trained
+    now[0] += 10
+    progress.advance(0)
+    assert progress.clock() == "elapsed 0:20 left 16:30"
+    assert progress.bar.tasks[0].completed == 101
+    assert progress.bar.tasks[0].total == 200
