@@ -63,11 +63,8 @@ def test_where_nothing_is_retrained_the_plan_shows_models_only_and_says_so(run):
 
 def ended_at_once(run):
     """The same run with fault_rates.until_met: one of 10 % and one of 30 % met at amount 0."""
-    kept = [
-        row | {"val_metric": 0.9} if row["amount_steps"] == 0 else row
-        for row in run.curves
-        if row["amount_steps"] == 0 or (row["fault_rate"], row["repeat"]) == (0.3, 1)
-    ]
+    last = {(0.1, 0): 0, (0.1, 1): 10, (0.3, 0): 0, (0.3, 1): 30}
+    kept = [r for r in run.curves if r["amount_steps"] <= last[r["fault_rate"], r["repeat"]]]
     return replace(
         run, curves=tuple(kept), resilience_map=run.resilience_map | {"budget_steps": 30}
     )
@@ -76,9 +73,9 @@ def ended_at_once(run):
 def test_curves_that_end_at_amount_0_are_marked_and_counted(run):
     here = ended_at_once(run)
     marks = [t for t in curves_chart(here)["data"] if t["mode"] == "markers"]
-    assert [(t["x"], t["y"]) for t in marks] == [([0.0, 0.0], [90.0, 90.0]), ([0.0], [90.0])]
+    assert [(t["x"], t["y"]) for t in marks] == [([0.0, 1.0], [71.0, 81.0]), ([0.0], [71.0])]
     assert curves_chart(here)["layout"]["xaxis"]["range"][0] < 0  # the dots are seen whole
-    assert "3 of 4 curves end at amount 0: they met it without any retraining" in caption(
+    assert "2 of 4 curves end at amount 0: they met it without any retraining" in caption(
         here, "curves"
     )
     assert "end at amount 0" not in caption(run, "curves")
