@@ -305,7 +305,7 @@ def test_early_stop_trains_each_chip_on_its_own_without_an_analysis(run):
     assert line[2] == line[3] == f"{steps / 33:.1f}"  # epochs, with and without the analysis
     assert line[5] == line[6]
     text = (folder / "report.md").read_text()
-    assert "it needs no analysis. greedy takes " in text
+    assert "it needs no analysis, while greedy takes " in text
     assert f"| {steps / 33:.1f} | {steps / 33:.1f} | {evaluations} |" in text
 
 

@@ -164,8 +164,8 @@ def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
     if not other.get("needs_analysis", True):
         times = run.spent_epochs / (theirs + run.once_epochs(other))
         return (
-            f"{against}it needs no analysis. {run.chosen['name']} takes {run.spent_epochs:.1f} "
-            f"epochs with its analysis, {times:.1f} times as many."
+            f"{against}it needs no analysis, while {run.chosen['name']} takes "
+            f"{run.spent_epochs:.1f} epochs with its analysis, {times:.1f} times as many."
         )
     saved = 1 - ours / theirs
     if saved <= -1:
