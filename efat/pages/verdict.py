@@ -70,6 +70,12 @@ def _recipe(run: FinishedRun) -> list[str]:
         f"{run.chosen['repair_s']:.1f} s for these chips, and {once_s:.1f} s once a network "
         "(calibration, and repair in the analysis); amounts of retraining are counted after them."
     ]
+    if summary.get("blocks"):
+        cut = ", ".join(f"{name} ({count})" for name, count in summary["blocks"].items())
+        found.append(
+            f"Repair is approximate where a layer has too many inputs for one Gram matrix: each "
+            f"block of inputs makes up for its own losses. Layers (blocks): {cut}."
+        )
     if "remap" in steps:
         found.append(
             "Remapping asks for address generation only: a model's weights are loaded into other "
@@ -215,7 +221,8 @@ def _intervals(run: FinishedRun) -> str:
     every = min((b - a for a, b in pairwise(steps)), default=budget)
     epochs = every / run.resilience_map["steps_per_epoch"]
     intervals = counted(budget // every, "evaluation interval")
-    return f"{intervals} of {epochs:.2g} epochs ({counted(every, 'step')})"
+    unit = "epoch" if epochs == 1 else "epochs"
+    return f"{intervals} of {epochs:.2g} {unit} ({counted(every, 'step')})"
 
 
 def _lost(run: FinishedRun) -> list[str]:
