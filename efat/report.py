@@ -50,11 +50,12 @@ class StrategyResult:
         short: Names of the chips that miss the constraint on the test split.
         diverged: Groups whose training diverged, so that their chips carry the masked baseline.
         repair_s: Seconds of repair before retraining, summed over the processes.
-        topped_up: Groups that were trained for longer than planned: short at their amount, or, with
-            `selection.sustained`, not yet measured often enough.
-        topped_up_steps: How much longer, all together.
+        topped_up: Groups that were short at their planned amount, and trained on.
+        topped_up_steps: How much longer those were trained, all together.
         short_groups: Groups that are short on validation at the end of the budget.
         needs_analysis: Whether its amounts come from the resilience analysis.
+        kept_groups: Groups that diverged where they were trained on, and carry the model of their
+            first evaluation.
     """
 
     name: str
@@ -73,6 +74,7 @@ class StrategyResult:
     topped_up_steps: int = 0
     short_groups: tuple[str, ...] = ()
     needs_analysis: bool = True
+    kept_groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def _strategy_result(
     judged = [verification.judge(measured.test, targets.test).status for measured in after.values()]
     tests = [measured.test for measured in after.values()]
     meets = experiment.metric.meets
-    longer = [m.topped_up_steps for m in models if m.topped_up_steps and not plan.until_met]
+    longer = [m.topped_up_steps for m in models if m.topped_up and not plan.until_met]
     return StrategyResult(
         name=name,
         models=len(models),
@@ -218,6 +220,7 @@ def _strategy_result(
         topped_up_steps=sum(longer),
         short_groups=tuple(group_name(i) for i, m in enumerate(models) if m.met is False),
         needs_analysis=bool(models) and not plan.until_met,
+        kept_groups=tuple(group_name(i) for i, m in enumerate(models) if m.kept_steps is not None),
     )
 
 

@@ -43,20 +43,20 @@ def test_the_comparison_is_written(tmp_path):
         write_comparison(folders[:1], tmp_path / "out")
 
 
-def test_the_comparison_says_whose_statement_changes(tmp_path):
+def test_the_comparison_says_whose_status_changes(tmp_path):
     folders = [finished(tmp_path / "a"), finished(tmp_path / "b", worse=0.05)]
     write_comparison(folders, tmp_path)
     page, text = ((tmp_path / f"compare.{end}").read_text() for end in ("html", "md"))
-    [table] = re.findall(r'<table id="statements">(.*?)</table>', page, re.DOTALL)
+    [table] = re.findall(r'<table id="statuses">(.*?)</table>', page, re.DOTALL)
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in table.split("</tr>")[1:-1]]
     assert rows == [[f"chip{i:02d}", "verified", "met"] for i in range(1, 11)]  # 00 and 11: short
     assert "| chip10 | verified | met |" in text
     assert "| 10 | 10 | 10 | 8.0 |" in text  # met, verified, met on validation, epochs
     assert "| 10 | 0 | 10 | 8.0 |" in text
     same = compare_runs([read_run(folders[0])] * 2)
-    assert same.statements == ()
+    assert same.statuses == ()
     other = compare_runs([read_run(folders[0]), read_run(finished(tmp_path / "c", seed=1))])
-    assert other.statements == ()  # no chip is in both
+    assert other.statuses == ()  # no chip is in both
 
 
 def test_a_run_from_before_chips_were_verified_can_still_be_read(tmp_path):

@@ -136,3 +136,5 @@ def test_what_cannot_be_injected_is_refused():
     )
     with pytest.raises(EfatError, match=r"inject: 'slowly' given; allowed: at_once, gradual"):
         Gradual.of("slowly", 4, 0.25)
+    with pytest.raises(EfatError, match=r"inject_parts: 0 given; an int >= 2 is needed"):
+        Gradual.of("at_once", 0, 0.25)  # used or not

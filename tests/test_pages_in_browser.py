@@ -65,7 +65,7 @@ def test_a_browser_opens_the_comparison(tmp_path, browser, scheme):
     page.wait_for_selector("html[data-ready]")
     assert troubles == []
     assert page.locator(".js-plotly-plot").count() == 3
-    assert page.locator("#statements tbody tr").count() == 10
+    assert page.locator("#statuses tbody tr").count() == 10
     fits = "e => e.scrollWidth <= e.parentElement.clientWidth"
     assert page.locator("#results").evaluate(fits)  # no column is cut off on a desktop
 
