@@ -77,9 +77,10 @@ class RunFolder:
         if fused:
             save_fleet(Fleet(tuple(fused)), self.path / "fused_maps.npz")
             self._write_figure("fault_maps", plots.plot_fault_maps(self.experiment.fleet, plan))
-            self._write_figure("groups", draw_groups(plan, self.experiment.fleet.chips))
+            epoch = self.experiment.amounts.steps_per_epoch
+            self._write_figure("groups", draw_groups(plan, self.experiment.fleet.chips, epoch))
             self._write_figure("merges", draw_history(plan))
-            self._write_figure("rewards", draw_rewards(plan))
+            self._write_figure("rewards", draw_rewards(plan, epoch))
             self._write_figure("overlaps", draw_overlaps(plan, self.experiment.fleet.chips))
 
     def write_groups(self, groups: list[Row]) -> None:

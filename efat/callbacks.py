@@ -53,6 +53,29 @@ class StopWhen(pl.Callback):
             trainer.should_stop |= self.met(self.curve.metric)
 
 
+class KeepFirst(pl.Callback):
+    """Keep the weights of the first evaluation, for a training that goes on and diverges.
+
+    Args:
+        step: Optimizer step of that evaluation.
+        weights: Copies the network's weights as they are, masked by all faults.
+    """
+
+    def __init__(self, step: int, weights: Callable[[], dict[str, Tensor]]) -> None:
+        self.step, self.weights = step, weights
+        self.kept: dict[str, Tensor] | None = None
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_step == self.step:
+            self.kept = self.weights()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"kept": self.kept}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.kept = state_dict["kept"]
+
+
 class EvaluateAt(pl.Callback):
     """Validate at the optimizer steps that `is_due` accepts: Lightning's interval counts from 0."""
 

@@ -73,6 +73,8 @@ class Campaign:
     """Told of every unit computed here, once its result is saved."""
     stages: list[str] = field(default_factory=list)
     """Stages that ran so far, also those without a unit."""
+    damaged: set[str] = field(default_factory=set)
+    """Damaged files that were reported; each is looked up again once its unit is locked."""
 
     @property
     def computed(self) -> dict[str, int]:
@@ -110,7 +112,9 @@ class Campaign:
         try:
             result = self.store.read(unit.stage, unit.key)
         except DamagedError as error:
-            self.progress.say(f"damaged    {error}: not as it was written; computed again")
+            if str(error) not in self.damaged:
+                self.progress.say(f"damaged    {error}: not as it was written; computed again")
+            self.damaged.add(str(error))
             return None
         if result is not None:
             self._note(unit, "found", result)

@@ -21,10 +21,11 @@ from efat.config import STAGES
 from efat.errors import EfatError, raise_problems
 from efat.misfits import not_given
 from efat.rate_search import Search
+from efat.severity import IN_WORDS
 
 Value = TypeVar("Value")
 
-SEVERITIES = ("array_rate", "weight_rate", "magnitude_rate", "taylor_rate")
+SEVERITIES = tuple(IN_WORDS)
 STRATEGIES = ("none", "greedy", "fixed", "individual", "early_stop", "single", "random")
 BUDGET_DEPENDENT = ("CosineAnnealingLR", "OneCycleLR", "PolynomialLR")
 

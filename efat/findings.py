@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from efat.jobs import Weights
 from efat.planning.base import Group
@@ -11,11 +12,19 @@ from efat.resilience import ResilienceCurve
 
 @dataclass(frozen=True)
 class Calibration:
-    """Gram matrices of the fault-free network: where they are, and what measuring them cost."""
+    """Gram matrices of the fault-free network: where they are, and what measuring them cost.
+
+    Args:
+        grams: Where they are.
+        samples: Passed forward.
+        elapsed_s: Of measuring them.
+        blocks: Blocks of weights with too many inputs for a whole matrix, by parameter name.
+    """
 
     grams: Weights
     samples: int
     elapsed_s: float
+    blocks: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,8 @@ class Model:
         repair_s: Time of its repair.
         evaluations: On validation, during the training.
         met: Whether it met the constraint there; None: nobody looked.
+        topped_up: Whether it was trained on because it was short at its planned amount.
+        kept_steps: Where training on diverged: the amount whose weights it carries; else None.
     """
 
     group: Group
@@ -86,16 +97,31 @@ class Model:
     repair_s: float = 0.0
     evaluations: int = 0
     met: bool | None = None
+    topped_up: bool = False
+    kept_steps: int | None = None
 
     @property
     def amount_steps(self) -> float:
         """The amount that it was trained for in the end, topping up included; may be inf."""
-        return self.group.amount_steps + self.topped_up_steps
+        return self.group.amount_steps + max(0, self.carried_steps - self.group.amount_steps)
+
+    @property
+    def carried_steps(self) -> int:
+        """The steps behind the weights that it carries; less than it cost where it diverged."""
+        return self.trained_steps if self.kept_steps is None else self.kept_steps
 
     @property
     def topped_up_steps(self) -> int:
-        """What it was trained for beyond the plan; 0 for a group beyond the resilience map."""
-        return int(max(0, self.trained_steps - self.group.amount_steps))
+        """What it was topped up by, also where nothing came of it."""
+        return int(self.trained_steps - self.group.amount_steps) if self.topped_up else 0
+
+
+def diverged_note(groups: Sequence[str]) -> str:
+    """Say what became of groups that diverged where they were trained on."""
+    return (
+        f"Training on diverged for {', '.join(groups)}: the model of the planned amount is kept; "
+        "use a lower learning rate (training.optimizer.lr)."
+    )
 
 
 @dataclass(frozen=True)

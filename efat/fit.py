@@ -9,14 +9,24 @@ import copy
 import logging
 import time
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
+from pytorch_lightning.profilers import PassThroughProfiler
 from torch import nn
 from torch.nn import functional
 
-from efat.callbacks import CurveRecorder, EvaluateAt, Injector, MaskGuard, SameDraws, StopWhen
+from efat.callbacks import (
+    CurveRecorder,
+    EvaluateAt,
+    Injector,
+    KeepFirst,
+    MaskGuard,
+    SameDraws,
+    StopWhen,
+)
 from efat.checkpoints import Checkpointer, Checkpoints, can_resume, make_resumable
 from efat.errors import EfatError
 from efat.faults import FaultMap
@@ -43,7 +53,8 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
         Values `amount_steps` and `metric` (the curve, on validation), `elapsed_s`, and
         `diverged_steps`: where the loss or a weight stopped being finite, else None; the curve ends
         before that. With a repair, `repair_s` of them. And the weights of the plain model, unless
-        it diverged, with their placement.
+        it diverged, with their placement. Where it diverged after the first evaluation of a
+        training `until` a constraint is met, they are those of that evaluation, at `kept_steps`.
     """
     begin = time.perf_counter()
     torch.manual_seed(job.seed)
@@ -55,6 +66,9 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
     callbacks: list[pl.Callback] = [*injector, SameDraws(), MaskGuard()]
     if job.until:
         callbacks += [EvaluateAt(job.evaluates_at), StopWhen(curve, job.until.met)]
+    first = KeepFirst(job.first_evaluation, lambda: _plain_weights(module.model))
+    if job.until and job.keep_weights:
+        callbacks.append(first)
     data, resume_from = instantiate(job.setup.data), None
     if checkpoints and can_resume(data, processes=job.setup.trainer.get("devices", 1)):
         make_resumable(data)
@@ -82,8 +96,11 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
     }
     if job.repair:
         values["repair_s"] = repaired_s
-    keep = job.keep_weights and diverged_steps is None
-    return Result(values, _plain_weights(module.model) if keep else None, placement=placement)
+    weights = _plain_weights(module.model) if job.keep_weights else None
+    if diverged_steps is not None:
+        weights = first.kept
+        values |= {"kept_steps": first.step} if weights else {}
+    return Result(values, weights, placement=placement)
 
 
 def harden(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None) -> Result:
@@ -170,12 +187,24 @@ def evaluate(job: EvaluationJob, store: Store) -> Result:
     return Result({**values, "elapsed_s": time.perf_counter() - begin})
 
 
+class Unprofiled(PassThroughProfiler):
+    """Profiles nothing, with one context for all actions: Lightning makes one an action, 35 a step.
+
+    `trainer.profiler` takes its place where a user asks for one.
+    """
+
+    CONTEXT = nullcontext()
+
+    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
+        return self.CONTEXT
+
+
 def build_trainer(job: TrainingJob, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Build the Trainer of one short job: no bar, no log, no checkpoint files of its own."""
     _quiet_lightning()
     batches_a_step = job.setup.trainer.get("accumulate_grad_batches", 1)
     return pl.Trainer(
-        **{"devices": 1, **job.setup.trainer},
+        **{"devices": 1, "profiler": Unprofiled(), **job.setup.trainer},
         max_steps=job.amount_steps,
         max_epochs=-1,
         val_check_interval=(job.eval_every_steps or 1) * batches_a_step,

@@ -14,7 +14,7 @@ from efat.fleets import draw_fault_map
 from efat.jobs import TrainingJob
 from efat.mapping import SystolicArray, pruned_weights
 from efat.masking import mapped_weights
-from efat.module import Batch, FaultAwareModule, unwrap
+from efat.module import Batch, FaultAwareModule, unwrap, with_signature
 from efat.seeds import generator
 
 
@@ -36,6 +36,7 @@ class HardeningModule(FaultAwareModule):
         self.teacher = (copy.deepcopy(self.model).eval().requires_grad_(False),)  # not a submodule
         return self
 
+    @with_signature
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         inputs, _ = batch
         [teacher] = self.teacher

@@ -131,6 +131,8 @@ def _allowed(text: str, error: Exception) -> str:
     kind = re.search(r"could not be converted to (\w+)", text)
     if kind:
         return f"{KINDS.get(kind[1], kind[1])} is needed"
+    if "NoneType is not a subclass of" in text:
+        return "a list without null is needed"
     if "is not a ListConfig" in text:
         return "a list, [a,b], is needed"
     if "Ambiguous value" in text:

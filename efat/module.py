@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -21,6 +22,17 @@ SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LR
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 Batch = tuple[Tensor, Tensor]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def with_signature(function: Function) -> Function:
+    """Keep a function's signature with it: Lightning asks for that of `training_step` each step.
+
+    It has `inspect` work it out from the code each time, unless there is a `__signature__`.
+    """
+    function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return function
 
 
 class FaultAwareModule(pl.LightningModule):
@@ -65,15 +77,39 @@ class FaultAwareModule(pl.LightningModule):
         self.tested: list[int] = []
         """Targets seen on the test split, one a batch; as many as samples where each has one."""
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a text, or None, in place of another as a plain object does.
+
+        torch looks whether a value is a parameter, a module or a buffer, and Lightning notes the
+        name of each hook that it calls, 40 times a step. An attribute that is in `__dict__` is none
+        of the three.
+        """
+        if (value is None or isinstance(value, str)) and name in self.__dict__:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def forward(self, x: Tensor) -> Tensor:
         return unwrap(self.model(x))
 
     def on_train_start(self) -> None:
         self.retraining.set_modes(self.model)
 
+    @with_signature
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         inputs, targets = batch
         return self.loss(self(inputs), targets)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        if gradient_clip_val:  # else Lightning looks through its names of algorithms each step
+            super().configure_gradient_clipping(
+                optimizer, gradient_clip_val, gradient_clip_algorithm
+            )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         inputs, targets = batch

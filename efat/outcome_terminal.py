@@ -6,7 +6,9 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from efat.advice import Settings, next_steps
 from efat.experiment import Experiment
+from efat.findings import diverged_note
 from efat.metric import Metric
 from efat.recipe import TRAINING
 from efat.report import Outcome, StrategyResult
@@ -42,7 +44,7 @@ def describe_outcome(experiment: Experiment, outcome: Outcome) -> RenderableType
         table.add_column(heading, justify="right")
     for result in outcome.strategies:
         table.add_row(result.name, *_cells(result, outcome, metric))
-    return Group(title, table, _footnotes(outcome, metric))
+    return Group(title, table, _footnotes(experiment, outcome))
 
 
 def _cells(result: StrategyResult, outcome: Outcome, metric: Metric) -> tuple[str, ...]:
@@ -62,8 +64,8 @@ def _cells(result: StrategyResult, outcome: Outcome, metric: Metric) -> tuple[st
     )
 
 
-def _footnotes(outcome: Outcome, metric: Metric) -> str:
-    extra = outcome.analysis
+def _footnotes(experiment: Experiment, outcome: Outcome) -> str:
+    extra, metric = outcome.analysis, experiment.metric
     analysis_s = outcome.calibration_s + outcome.analysis_repair_s + extra.elapsed_s
     beyond = [f"{r.name} {r.beyond_map} of {r.models}" for r in outcome.strategies if r.beyond_map]
     notes = (
@@ -72,9 +74,10 @@ def _footnotes(outcome: Outcome, metric: Metric) -> str:
         f"{_hardening_note(outcome)}. "
         f"Seconds are of the training jobs{_repair_note(outcome)}, over all processes. met: chips "
         f"that meet the constraint; mean, worst: test {metric.name} over all chips."
-        f"\n{verification_note(outcome.confidence, outcome.test_samples, outcome.needed, metric)}"
+        f"\n{'ver., ' if metric.proportion else ''}"
+        f"{verification_note(outcome.confidence, outcome.test_samples, outcome.needed, metric)}"
     )
-    notes += _evaluation_note(outcome)
+    notes += _evaluation_note(outcome, experiment.amounts.steps_per_epoch)
     if outcome.unsalvageable:
         notes += f"\nUnsalvageable within the budget: {', '.join(outcome.unsalvageable)}"
     if beyond:
@@ -84,7 +87,21 @@ def _footnotes(outcome: Outcome, metric: Metric) -> str:
             f"{r.name} {r.diverged} of {r.models}" for r in outcome.strategies if r.diverged
         )
         notes += f"\ntrainings that diverged, whose chips carry the masked baseline: {lost}"
-    return notes
+    if kept := outcome.strategies[0].kept_groups:
+        notes += f"\n{diverged_note(kept)}"
+    advice = next_steps(outcome.chips, _settings(experiment))
+    return notes + (f"\nNext: {advice}" if advice else "")
+
+
+def _settings(experiment: Experiment) -> Settings:
+    amounts, constraint = experiment.amounts, experiment.selection.constraint
+    return Settings(
+        experiment.recipe.steps,
+        experiment.selection.sustained,
+        amounts.budget_steps // amounts.eval_every_steps + 1,
+        "selection.max_drop" if constraint.limit is None else "selection.limit",
+        experiment.array.dataflow == "ws",
+    )
 
 
 def _hardening_note(outcome: Outcome) -> str:
@@ -98,7 +115,7 @@ def _hardening_note(outcome: Outcome) -> str:
     )
 
 
-def _evaluation_note(outcome: Outcome) -> str:
+def _evaluation_note(outcome: Outcome, steps_per_epoch: float) -> str:
     """Count evaluations during trainings, and what was trained beyond the plan, if any was."""
     looked = [r for r in outcome.strategies if r.retraining.evaluations]
     if not looked:
@@ -110,7 +127,8 @@ def _evaluation_note(outcome: Outcome) -> str:
     )
     if "top_up" in outcome.recipe:
         longer = ", ".join(
-            f"{r.name} {r.topped_up} of {r.models} ({r.topped_up_steps} steps)"
+            f"{r.name} {r.topped_up} of {r.models} "
+            f"({r.topped_up_steps / steps_per_epoch:.2f} epochs)"
             for r in looked
             if r.needs_analysis
         )

@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -122,7 +123,7 @@ def compare(cfg: DictConfig) -> None:
     Raises:
         EfatError: Fewer than two, unfinished ones, or of different metrics.
     """
-    target = Path("outputs/compare") / time.strftime("%Y-%m-%d_%H-%M-%S")
+    target = Path("outputs/compare") / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"  # as runs are named
     findings = write_comparison([Path(name) for name in cfg.runs], target)
     for finding in [*findings, f"comparison in {target / 'compare.html'} (also .md and .csv)"]:
         Console().print(finding, soft_wrap=True, highlight=False)

@@ -26,7 +26,7 @@ MOST_CHIPS = 300
 """Rows of the overlap matrix; a larger fleet is sub-sampled evenly."""
 
 
-def draw_groups(plan: Plan, chips: Sequence[Chip]) -> Figure:
+def draw_groups(plan: Plan, chips: Sequence[Chip], steps_per_epoch: float) -> Figure:
     """Draw groups as bars of stacked members, with the fused rate and the amount.
 
     A member adds to its bar only the faults that those below it do not have, so the height is the
@@ -48,13 +48,22 @@ def draw_groups(plan: Plan, chips: Sequence[Chip]) -> Figure:
     top.set_ylim(0, 1.12 * (highest or 1.0))  # margins do not hold where a member adds nothing
     top.set_ylabel("fault rate of the fused map, %\n(a stripe: what one more chip adds)")
     left_out = len(plan.groups) - len(shown)
-    top.set_title(_title(plan) + (f"; {left_out} cheaper groups not shown" if left_out else ""))
-    amounts = [g.amount_steps if g.amount_steps < math.inf else 0.0 for g in shown]
+    top.set_title(
+        _title(plan, steps_per_epoch)
+        + (f"; {left_out} cheaper groups not shown" if left_out else "")
+    )
+    amounts = [
+        g.amount_steps / steps_per_epoch if g.amount_steps < math.inf else 0.0 for g in shown
+    ]
+    if not any(group.amount_steps for group in shown):
+        bottom.text(0.5, 0.5, "no group needs retraining", ha="center", transform=bottom.transAxes)
+        bottom.set_yticks([0])
     bottom.bar(range(len(shown)), amounts, color="#5d5d5d", width=0.8)
     for x, group in enumerate(shown):
         if math.isinf(group.amount_steps):
             bottom.text(x, 0, "beyond the resilience map", rotation=90, ha="center", fontsize=7)
-    bottom.set_ylabel("amount, steps")
+    bottom.set_ylabel("retraining (epochs)")
+    bottom.set_ylim(bottom=0)
     bottom.set_xlabel("group, dearest first")
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
@@ -108,23 +117,24 @@ def _linkage(plan: Plan) -> Any:
     return np.array(rows)
 
 
-def draw_rewards(plan: Plan) -> Figure:
+def draw_rewards(plan: Plan, steps_per_epoch: float) -> Figure:
     """Draw the reward of each merge and how the price came down with it."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    rewards = [merge.reward if merge.reward > -math.inf else 0.0 for merge in plan.merges]
+    unit, name = _unit_of_price(plan, steps_per_epoch)
+    rewards = [merge.reward / unit if merge.reward > -math.inf else 0.0 for merge in plan.merges]
     steps = np.arange(1, len(rewards) + 1)
     axes.bar(steps, rewards, color="#3b6ea5", width=0.8 if len(rewards) < 100 else 1.0)
     axes.set_xlabel("merge")
-    axes.set_ylabel("reward, price units", color="#3b6ea5")
+    axes.set_ylabel(f"saved by the merge ({name})", color="#3b6ea5")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_title(_title(plan), fontsize=10)
+    axes.set_title(_title(plan, steps_per_epoch), fontsize=10)
     if plan.price < math.inf:
         price = axes.twinx()
-        prices = plan.price + sum(rewards) - np.concatenate([[0.0], np.cumsum(rewards)])
+        prices = plan.price / unit + sum(rewards) - np.concatenate([[0.0], np.cumsum(rewards)])
         price.plot(np.arange(len(rewards) + 1), prices, color="#b5452c")
         price.set_ylim(bottom=0)
-        price.set_ylabel("price of the plan so far", color="#b5452c")
+        price.set_ylabel(f"the plan so far ({name})", color="#b5452c")
     return figure
 
 
@@ -164,11 +174,23 @@ def draw_overlaps(plan: Plan, chips: Sequence[Chip]) -> Figure:
     return figure
 
 
-def _title(plan: Plan) -> str:
+def _unit_of_price(plan: Plan, steps_per_epoch: float) -> tuple[float, str]:
+    """Return what prices are divided by, and the unit they then have."""
+    rules = plan.rules
+    if rules.price_group and not (rules.price_step and plan.total_steps):
+        return rules.price_group, "models"  # nothing else has a price
+    unit = (rules.price_step or 1.0) * steps_per_epoch
+    if not rules.price_group:
+        return unit, "epochs"
+    return unit, f"epochs; a model counts {rules.price_group / unit:.2g}"
+
+
+def _title(plan: Plan, steps_per_epoch: float) -> str:
     if math.isinf(plan.price):
         return f"{len(plan.chip_names)} chips in {len(plan.groups)} groups, some beyond the map"
     lost = f", {len(plan.unsalvageable)} more unsalvageable" if plan.unsalvageable else ""
+    proved = f"more than {plan.gap:.1%} cheaper" if plan.gap >= 0.0005 else "cheaper"
     return (
         f"{len(plan.chip_names)} chips in {len(plan.groups)} groups{lost}; "
-        f"price {plan.price:.0f} (steps); no plan saves more than a further {plan.gap:.1%}"
+        f"{plan.total_steps / steps_per_epoch:.1f} epochs; proved: no plan is {proved}"
     )

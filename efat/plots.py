@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,11 +14,16 @@ from matplotlib.ticker import PercentFormatter
 
 from efat.chips import Fleet
 from efat.experiment import Experiment
+from efat.map_line import ABOVE, map_line
 from efat.metric import ACCURACY, Metric
 from efat.palette import BLUE, GREEN, GREY, ORANGE
 from efat.planning.base import Plan
 from efat.report import Outcome
 from efat.resilience import ResilienceCurve, ResilienceMap
+from efat.severity import IN_WORDS
+
+Point = tuple[float, float]
+"""Severity and amount (steps; inf: more than the budget)."""
 
 FAULTY = ListedColormap(["#eef2f5", "#22303c"])
 
@@ -44,6 +50,8 @@ def plot_curves(
     figure.supxlabel("amount of retraining (epochs)", fontsize=10)
     figure.supylabel(f"validation {metric.label}", fontsize=10)
     what = "mean and range over fault maps; " if len(curves) > 1 else ""
+    if at_once := [c for c in curves if len(c.metric) == 1 and metric.meets(c.metric[0], target)]:
+        what = f"{len(at_once)} of {len(curves)} end at amount 0 (dots): met without retraining; "
     figure.suptitle(f"Resilience curves: {what}dashed: {metric.show(target, 1)}", fontsize=11)
     return figure
 
@@ -62,7 +70,9 @@ def _draw_curves(
     else:  # curves that end where they meet the constraint
         for curve in repeats:
             epochs = np.array(curve.amount_steps) / steps_per_epoch
-            axes.plot(epochs, unit * np.array(curve.metric), color=BLUE, lw=0.8, marker=".")
+            values = unit * np.array(curve.metric)
+            axes.plot(epochs, values, color=BLUE, lw=0.8, marker="o", ms=2, clip_on=False)
+            axes.plot(epochs[-1:], values[-1:], color=BLUE, marker="o", ms=4, clip_on=False)
     axes.axhline(unit * target, color=ORANGE, lw=1, ls="--")
     axes.set_title(f"{repeats[0].fault_rate:.0%} of the PEs faulty", fontsize=9)
     axes.text(
@@ -101,22 +111,20 @@ def plot_resilience_map(
     axes = figure.subplots()
     target, sustained = resilience_map.target, experiment.selection.sustained
     crossings = [(c.severity, c.crossing(target, sustained)) for c in analysis_curves]
-    seen = [(s, steps / epoch) for s, steps in crossings if steps < math.inf]
-    if seen:
-        severities, amounts = zip(*seen, strict=True)
-        axes.scatter(severities, amounts, s=14, color=GREY, alpha=0.6, label="one fault map")
-    grid = np.linspace(0, max(resilience_map.severities), 600)
-    needed = [resilience_map.amount(float(s)) / epoch for s in grid]
-    axes.plot(grid, needed, color=BLUE, lw=2, label="resilience map")
+    _mark(axes, crossings, epoch, label="one fault map", s=14, color=GREY, alpha=0.6)
+    _mark_beyond(axes, crossings, experiment, "fault maps, not met within the budget", GREY)
+    line = map_line(resilience_map, epoch)
+    axes.plot(*line, color=BLUE, lw=2, label="resilience map")  # type: ignore[arg-type]
     _mark_limit(axes, resilience_map)
     _mark_chips(axes, experiment, resilience_map, plan)
-    axes.set_xlabel(f"severity of the fault map ({experiment.severity_name.replace('_', ' ')})")
+    measure = IN_WORDS[experiment.severity_name]
+    axes.set_xlabel(f"severity: share of {measure}")
     axes.set_ylabel("amount of retraining (epochs)")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # what is at 0 is seen whole
     axes.grid(alpha=0.25)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     axes.set_title(f"Retraining needed to reach {experiment.metric.show(target, 1)} on validation")
     return figure
 
@@ -131,7 +139,7 @@ def _mark_limit(axes: Axes, resilience_map: ResilienceMap) -> None:
             color=ORANGE,
             alpha=0.12,
             lw=0,
-            label="not reached within the budget",
+            label="beyond the resilience map",
         )
 
 
@@ -140,26 +148,44 @@ def _mark_chips(
 ) -> None:
     epoch = experiment.amounts.steps_per_epoch
     severities = [experiment.severity(chip.fault_map) for chip in experiment.fleet]
-    inside = [s for s in severities if resilience_map.amount(s) < math.inf]
-    axes.scatter(
-        inside,
-        [resilience_map.amount(s) / epoch for s in inside],
-        marker="|",
-        s=90,
-        color=GREEN,
-        label=f"a chip ({len(inside)} of {len(severities)} are salvageable)",
-        zorder=3,
-    )
-    fused = [group for group in (plan.groups if plan else ()) if len(group.members) > 1]
+    chips = [(s, resilience_map.amount(s)) for s in severities]
+    inside = sum(amount < math.inf for _, amount in chips)
+    label = f"a chip ({inside} of {len(chips)} are salvageable)"
+    _mark(axes, chips, epoch, label=label, marker="|", s=90, color=GREEN, zorder=3)
+    _mark_beyond(axes, chips, experiment, "chips, unsalvageable", GREEN)
+    fused = [
+        (experiment.severity(group.fused), group.amount_steps)
+        for group in (plan.groups if plan else ())
+        if len(group.members) > 1
+    ]
     if fused:
+        ring = {"s": 46, "facecolors": "none", "edgecolors": ORANGE, "lw": 1.4, "zorder": 4}
+        _mark(axes, fused, epoch, label=f"a group of chips, fused ({len(fused)})", **ring)
+        _mark_beyond(axes, fused, experiment, "groups, beyond the map", ORANGE)
+
+
+def _mark(axes: Axes, points: Sequence[Point], epoch: float, **style: Any) -> None:
+    """Mark what meets the constraint within the budget."""
+    met = [(severity, steps / epoch) for severity, steps in points if steps < math.inf]
+    if met:
+        axes.scatter(*zip(*met, strict=True), **style)
+
+
+def _mark_beyond(
+    axes: Axes, points: Sequence[Point], experiment: Experiment, name: str, color: str
+) -> None:
+    """Mark what does not, above the budget: how much it would need is not known."""
+    lost = [severity for severity, steps in points if steps == math.inf]
+    height = ABOVE * experiment.amounts.budget_steps / experiment.amounts.steps_per_epoch
+    if lost:
         axes.scatter(
-            [experiment.severity(group.fused) for group in fused],
-            [group.amount_steps / epoch for group in fused],
-            s=46,
+            lost,
+            [height] * len(lost),
+            marker="^",
+            s=30,
             facecolors="none",
-            edgecolors=ORANGE,
-            lw=1.4,
-            label=f"a group of chips, fused ({len(fused)})",
+            edgecolors=color,
+            label=f"{name} ({len(lost)})",
             zorder=4,
         )
 
@@ -180,7 +206,7 @@ def plot_strategies(outcome: Outcome, chips: int) -> Figure:
         color="none",
         edgecolor=GREY,
         hatch="///",
-        label="once for all fleets: resilience analysis, hardening",
+        label=f"{'analysis and hardening' if outcome.hardening else 'analysis'} (once a network)",
     )
     for row, result in enumerate(results):
         axes.annotate(

@@ -28,6 +28,9 @@ PLAIN_EVERY_S = 30.0
 class Progress:
     """One bar for the whole campaign, in training steps, over one line about the stage.
 
+    A unit counts one step more than it trains, so that the bar and the time left also move where
+    chips are repaired or measured without training.
+
     Args:
         console: Where to draw; where it is not a terminal, lines are printed instead.
         estimate_steps: Expected work by stage; replaced when the stage begins.
@@ -41,7 +44,8 @@ class Progress:
         self.begun_steps: dict[str, int] = {}
         self.steps_per_epoch = steps_per_epoch
         self.stage, self.units, self.done, self.running, self.failed = "start", 0, 0, 0, 0
-        self.spent_steps = self.waiting = 0
+        self.spent_steps = self.waiting = self.finished = self.known_units = 0
+        self.stage_steps = self.stage_spent = 0
         self.begin_s = self.stage_s = self.printed_s = time.monotonic()
         self.bar = _TwoLines(
             TextColumn("{task.description:<9}"),
@@ -60,15 +64,19 @@ class Progress:
         self.begun_steps[stage] = self.begun_steps.get(stage, 0) + steps
         self.steps[stage] = self.begun_steps[stage]
         self.stage, self.units, self.done, self.running, self.waiting = stage, units, 0, 0, 0
+        self.stage_steps, self.stage_spent = steps, 0
+        self.known_units = self.finished + units
         self.stage_s = self.printed_s = time.monotonic()
-        self.bar.update(self.task, description=stage, total=sum(self.steps.values()))
+        total = sum(self.steps.values()) + self.known_units
+        self.bar.update(self.task, description=stage, total=total)
         if not self.console.is_terminal:
             self.console.print(f"{stage}: {counted(units, 'unit')} to compute")
 
     def advance(self, steps: int) -> None:
         """Count a finished unit, with its work."""
         self.done, self.spent_steps, self.waiting = self.done + 1, self.spent_steps + steps, 0
-        self.bar.advance(self.task, steps)
+        self.finished, self.stage_spent = self.finished + 1, self.stage_spent + steps
+        self.bar.advance(self.task, steps + 1)
         now = time.monotonic()
         if not self.console.is_terminal and now - self.printed_s >= PLAIN_EVERY_S:
             self.printed_s = now
@@ -106,12 +114,22 @@ class Progress:
         return max(0, sum(self.steps.values()) - self.spent_steps)
 
     def clock(self) -> str:
-        """Return the time elapsed and left, at the campaign's rate so far."""
-        elapsed_s = time.monotonic() - self.begin_s
-        rest = "-:--"
-        if self.spent_steps:
-            rest = _minutes(elapsed_s * self.left() / self.spent_steps)
-        return f"elapsed {_minutes(elapsed_s)} left {rest}"
+        """Return the time elapsed and left: of this stage at its own rate, then of the others."""
+        now = time.monotonic()
+        here_s = self._left_here_s(now - self.stage_s)
+        later = max(0, self.left() - (self.stage_steps - self.stage_spent))
+        spent_s = now - self.begin_s
+        later_s = spent_s * later / self.spent_steps if self.spent_steps else None
+        known = here_s is not None and (later_s is not None or not later)
+        rest = _minutes((here_s or 0) + (later_s or 0)) if known else "-:--"
+        return f"elapsed {_minutes(spent_s)} left {rest}"
+
+    def _left_here_s(self, elapsed_s: float) -> float | None:
+        """Return the seconds that this stage still takes; none before its first unit is done."""
+        whole, done = self.stage_steps + self.units, self.stage_spent + self.done
+        if whole <= done:
+            return 0.0
+        return elapsed_s * (whole - done) / done if done else None
 
     def __enter__(self) -> Progress:
         """Show the bar."""

@@ -51,7 +51,8 @@ class Gradual:
         if inject not in get_args(Inject):
             allowed = ", ".join(get_args(Inject))
             raise EfatError(f"recipe.inject: {inject!r} given; allowed: {allowed}")
-        return cls(parts, every_epochs) if inject == "gradual" else None
+        given = cls(parts, every_epochs)  # refused where they are not used, too
+        return given if inject == "gradual" else None
 
 
 @dataclass(frozen=True)

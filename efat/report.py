@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from efat.experiment import Experiment
 from efat.findings import Analysis, Baseline, Evaluation, Measured, Model
@@ -49,11 +50,12 @@ class StrategyResult:
         short: Names of the chips that miss the constraint on the test split.
         diverged: Groups whose training diverged, so that their chips carry the masked baseline.
         repair_s: Seconds of repair before retraining, summed over the processes.
-        topped_up: Groups that were trained for longer than planned: short at their amount, or, with
-            `selection.sustained`, not yet measured often enough.
-        topped_up_steps: How much longer, all together.
+        topped_up: Groups that were short at their planned amount, and trained on.
+        topped_up_steps: How much longer those were trained, all together.
         short_groups: Groups that are short on validation at the end of the budget.
         needs_analysis: Whether its amounts come from the resilience analysis.
+        kept_groups: Groups that diverged where they were trained on, and carry the model of their
+            first evaluation.
     """
 
     name: str
@@ -72,6 +74,7 @@ class StrategyResult:
     topped_up_steps: int = 0
     short_groups: tuple[str, ...] = ()
     needs_analysis: bool = True
+    kept_groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class Outcome:
         recipe: Its steps; without `retrain` there is no retraining.
         remap: What `remap` places, if it is one of them.
         calibration_s: Seconds of measuring Gram matrices, once a network.
+        blocks: Blocks of the weights whose Gram matrix is in more than one, by parameter name.
         analysis_repair_s: Seconds of repair in the analysis.
         hardening: Cost of hardening the network; None: it was not.
         hardened: The metric of the hardened network without faults.
@@ -111,6 +115,7 @@ class Outcome:
     recipe: tuple[str, ...] = ("retrain",)
     remap: str = "columns"
     calibration_s: float = 0.0
+    blocks: Mapping[str, int] = field(default_factory=dict)
     analysis_repair_s: float = 0.0
     hardening: Cost | None = None
     hardened: Measured | None = None
@@ -173,6 +178,7 @@ def build_outcome(
         recipe=experiment.recipe.steps,
         remap=experiment.recipe.remap,
         calibration_s=baseline.calibration.elapsed_s if baseline.calibration else 0.0,
+        blocks=baseline.calibration.blocks if baseline.calibration else {},
         analysis_repair_s=analysis.repair_s,
         hardening=_cost(experiment, hardened.steps, hardened.elapsed_s, 1) if hardened else None,
         hardened=evaluation.hardened,
@@ -191,7 +197,7 @@ def _strategy_result(
     judged = [verification.judge(measured.test, targets.test).status for measured in after.values()]
     tests = [measured.test for measured in after.values()]
     meets = experiment.metric.meets
-    longer = [m.topped_up_steps for m in models if m.topped_up_steps and not plan.until_met]
+    longer = [m.topped_up_steps for m in models if m.topped_up and not plan.until_met]
     return StrategyResult(
         name=name,
         models=len(models),
@@ -214,6 +220,7 @@ def _strategy_result(
         topped_up_steps=sum(longer),
         short_groups=tuple(group_name(i) for i, m in enumerate(models) if m.met is False),
         needs_analysis=bool(models) and not plan.until_met,
+        kept_groups=tuple(group_name(i) for i, m in enumerate(models) if m.kept_steps is not None),
     )
 
 

@@ -21,6 +21,8 @@ GROUP_COLUMNS = (
     "fused_rate",
     "amount_steps",
     "trained_steps",
+    "topped_up",
+    "alone_steps",
     "price",
     "price_alone",
     "share_saved",
@@ -38,7 +40,7 @@ def chip_rows(
 ) -> list[Row]:
     """Return one row a chip, in the fleet's order, for the plan that was carried out."""
     groups = {c: (group_name(i), g) for i, g in enumerate(plan.groups) for c in g.members}
-    trained = {group_name(i): model.trained_steps for i, model in enumerate(models)}
+    trained = {group_name(i): model.carried_steps for i, model in enumerate(models)}
     after = evaluation.after[experiment.planner_name]
     verification = experiment.verification(evaluation.test_samples)
     rows = []
@@ -89,14 +91,16 @@ def group_rows(
 ) -> list[Row]:
     """Return one row a group, dearest first, and one for the unsalvageable chips if there are any.
 
-    `share_saved` is what the group saves of the price of its chips each on its own; None where
-    those cost nothing or the group is beyond the resilience map. `trained_steps` is None before
-    there are `models`.
+    `alone_steps` is what its chips would be retrained for each on its own, and `share_saved` what
+    the group saves of that; None where that is nothing or the group is beyond the resilience map.
+    Prices are those of the rules, and may hold a price a model. `trained_steps` and `topped_up` are
+    None before there are `models`.
     """
     maps = {chip.chip_id: chip.fault_map for chip in chips}
     rows: list[Row] = []
     for index, group in enumerate(plan.groups):
-        alone = sum(plan.rules.price(cost(maps[name])) for name in group.members)
+        costs = [cost(maps[name]) for name in group.members]
+        alone = sum(map(plan.rules.amount, costs))
         price = plan.rules.price(group.amount_steps)
         finite = price < math.inf
         rows.append(
@@ -105,10 +109,12 @@ def group_rows(
                 "chips": len(group.members),
                 "fused_rate": group.fused.fault_rate,
                 "amount_steps": group.amount_steps if finite else None,
-                "trained_steps": models[index].trained_steps if models else None,
+                "trained_steps": models[index].carried_steps if models else None,
+                "topped_up": models[index].topped_up if models else None,
+                "alone_steps": alone,
                 "price": price if finite else None,
-                "price_alone": alone,
-                "share_saved": 1 - price / alone if finite and alone else None,
+                "price_alone": sum(map(plan.rules.price, costs)),
+                "share_saved": 1 - group.amount_steps / alone if finite and alone else None,
                 "members": ";".join(group.members),
             }
         )

@@ -14,6 +14,14 @@ from efat.mapping import SystolicArray, WeightLayout, sum_per_pe
 
 Severity = Callable[[FaultMap], float]
 
+IN_WORDS = {
+    "array_rate": "faulty PEs",
+    "weight_rate": "weights pruned",
+    "magnitude_rate": "weight magnitude pruned",
+    "taylor_rate": "saliency pruned",
+}
+"""What each measure is the share of."""
+
 
 def array_rate(fault_map: FaultMap) -> float:
     """Return the share of the array's PEs that are faulty, in [0, 1]."""

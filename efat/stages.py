@@ -79,7 +79,8 @@ def calibrate(experiment: Experiment, campaign: Runner, baseline: Baseline) -> B
     seed = derive(experiment.seed, "calibration")
     job = CalibrationJob(experiment.baseline_setup, baseline.start, recipe.samples, seed)
     [(key, values)] = campaign.run("calibrate", mending.calibrate, [job])
-    found = Calibration(("calibrate", key), values["samples"], values["elapsed_s"])
+    blocks = values.get("blocks", {})  # results from before there were any do not say so
+    found = Calibration(("calibrate", key), values["samples"], values["elapsed_s"], blocks)
     return replace(baseline, calibration=found)
 
 
@@ -235,16 +236,25 @@ def single(
 
 def _model(group: Group, job: TrainingJob, weights: Weights, values: dict[str, Any]) -> Model:
     """Describe a retrained network; one that diverged cost the steps up to there."""
-    repair_s, until = values.get("repair_s", 0.0), job.until
-    return Model(
+    repair_s, until, steps = values.get("repair_s", 0.0), job.until, trained_steps(job, values)
+    kept_steps = values.get("kept_steps")
+    model = Model(
         group,
-        trained_steps(job, values),
+        steps,
         weights,
         values["elapsed_s"] - repair_s,
-        values["diverged_steps"] is not None,
+        values["diverged_steps"] is not None and kept_steps is None,
         repair_s,
-        len(values["metric"]) if until else 0,
-        until.met(values["metric"]) if until else None,
+    )
+    if until is None:
+        return model
+    metric, longer = values["metric"], steps > group.amount_steps
+    return replace(
+        model,
+        evaluations=len(metric),
+        met=until.met(metric),
+        topped_up=longer and not until.met(metric[: until.sustained]),
+        kept_steps=kept_steps,
     )
 
 

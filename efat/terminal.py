@@ -12,13 +12,14 @@ from rich.table import Table
 from efat.chips import Chip
 from efat.errors import EfatError
 from efat.experiment import Experiment
-from efat.findings import Analysis, Baseline, Evaluation, Model
+from efat.findings import Analysis, Baseline, Evaluation, Model, diverged_note
 from efat.fleets import FleetSummary
 from efat.metric import ACCURACY, kept_note
 from efat.planning.base import Plan
 from efat.progress import counted
 from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.result_rows import Row
+from efat.severity import IN_WORDS
 
 GROUPS_SHOWN = 8
 """Rows on the terminal; the files hold all."""
@@ -79,7 +80,8 @@ def describe_hardened(experiment: Experiment, baseline: Baseline) -> str | None:
         return None
     return (
         f"hardened   {metric.show(hardened.val_metric)} on validation without faults, "
-        f"{kept_note(metric, baseline.val_metric, hardened.val_metric)}; {hardened.steps} steps, "
+        f"{kept_note(metric, baseline.val_metric, hardened.val_metric)}; "
+        f"{hardened.steps / experiment.amounts.steps_per_epoch:.1f} epochs, "
         f"{hardened.elapsed_s:.1f} s"
     )
 
@@ -97,6 +99,9 @@ def describe_recipe(experiment: Experiment, baseline: Baseline) -> str | None:
         line += f"; faults injected in {how.parts} parts, {how.every_epochs:g} epochs apart"
     if measured:
         line += f"; Gram matrices of {measured.samples} samples, {measured.elapsed_s:.1f} s"
+    if measured and measured.blocks:
+        cut = ", ".join(f"{name} in {count}" for name, count in measured.blocks.items())
+        line += f"; approximate, in blocks of inputs: {cut}"
     return line
 
 
@@ -125,9 +130,9 @@ def describe_map(experiment: Experiment, analysis: Analysis, resilience_map: Res
         return f"analysis   {count}; none of the fault rates reaches it within the budget"
     worst = resilience_map.amount(resilience_map.max_severity)
     return (
-        f"analysis   {count}; met up to {experiment.severity_name} "
-        f"{resilience_map.max_severity:.0%}, there after "
-        f"{worst / experiment.amounts.steps_per_epoch:.2f} epochs"
+        f"analysis   {count}; met up to {resilience_map.max_severity:.0%} "
+        f"{IN_WORDS[experiment.severity_name]}, there after "
+        f"{worst / experiment.amounts.steps_per_epoch:.2f} epochs of retraining"
     )
 
 
@@ -139,10 +144,16 @@ def describe_plan(experiment: Experiment, plan: Plan) -> str:
         f"{plan.total_steps / experiment.amounts.steps_per_epoch:.1f} epochs in total"
     )
     if plan.bound:
-        more = "costs less" if plan.gap < 0.0005 else f"saves more than {plan.gap:.1%} of it"
-        line += f" (no plan {more})"
+        line += f"; {bound_note(plan)}"
     shared = any(len(group.members) > 1 for group in plan.groups)
     return line + off_ws_note(experiment, shared) + lost_note(plan)
+
+
+def bound_note(plan: Plan) -> str:
+    """Say how much a better plan could save."""
+    if plan.gap < 0.0005:
+        return "proved: no plan is cheaper"
+    return f"proved: no plan is more than {plan.gap:.1%} cheaper"
 
 
 def describe_groups(experiment: Experiment, rows: Sequence[Row]) -> RenderableType:
@@ -189,18 +200,20 @@ def describe_top_up(experiment: Experiment, models: Mapping[str, Model]) -> str 
     """Say which groups were trained for longer than planned, and which are short all the same."""
     if not experiment.recipe.tops_up:
         return None
+    epoch = experiment.amounts.steps_per_epoch
     longer = [
-        f"{name} planned {m.group.amount_steps:.0f}, trained {m.trained_steps} steps"
+        f"{name} planned {m.group.amount_steps / epoch:.2f}, trained {m.carried_steps / epoch:.2f}"
         for name, m in models.items()
-        if m.topped_up_steps
+        if m.topped_up
     ]
     short = [name for name, model in models.items() if model.met is False]
-    return (
-        f"top_up     {len(longer)} of {counted(len(models), 'group')} went on"
-        f"{': ' if longer else ''}{'; '.join(longer[:GROUPS_SHOWN])}"
-        f"{', ...' if len(longer) > GROUPS_SHOWN else ''}"
-        f"{f'; short at the end of the budget: {_few(short)}' if short else ''}"
-    )
+    kept = [name for name, model in models.items() if model.kept_steps is not None]
+    line = f"top_up     {len(longer)} of {counted(len(models), 'group')} went on"
+    if longer:
+        more = "; ..." if len(longer) > GROUPS_SHOWN else ""
+        line += f", in epochs: {'; '.join(longer[:GROUPS_SHOWN])}{more}"
+    line += f"; short at the end of the budget: {_few(short)}" if short else ""
+    return line + (f". {diverged_note(kept)}" if kept else "")
 
 
 def describe_fleet(summary: FleetSummary) -> Table:

@@ -37,10 +37,10 @@ def verification_note(
     """Say what it takes for a chip to be verified, or why no chip is."""
     if not metric.proportion:
         return f"No interval is given: {metric.name} is not a share of samples, each counted alike."
-    least = f"{needed} right" if needed else "no number of right ones is enough"
+    least = f"it takes {needed} right" if needed else "no number of right ones is enough"
     return (
         f"verified: the exact {confidence:.0%} interval of {metric.name} (Clopper-Pearson, "
-        f"{samples} test samples) is above the constraint: {least}."
+        f"{samples} test samples) is above the constraint, for which {least}."
     )
 
 

@@ -27,7 +27,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrize, prune
 
 from efat import FaultMap, SystolicArray, keep_masked, mask_model
-from efat.callbacks import MaskGuard, SameDraws
+from efat.callbacks import CurveRecorder, MaskGuard, SameDraws
 from efat.data.base import DataModule
 from efat.data.samples import ArraySamples, Samples
 from efat.emulation.bench import measure_speed, speed_table
@@ -173,50 +173,75 @@ class Images(DataModule):
         return {"train": ArraySamples(images, np.arange(len(images)) % 10)}
 
 
-def bare_steps(net: nn.Module, shape: tuple[int, int, int], batch: int, steps: int) -> float:
-    """Train on one ready batch, with nothing around it; return the seconds."""
+def bare_loop(net: nn.Module, shape: tuple[int, int, int], batch: int) -> Callable[[int], float]:
+    """Return what trains on one ready batch, with nothing around it, and tells the seconds."""
     optimizer = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9)
     x, y = torch.randn(batch, *shape), torch.randint(0, 10, (batch,))
-    begin = time.perf_counter()
-    for _ in range(steps):
-        optimizer.zero_grad()
-        functional.cross_entropy(net(x), y).backward()
-        optimizer.step()
-    return time.perf_counter() - begin
+
+    def run(steps: int) -> float:
+        begin = time.perf_counter()
+        for _ in range(steps):
+            optimizer.zero_grad()
+            functional.cross_entropy(net(x), y).backward()
+            optimizer.step()
+        return time.perf_counter() - begin
+
+    return run
 
 
-class Clock(pl.Callback):
-    """Times the steps of a fit, without its start."""
+class Rounds(pl.Callback):
+    """Times a fit in rounds of some steps, from batch to batch, and a bare loop between them."""
 
-    def on_train_start(self, *_: object) -> None:
-        self.begin = time.perf_counter()
+    def __init__(self, bare: Callable[[int], float], steps: int) -> None:
+        self.bare, self.steps, self.batches = bare, steps, 0
+        self.fit_s: list[float] = []
+        self.bare_s: list[float] = []
 
-    def on_train_end(self, *_: object) -> None:
-        self.elapsed_s = time.perf_counter() - self.begin
+    def on_train_batch_start(self, *_: object) -> None:
+        if self.batches % self.steps == 0:
+            if self.batches:
+                self.fit_s.append(time.perf_counter() - self.begin)
+            self.bare_s.append(self.bare(self.steps))
+            self.begin = time.perf_counter()
+        self.batches += 1
 
 
-def fit_steps(
-    net: nn.Module, shape: tuple[int, int, int], batch: int, steps: int, augmented: bool
-) -> float:
-    """Train as a unit of work does: data module, Lightning, callbacks, masks on a chip."""
-    data, clock = Images(shape, augmented, batch), Clock()
+def fit_over_bare(
+    build: Callable[[], nn.Module],
+    shape: tuple[int, int, int],
+    batch: int,
+    augmented: bool,
+    rounds: int,
+) -> tuple[float, float]:
+    """Train as a unit of work does: data module, Lightning, callbacks, masks of a chip.
+
+    Returns:
+        Speed over that of a bare loop, and that loop's images per second: medians of the rounds.
+    """
+    steps = 24 if shape[1] < 32 else 4
+    timed = Rounds(bare_loop(build(), shape, batch), steps)
+    model = mask_model(build(), FAULTS, ARRAY)
+    module = FaultAwareModule(model, 10, partial(torch.optim.SGD, lr=0.01, momentum=0.9))
+    module.guarded = True
     setup = Setup({}, {}, 10, {"accelerator": "cpu"}, {})
-    module = FaultAwareModule(net, 10, partial(torch.optim.SGD, lr=0.01, momentum=0.9))
-    trainer = build_trainer(TrainingJob(setup, 0, steps), [clock, SameDraws(), MaskGuard()])
-    trainer.fit(module, data)
-    return clock.elapsed_s
+    job = TrainingJob(setup, 0, rounds * steps + 1)
+    trainer = build_trainer(job, [timed, CurveRecorder(), SameDraws(), MaskGuard()])
+    trainer.fit(module, Images(shape, augmented, batch))
+    bare_s, fit_s = np.array(timed.bare_s[1:rounds]), np.array(timed.fit_s[1:])  # one warms up
+    return float(np.median(bare_s / fit_s)), steps * batch / float(np.median(bare_s))
 
 
-def bench_loading(rounds: int = 15) -> None:
+def bench_loading(repeats: int = 9, rounds: int = 30) -> None:
     """Print images per second of a unit's training over those of a bare loop, interleaved."""
-    print(f"Training from memory over a bare loop on one ready batch, fastest of {rounds} rounds")
+    print(
+        f"Training from memory over a bare loop on one ready batch: median, lowest and highest of "
+        f"{repeats} fits, each the median of {rounds} paired rounds"
+    )
     for title, (build, shape, batch, augmented) in LOADING.items():
-        steps = 100 if shape[1] < 32 else 4
-        bare, ours = math.inf, math.inf
-        for _ in range(rounds):
-            bare = min(bare, bare_steps(build(), shape, batch, steps))
-            ours = min(ours, fit_steps(build(), shape, batch, steps, augmented))
-        print(f"  {title}: {bare / ours:.3f} ({steps * batch / bare:.0f} images/s bare)")
+        measured = [fit_over_bare(build, shape, batch, augmented, rounds) for _ in range(repeats)]
+        low, middle, high = np.quantile([ratio for ratio, _ in measured], (0, 0.5, 1))
+        speed = np.median([speed for _, speed in measured])
+        print(f"  {title}: {middle:.3f} ({low:.3f}-{high:.3f}; {speed:.0f} images/s bare)")
 
 
 def bench_precision(rounds: int = 10) -> None:
@@ -234,7 +259,7 @@ def bench_precision(rounds: int = 10) -> None:
             for bf16, last in kinds:
                 net = build().to(memory_format=torch.channels_last) if last else build()
                 with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                    elapsed_s = bare_steps(net, shape, 128, 3)
+                    elapsed_s = bare_loop(net, shape, 128)(3)
                 fastest[bf16, last] = min(fastest[bf16, last], elapsed_s)
         base = fastest[False, False]
         text = ", ".join(

@@ -216,9 +216,10 @@ def figures(folder: Path) -> None:
     _bounds_figure(folder)
     chips, cost = fleet("clustered", 100, 64), table_cost("floored", 64)
     plan = Hierarchical()(chips, cost, 0)
-    draw_groups(plan, chips).savefig(folder / "plan_groups.png", dpi=90)
+    # Curves and amounts are made up, and a step may as well be an epoch.
+    draw_groups(plan, chips, 1).savefig(folder / "plan_groups.png", dpi=90)
     draw_history(plan).savefig(folder / "plan_history.png", dpi=90)
-    draw_rewards(plan).savefig(folder / "plan_rewards.png", dpi=90)
+    draw_rewards(plan, 1).savefig(folder / "plan_rewards.png", dpi=90)
     draw_overlaps(plan, chips).savefig(folder / "plan_overlaps.png", dpi=90)
 
 

@@ -51,7 +51,9 @@ def finished(folder, chips=12, side=8, worse=0.0, name="tiny", seed=0):
     }  # fmt: skip
     for title, document in documents.items():
         (folder / f"{title}.json").write_text(json.dumps(document))
-    (folder / "config.yaml").write_text(f"name: {name}\nseed: {seed}\nstore: x\n")
+    (folder / "config.yaml").write_text(
+        f"name: {name}\nseed: {seed}\nstore: x\narray: {{dataflow: ws}}\n"
+    )
     return folder
 
 
@@ -83,7 +85,8 @@ def _status(value):
 def _group_rows(groups, fused, lost):
     rows = [
         {"group": f"group{i:03d}", "chips": len(g), "fused_rate": fused[i].fault_rate,
-         "amount_steps": 20.0, "price": 20.0, "price_alone": 30.0, "share_saved": 1 / 3,
+         "amount_steps": 20.0, "alone_steps": 30.0, "price": 20.0, "price_alone": 30.0,
+         "share_saved": 1 / 3,
          "members": ";".join(c.chip_id for c in g)}
         for i, g in enumerate(groups)
     ]  # fmt: skip

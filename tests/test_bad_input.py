@@ -48,6 +48,8 @@ def test_every_problem_is_named_at_once_and_nothing_is_written(tmp_path):
         "trainer.precision=7": "trainer.precision: ValueError: Precision '7' is invalid",
         "trainer.gradient_clip_val=-1": "trainer.gradient_clip_val: -1.0 given",
         "name=a/b": "name: 'a/b' given",
+        "hardening.fault_rate=[null,0.3]": "hardening.fault_rate: [null,0.3] given; a list without "
+        "null is needed",
     }
     result = efat(tmp_path, *wanted)
     assert result.returncode == 2

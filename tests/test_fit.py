@@ -1,15 +1,19 @@
+import inspect
 from functools import partial
 
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.profilers import SimpleProfiler
+from torch import nn
 
 from efat import EfatError, FaultMap, SystolicArray, mask_model, verify_masks
 from efat.callbacks import CurveRecorder, MaskGuard
 from efat.data.digits import Digits
 from efat.data.tensors import TensorBatches
-from efat.fit import evaluate, train
+from efat.fit import build_trainer, evaluate, train
+from efat.hardening import HardeningModule
 from efat.jobs import EvaluationJob, Setup, TrainingJob
 from efat.masking import MASK, masked_layers
 from efat.models.mlp import MLP
@@ -181,6 +185,53 @@ def test_a_recorder_in_a_users_trainer_skips_the_sanity_check():
     ).fit(module, Digits())  # fmt: skip
     assert recorder.amount_steps == [16, 32]
     verify_masks(module)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "largest"), [({"gradient_clip_val": 0.01}, 0.01), ({}, float("inf"))]
+)
+def test_gradients_are_clipped_where_the_trainer_says_so(trainer, largest):
+    norms = []
+
+    class Watched(FaultAwareModule):
+        def configure_gradient_clipping(self, *args, **named):
+            super().configure_gradient_clipping(*args, **named)
+            norms.append(nn.utils.get_total_norm([p.grad for p in self.model.parameters()]))
+
+    module = Watched(MLP([64, 10]), 10, partial(torch.optim.SGD, lr=0.1))
+    run = TrainingJob(setup_of(trainer={"accelerator": "cpu", **trainer}), 7, 2)
+    build_trainer(run, []).fit(module, Digits())
+    assert len(norms) == 2
+    assert 0.009 < max(norms) <= largest * 1.001
+
+
+def test_a_module_takes_texts_as_torch_does():
+    module = FaultAwareModule(MLP([64, 10]), 10, partial(torch.optim.SGD, lr=0.1))
+    module.note = "first"
+    module.note = None
+    assert module.__dict__["note"] is None
+    with pytest.raises(TypeError, match="cannot assign"):
+        module.model = "no network"
+    module.note = nn.Parameter(torch.zeros(1))
+    module.note = None  # of a parameter now
+    assert "note" in module._parameters
+
+
+def test_lightning_is_told_how_many_arguments_a_training_step_takes(monkeypatch):
+    """It asks before each step; working the answer out from the code costs more than the rest."""
+    asked = []
+    monkeypatch.setattr(inspect, "_signature_from_function", lambda *_, **__: asked.append(1))
+    for kind in (FaultAwareModule, HardeningModule):
+        assert inspect.getfullargspec(kind.training_step).args == ["self", "batch", "batch_idx"]
+    assert not asked
+
+
+def test_only_a_user_who_asks_for_a_profile_has_one():
+    plain = build_trainer(job(1), []).profiler
+    with plain.profile("outer"), plain.profile("inner"):
+        assert plain.profile("outer") is plain.profile("inner")
+    asked = {"accelerator": "cpu", "profiler": "simple"}
+    assert isinstance(build_trainer(job(1, trainer=asked), []).profiler, SimpleProfiler)
 
 
 def test_a_schedule_is_stepped_every_optimizer_step(store):

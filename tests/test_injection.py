@@ -22,7 +22,7 @@ from efat.seeds import derive
 from efat.store import Store, plain
 from efat.trainings import retraining_job
 from tests.cutting import cut_off
-from tests.test_recipe import ARRAY, FUSED, SETUP
+from tests.recipes import ARRAY, FUSED, SETUP
 from tests.test_stages import BASELINE, CHIPS, experiment
 from tests.test_top_up import FAST
 
@@ -136,3 +136,5 @@ def test_what_cannot_be_injected_is_refused():
     )
     with pytest.raises(EfatError, match=r"inject: 'slowly' given; allowed: at_once, gradual"):
         Gradual.of("slowly", 4, 0.25)
+    with pytest.raises(EfatError, match=r"inject_parts: 0 given; an int >= 2 is needed"):
+        Gradual.of("at_once", 0, 0.25)  # used or not

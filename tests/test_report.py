@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -10,10 +11,11 @@ from scipy.stats import beta
 from efat.findings import Analysis, Evaluation, Measured, Model
 from efat.outcome_terminal import describe_outcome
 from efat.planning.base import Plan
+from efat.planning.rules import Rules
 from efat.report import Cost, build_outcome
 from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.result_rows import group_rows
-from efat.terminal import describe_groups
+from efat.terminal import describe_groups, describe_map, describe_plan
 from tests.test_stages import BASELINE, CHIPS, experiment, group
 
 BEFORE = {
@@ -110,10 +112,38 @@ def test_the_table_of_groups_says_what_each_saves():
     assert (first["price"], first["price_alone"]) == (24, 30)
     assert first["share_saved"] == pytest.approx(0.2)
     assert first["fused_rate"] == 5 / 16
+    assert first["alone_steps"] == 30
     assert (beyond["amount_steps"], beyond["share_saved"]) == (None, None)
     assert (lost["group"], lost["chips"], lost["members"]) == ("unsalvageable", 2, "d;e")
     assert lost.keys() == first.keys()
     assert len(group_rows(Plan(plan.groups, ()), CHIPS, cost)) == 2
+
+
+def test_nothing_is_saved_of_no_retraining_whatever_a_model_costs():
+    plan = Plan((group("a", "b", amount=0),), (), Rules(price_group=1.0))
+    (row,) = group_rows(plan, CHIPS, lambda _: 0)
+    assert (row["price"], row["price_alone"], row["share_saved"]) == (1.0, 2.0, None)
+    plan = Plan((group("a", "b", amount=10),), (), Rules(price_group=50.0))
+    (row,) = group_rows(plan, CHIPS, lambda _: 20)
+    assert row["share_saved"] == 0.75  # of the retraining
+
+
+def test_the_terminal_says_what_amounts_are_of_and_how_good_the_plan_is(outcome):
+    analysis = Analysis((ResilienceCurve(0.5, 0, 0.5, (0, 20), (0.1, 0.7)),), 1.0)
+    said = describe_map(experiment(), analysis, ResilienceMap(0.6, (0.5,), (20.0,)))
+    assert said.endswith("met up to 50% faulty PEs, there after 2.00 epochs of retraining")
+    plan = Plan((group("a", "b", amount=20),), ())
+    assert "; proved: no plan is cheaper" in describe_plan(experiment(), replace(plan, bound=20.0))
+    assert "more than 25.0% cheaper" in describe_plan(experiment(), replace(plan, bound=15.0))
+
+
+def test_the_last_lines_say_what_to_do_next(outcome):
+    console = Console(file=io.StringIO(), width=400)
+    console.print(describe_outcome(experiment(), outcome))
+    said = console.file.getvalue()
+    assert "\nver., verified: the exact 95% interval of accuracy" in said
+    assert "Next: For the 2 short chips, try selection.sustained=2, " in said
+    assert "or a looser constraint (selection.max_drop)." in said
 
 
 def test_unsalvageable_chips_are_named_under_the_table(outcome):

@@ -1,6 +1,5 @@
 """Trainings that go on until their group meets the constraint, from the job to the report."""
 
-import csv
 import json
 import math
 from dataclasses import replace
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 from efat import EfatError, SystolicArray
+from efat.callbacks import MaskGuard
 from efat.checkpoints import Checkpointer, Checkpoints
 from efat.chips import Chip, Fleet
 from efat.fit import train
@@ -20,13 +20,16 @@ from efat.planning.early_stop import EarlyStopping
 from efat.preflight import build_experiment
 from efat.recipe import Recipe
 from efat.resilience import ResilienceMap
+from efat.result_rows import group_rows
+from efat.retraining import DivergedError
 from efat.stages import plan as plan_fleet
 from efat.stages import retrain
 from efat.store import Store
+from efat.terminal import describe_top_up
 from efat.trainings import group_job
-from tests.command_line import efat
+from tests.command_line import efat, rows, run_folder
 from tests.cutting import CutError, cut_off
-from tests.test_recipe import ARRAY, FUSED, SETUP
+from tests.recipes import ARRAY, FUSED, SETUP
 from tests.test_stages import BASELINE, FakeCampaign, experiment, group
 
 NEVER = Until(2.0, from_steps=11)
@@ -144,7 +147,7 @@ class Recovering(FakeCampaign):
     def trained(self, job):
         steps = list(range(job.until.from_steps, job.amount_steps + 1, 20))
         metric = [0.7 if s >= 35 and job.fault_map.fault_count < 5 else 0.1 for s in steps]
-        end = next((i for i, m in enumerate(metric) if job.until.met([m])), len(steps) - 1)
+        end = next((i for i in range(len(steps)) if job.until.met(metric[: i + 1])), len(steps) - 1)
         return {
             "amount_steps": steps[: end + 1], "metric": metric[: end + 1], "elapsed_s": 1.0,
             "diverged_steps": None,
@@ -156,6 +159,71 @@ def test_what_was_added_is_counted_and_who_is_short_is_known():
     models = retrain(TOPPING, Recovering(), BASELINE, {"greedy": Plan(groups, ())})["greedy"]
     found = [(m.trained_steps, m.topped_up_steps, m.evaluations, m.met) for m in models]
     assert found == [(40, 20, 2, False), (35, 20, 2, True), (40, 0, 1, True)]
+
+
+def test_measuring_often_enough_is_no_topping_up():
+    here = replace(TOPPING, selection=replace(TOPPING.selection, sustained=2))
+    here = replace(here, amounts=replace(here.amounts, budget_steps=80))
+    groups = (group("c", amount=40), group("d", amount=20))
+    models = retrain(here, Recovering(), BASELINE, {"greedy": Plan(groups, ())})["greedy"]
+    found = [(m.trained_steps, m.topped_up, m.topped_up_steps) for m in models]
+    assert found == [(60, False, 0), (60, True, 40)]
+
+
+def diverging_at(monkeypatch, step):
+    """Let trainings diverge after so many optimizer steps."""
+    guarded = MaskGuard.on_train_batch_end
+
+    def guard(self, trainer, *rest):
+        guarded(self, trainer, *rest)
+        if trainer.global_step == step:
+            raise DivergedError("training: diverged")
+
+    monkeypatch.setattr(MaskGuard, "on_train_batch_end", guard)
+
+
+@pytest.mark.parametrize("cut", [None, 12])
+def test_one_that_diverges_keeps_the_model_of_its_planned_amount(store, tmp_path, monkeypatch, cut):
+    asked, planned = job(17, 2, NEVER), train(job(11), store)
+    checkpoints = Checkpoints(tmp_path, 2)
+    if cut:
+        cut_off(asked, store, checkpoints, cut)
+        assert int(checkpoints.latest().name.split("-")[1]) >= 11
+    diverging_at(monkeypatch, 14)
+    result = train(asked, store, checkpoints)
+    values = result.values
+    assert (values["diverged_steps"], values["kept_steps"]) == (14, 11)
+    assert values["amount_steps"] == [11, 13]
+    assert all(torch.equal(result.weights[n], w) for n, w in planned.weights.items())
+
+
+def test_one_that_diverges_before_its_planned_amount_has_no_model(store, monkeypatch):
+    diverging_at(monkeypatch, 5)
+    result = train(job(17, 2, NEVER), store)
+    assert result.weights is None
+    assert "kept_steps" not in result.values
+
+
+class Diverging(FakeCampaign):
+    """Diverges an interval after the amount, which was short."""
+
+    def trained(self, job):
+        first = job.until.from_steps
+        return {
+            "amount_steps": [first], "metric": [0.1], "elapsed_s": 1.0,
+            "diverged_steps": first + 5, "kept_steps": first,
+        }  # fmt: skip
+
+
+def test_its_cost_is_what_it_took_and_its_amount_is_that_of_the_model():
+    plan = Plan((group("c", amount=15),), ())
+    [model] = retrain(TOPPING, Diverging(), BASELINE, {"greedy": plan})["greedy"]
+    assert (model.trained_steps, model.carried_steps, model.amount_steps) == (20, 15, 15)
+    assert (model.diverged, model.met, model.topped_up) == (False, False, True)
+    (row,) = group_rows(plan, TOPPING.fleet.chips, lambda _: 15, (model,))
+    assert (row["trained_steps"], row["topped_up"]) == (15, True)
+    said = describe_top_up(TOPPING, {"group000": model})
+    assert "Training on diverged for group000: the model of the planned amount is kept" in said
 
 
 def test_topping_up_needs_a_training_before_it():
@@ -183,17 +251,13 @@ def run(tmp_path_factory):
     home = tmp_path_factory.mktemp("campaign")
     ran = efat(home, *CAMPAIGN)
     assert ran.returncode == 0, ran.stderr
-    (folder,) = home.glob("outputs/resnet_fat/*")
+    folder = run_folder(home)
     return folder, ran
-
-
-def rows_of(path):
-    return list(csv.DictReader(path.open(newline="")))
 
 
 def test_a_campaign_reports_what_it_planned_and_what_it_trained(run):
     folder, ran = run
-    groups = rows_of(folder / "groups.csv")
+    groups = rows(folder / "groups.csv")
     summary = json.loads((folder / "summary.json").read_text())
     target, chosen = summary["targets"]["val"], summary["strategies"][0]
     planned = [float(row["amount_steps"]) for row in groups]
@@ -206,16 +270,20 @@ def test_a_campaign_reports_what_it_planned_and_what_it_trained(run):
     assert chosen["topped_up_steps"] == sum(t - p for p, t in longer)
     assert chosen["retraining"]["evaluations"] == len(groups) + sum((t - p) / 4 for p, t in longer)
     by_group = {row["group"]: int(row["trained_steps"]) for row in groups}
-    for chip in rows_of(folder / "chips.csv"):
+    for chip in rows(folder / "chips.csv"):
         assert int(chip["trained_steps"]) == by_group[chip["group"]]
         met = float(chip["val_after"]) >= target
         assert met == (chip["group"] not in chosen["short_groups"])
     p, t = longer[0]
-    assert f"planned {p:.0f}, trained {t} steps" in ran.stdout
-    assert f"planned {p:.0f}, trained {t}" in (folder / "report.md").read_text()
+    said = f"planned {p / 33:.2f}, trained {t / 33:.2f}"  # 33 steps an epoch
+    assert said in " ".join(ran.stdout.split())
+    assert said in (folder / "report.md").read_text()
+    assert [row["group"] for row in groups if row["topped_up"] == "True"] == [
+        row["group"] for row, p, t in zip(groups, planned, trained, strict=True) if t > p
+    ]
     counted = chosen["retraining"]["evaluations"]
     assert f"during the trainings, on validation: greedy {counted}, early_stop" in ran.stdout
-    units = [r for r in rows_of(folder / "units.csv") if r["stage"] == "retrain"]
+    units = [r for r in rows(folder / "units.csv") if r["stage"] == "retrain"]
     assert {t for _, t in longer} <= {int(row["steps"]) for row in units}
 
 
@@ -232,7 +300,7 @@ def test_early_stop_trains_each_chip_on_its_own_without_an_analysis(run):
     assert line[2] == line[3] == f"{steps / 33:.1f}"  # epochs, with and without the analysis
     assert line[5] == line[6]
     text = (folder / "report.md").read_text()
-    assert "it needs no analysis; with ours," in text
+    assert "it needs no analysis, while greedy takes " in text
     assert f"| {steps / 33:.1f} | {steps / 33:.1f} | {evaluations} |" in text
 
 
@@ -281,7 +349,7 @@ def test_new_chips_are_topped_up_too(run):
     found = efat(home, *words, *fleet, "stage=assign", f"library={folder}")
     assert found.returncode == 0, found.stderr
     (path,) = home.glob("outputs/resnet_fat/*/assignment.json")
-    units = rows_of(path.parent / "units.csv")
+    units = rows(path.parent / "units.csv")
     (trained,) = [int(row["steps"]) for row in units if row["stage"] == "retrain"]
     (planned,) = [json.loads(row["config"]) for row in units if row["stage"] == "retrain"]
     document = json.loads(path.read_text())

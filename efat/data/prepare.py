@@ -40,7 +40,7 @@ class Preparation:
         if self.how.crop or self.how.flip:
             picked = take(inputs, batch, self.how, generator)
         else:
-            picked = inputs[batch.to(inputs.device)]
+            picked = inputs.index_select(0, batch.to(inputs.device))
         prepared = torch.sub(picked, self.mean).mul_(self.factor)
         return cut_out(prepared, self.how.cutout, generator) if self.how.cutout else prepared
 

@@ -51,12 +51,12 @@ class TensorBatches:
         for batch in draw_batches(
             len(self.inputs), self.batch_size, self.shuffle, self.shard, self.generator
         ):
-            yield self._inputs(batch), self.targets[batch.to(self.targets.device)]
+            yield self._inputs(batch), self.targets.index_select(0, batch.to(self.targets.device))
 
     def _inputs(self, batch: Tensor) -> Tensor:
         if self.take is not None:
             return self.take(self.inputs, batch, self.generator)
-        return self.inputs[batch.to(self.inputs.device)]
+        return self.inputs.index_select(0, batch.to(self.inputs.device))
 
 
 def share_of(data: pl.LightningDataModule) -> tuple[int, int]:

@@ -54,7 +54,7 @@ class Comparison:
         rows: One a run.
         differences: One a run; None for the first, and where no chip is in both.
         settings: Keys of the configuration that differ, each with its value in every run.
-        statements: Chips of the first run that are not `verified`, `met` or `short` alike
+        statuses: Chips of the first run that are not `verified`, `met` or `short` alike
             everywhere, each with what it is in every run; `-`: not in that run.
         findings: In words.
     """
@@ -64,7 +64,7 @@ class Comparison:
     rows: tuple[Row, ...]
     differences: tuple[Difference | None, ...]
     settings: tuple[tuple[str, ...], ...]
-    statements: tuple[tuple[str, ...], ...]
+    statuses: tuple[tuple[str, ...], ...]
     findings: tuple[str, ...]
 
 
@@ -88,8 +88,8 @@ def compare_runs(runs: Sequence[FinishedRun]) -> Comparison:
     rows = tuple(map(_row, names, runs, differences))
     others = zip(names[1:], runs[1:], differences[1:], strict=True)
     words = [_finding(names[0], first, *rest) for rest in others]
-    settings, statements = tuple(_settings(runs)), tuple(_statements(runs))
-    return Comparison(tuple(runs), names, rows, differences, settings, statements, tuple(words))
+    settings, statuses = tuple(_settings(runs)), tuple(_statuses(runs))
+    return Comparison(tuple(runs), names, rows, differences, settings, statuses, tuple(words))
 
 
 def _name(index: int, run: FinishedRun) -> str:
@@ -185,8 +185,8 @@ def _finding(
     )
 
 
-def _statements(runs: Sequence[FinishedRun]) -> Iterable[tuple[str, ...]]:
-    """Yield each chip of the first run about which the runs say different things, with those."""
+def _statuses(runs: Sequence[FinishedRun]) -> Iterable[tuple[str, ...]]:
+    """Yield each chip of the first run whose status differs, with its status in every run."""
     maps = [{chip.chip_id: chip.fault_map for chip in run.maps} for run in runs]
     said = [{row["chip_id"]: row.get("status", "-") for row in run.chips} for run in runs]
     for chip, fault_map in maps[0].items():

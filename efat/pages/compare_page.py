@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import efat.pages.charts as charts
+import efat.pages.compare_charts as charts
 from efat import atomic
 from efat.pages.compare import Comparison, Difference
 from efat.pages.html import packed, plotly_script, template
@@ -21,7 +21,7 @@ HEAD = (
 """Narrow screens cut the last ones off, until one scrolls."""
 
 SHOWN = "*: the interval leaves out zero, on at least five independent parts."
-STATEMENTS = "Chips whose statement differs"
+STATUSES = "Chips whose status differs"
 
 
 def write_compare_page(comparison: Comparison, path: Path) -> None:
@@ -30,7 +30,7 @@ def write_compare_page(comparison: Comparison, path: Path) -> None:
     html = template("compare.html.j2").render(
         head=HEAD,
         shown=SHOWN,
-        heading=STATEMENTS,
+        heading=STATUSES,
         comparison=comparison,
         table=table(comparison),
         data=packed(json.dumps(figures, allow_nan=False).encode()),
@@ -46,8 +46,8 @@ def write_compare_text(comparison: Comparison, path: Path) -> None:
         "\n".join(f"- {finding}" for finding in comparison.findings),
         markdown_table(HEAD, table(comparison)),
         SHOWN,
-        f"## {STATEMENTS}",
-        markdown_table(["chip", *comparison.names], comparison.statements),
+        f"## {STATUSES}",
+        markdown_table(["chip", *comparison.names], comparison.statuses),
         "## Settings that differ",
         markdown_table(["key", *comparison.names], comparison.settings),
         "\n".join(

@@ -15,9 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import efat.pages.charts as charts
+import efat.pages.resilience_charts as resilience_charts
 import efat.pages.verdict as verdict
 from efat import atomic
+from efat.pages.captions import figures_of
 from efat.pages.finished import FinishedRun
+from efat.pages.resilience import epochs_of
 from efat.provenance import public
 
 MAX_SIDE = 64
@@ -27,22 +30,24 @@ BLOCKS = 32
 MAPS_BYTES = 1_200_000
 """Of fault maps in a page, before they are encoded; chips that need the most come first."""
 
-CHIP_COLUMNS = (
-    ("chip_id", "chip", "text"),
-    ("fault_rate", "faulty PEs", "share"),
-    ("group", "model", "text"),
-    ("group_size", "chips on it", "count"),
-    ("fused_fault_rate", "pruned for", "share"),
-    ("amount_epochs", "epochs", "number"),
-    ("trained_steps", "steps", "count"),
-    ("test_before", "test before", "metric"),
-    ("test_after", "test after", "metric"),
-    ("val_after", "val. after", "metric"),
-    ("test_low", "at least", "metric"),
-    ("status", "statement", "text"),
-    ("met_test", "meets it", "flag"),
-)
-"""Column, heading and kind of the table of chips."""
+
+def chip_columns(run: FinishedRun) -> list[tuple[str, str, str]]:
+    """Return column, heading and kind of the table of chips."""
+    return [
+        ("chip_id", "chip", "text"),
+        ("fault_rate", "faulty PEs", "share"),
+        ("group", "model", "text"),
+        ("group_size", "chips on it", "count"),
+        ("fused_fault_rate", "faulty PEs, fused", "share"),
+        ("amount_epochs", "epochs planned", "number"),
+        ("trained_epochs", "epochs trained", "number"),
+        ("test_before", "test before", "metric"),
+        ("test_after", "test after", "metric"),
+        ("val_after", "val. after", "metric"),
+        ("test_low", f"lower end ({run.summary.get('confidence', 0.95):.0%})", "metric"),
+        ("status", "status on test", "text"),
+        ("met_test", "meets it", "flag"),
+    ]
 
 
 def write_page(run: FinishedRun, path: Path) -> None:
@@ -55,9 +60,10 @@ def _values(run: FinishedRun) -> dict[str, Any]:
     return {
         "run": run,
         "title": run.made.get("name", run.folder.name),
+        "confidence": run.summary.get("confidence", 0.95),
         "headline": verdict.headline(run),
         "sentences": verdict.sentences(run),
-        "figures": FIGURES if run.layers else [f for f in FIGURES if f[0] != "layers"],
+        "figures": figures_of(run),
         "rates": sorted({row["fault_rate"] for row in run.curves}),
         "show": run.metric.show,
         "made": _made(run),
@@ -68,41 +74,26 @@ def _values(run: FinishedRun) -> dict[str, Any]:
     }
 
 
-FIGURES = (
-    ("cost", "What each strategy cost", "Blue is retraining; the hatched part is the resilience "
-     "analysis, which is done once a network and serves every fleet after it."),
-    ("map", "How much retraining a fault map needs", "Grey dots are the fault maps of the "
-     "analysis, where their curve first met the constraint; the line is the resilience map, read "
-     "off the worst of them so far. Green ticks are chips, rings are groups with fused maps."),
-    ("curves", "Resilience curves", "Mean over the fault maps of a rate; choose one rate to see "
-     "its range. Dashed: the constraint."),
-    ("groups", "The plan", "What each group costs beside what its chips would cost one by one."),
-    ("chips", "Every chip before and after", "Dashed: the constraint on test. Chips of one group "
-     "carry the same model and have the same accuracy."),
-    ("layers", "What is pruned, layer by layer", "Mean, and range over the chips or models."),
-)  # fmt: skip
-"""Name, heading and caption of each figure."""
-
-
 def page_data(run: FinishedRun) -> dict[str, Any]:
     """Return what the page's script draws: figures, chips, fault maps."""
     figures = {
         "cost": charts.cost_chart(run),
-        "map": charts.map_chart(run),
-        "curves": charts.curves_chart(run),
-        "groups": charts.groups_chart(run),
+        "map": resilience_charts.map_chart(run),
+        "curves": resilience_charts.curves_chart(run),
+        "groups": charts.plan_chart(run),
         "chips": charts.chips_chart(run),
     }
     if run.layers:
         figures["layers"] = charts.layers_chart(run)
+    columns, epoch = chip_columns(run), run.resilience_map["steps_per_epoch"]
+    rows = [
+        row | {"trained_epochs": epochs_of(row.get("trained_steps"), epoch)} for row in run.chips
+    ]
     return {
         "figures": figures,
         "share": run.metric.is_share,
-        "columns": CHIP_COLUMNS,
-        "chips": [
-            [row.get(name) for name, _, _ in CHIP_COLUMNS] + [row["salvageable"]]
-            for row in run.chips
-        ],
+        "columns": columns,
+        "chips": [[row.get(name) for name, _, _ in columns] + [row["salvageable"]] for row in rows],
         "maps": _maps(run),
     }
 

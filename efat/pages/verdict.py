@@ -5,6 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from omegaconf import OmegaConf
+
+from efat.advice import Settings, next_steps
+from efat.findings import diverged_note
 from efat.metric import kept_note
 from efat.pages.finished import FinishedRun
 from efat.progress import counted
@@ -22,7 +26,7 @@ def headline(run: FinishedRun) -> str:
     return (
         f"{chosen['met_test']} of {chips} chips meet the constraint on test ({run.metric.name} "
         f"{_at_least(run)} {target}), for {_models(run, chosen)} and "
-        f"{chosen['retraining']['epochs']:.1f} epochs{' of retraining' if _repairs(run) else ''}."
+        f"{_retraining(run, chosen['retraining']['epochs'])}."
     )
 
 
@@ -30,7 +34,8 @@ def sentences(run: FinishedRun) -> list[str]:
     """Say what a reader should know before looking at a figure."""
     found = [*_hardened(run), *_recipe(run), _split(run), *_top_up(run), _change(run)]
     found += [line for other in run.summary["strategies"][1:] if (line := _against(run, other))]
-    return [*found, *_analysis(run), *_verified(run), *_lost(run), *_bound(run), *_diverged(run)]
+    found += [*_analysis(run), *_verified(run), *_lost(run), *_diverged(run), *_next(run)]
+    return [*found, *_bound(run)]
 
 
 def _at_least(run: FinishedRun) -> str:
@@ -40,6 +45,13 @@ def _at_least(run: FinishedRun) -> str:
 def _models(run: FinishedRun, strategy: dict[str, Any]) -> str:
     """Count the models of a strategy; without repair each is a retraining."""
     return counted(strategy["models"], "model" if _repairs(run) else "retraining")
+
+
+def _retraining(run: FinishedRun, epochs: float) -> str:
+    """Say how much was retrained, which may be nothing."""
+    if not epochs:
+        return "no retraining"
+    return f"{epochs:.1f} epochs{' of retraining' if _repairs(run) else ''}"
 
 
 def _repairs(run: FinishedRun) -> list[str]:
@@ -54,10 +66,16 @@ def _recipe(run: FinishedRun) -> list[str]:
         return []
     once_s = summary["calibration_s"] + summary["analysis_repair_s"]
     found = [
-        f"Recipe: {', '.join(summary['recipe'])}. Amounts of retraining are counted after the "
-        f"steps before it. Those took {run.chosen['repair_s']:.1f} s for these chips, and "
-        f"{once_s:.1f} s once a network (calibration, and repair in the analysis)."
+        f"Recipe: {', '.join(summary['recipe'])}. The steps before retraining took "
+        f"{run.chosen['repair_s']:.1f} s for these chips, and {once_s:.1f} s once a network "
+        "(calibration, and repair in the analysis); amounts of retraining are counted after them."
     ]
+    if summary.get("blocks"):
+        cut = ", ".join(f"{name} ({count})" for name, count in summary["blocks"].items())
+        found.append(
+            f"Repair is approximate where a layer has too many inputs for one Gram matrix: each "
+            f"block of inputs makes up for its own losses. Layers (blocks): {cut}."
+        )
     if "remap" in steps:
         found.append(
             "Remapping asks for address generation only: a model's weights are loaded into other "
@@ -75,19 +93,20 @@ def _top_up(run: FinishedRun) -> list[str]:
     """Say which groups were trained for longer than planned, and which are short all the same."""
     if "top_up" not in run.summary.get("recipe", ()):
         return []
-    chosen = run.chosen
+    chosen, epoch = run.chosen, run.resilience_map["steps_per_epoch"]
     longer = [
-        f"{row['group']}: planned {row['amount_steps']:.0f}, trained {row['trained_steps']:.0f}"
+        f"{row['group']}: planned {row['amount_steps'] / epoch:.2f}, trained "
+        f"{row['trained_steps'] / epoch:.2f}"
         for row in run.groups
-        if row["amount_steps"] is not None and (row["trained_steps"] or 0) > row["amount_steps"]
+        if row.get("topped_up") and row["amount_steps"] is not None
     ]
-    named = f" ({_names(longer)} steps)" if longer else ""
+    named = f" ({_names(longer)} epochs)" if longer else ""
     short = chosen["short_groups"]
     return [
         f"Each model was measured on validation after its amount, "
         f"{counted(chosen['retraining']['evaluations'], 'evaluation')} in all; "
-        f"{chosen['topped_up']} of {counted(chosen['models'], 'group')} went on, for "
-        f"{chosen['topped_up_steps']} steps together{named}. "
+        f"{chosen['topped_up']} of {counted(chosen['models'], 'group')} fell short there and went "
+        f"on, for {chosen['topped_up_steps'] / epoch:.2f} epochs together{named}. "
         + (
             f"Short at the end of the budget: {_names(short)}."
             if short
@@ -141,14 +160,19 @@ def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
     if not other["models"] or not (theirs or _repairs(run)):
         return None
     against = (
-        f"Against {other['name']} ({_models(run, other)}, {theirs:.1f} epochs, "
+        f"Against {other['name']} ({_models(run, other)}, {_retraining(run, theirs)}, "
         f"{other['met_test']} chips meet it on test): "
     )
     if not theirs:
-        return f"{against}{run.chosen['models']} models stored, {ours:.1f} epochs."
+        fewer = other["models"] - run.chosen["models"]
+        compared = f"{abs(fewer)} {'fewer' if fewer >= 0 else 'more'}"
+        return f"{against}{counted(run.chosen['models'], 'model')} to store, {compared}."
     if not other.get("needs_analysis", True):
         times = run.spent_epochs / (theirs + run.once_epochs(other))
-        return f"{against}it needs no analysis; with ours, {times:.1f} times its epochs."
+        return (
+            f"{against}it needs no analysis, while {run.chosen['name']} takes "
+            f"{run.spent_epochs:.1f} epochs with its analysis, {times:.1f} times as many."
+        )
     saved = 1 - ours / theirs
     if saved <= -1:
         return f"{against}{ours / theirs:.1f} times the retraining."
@@ -167,8 +191,8 @@ def _analysis(run: FinishedRun) -> list[str]:
     return [
         f"The resilience analysis, done once a network, cost {analysis:.1f} epochs more: "
         f"{together:.1f} in all{hardened}, {cheaper} than retraining every chip for the whole "
-        f"budget without any analysis ({len(run.chips)} x {run.budget_epochs:.1f} = {blind:.1f}; "
-        f"the budget is {_intervals(run)})."
+        f"budget without any analysis ({len(run.chips)} x {run.budget_epochs:.1f} = {blind:.1f}). "
+        f"The budget is {_intervals(run)}."
     ]
 
 
@@ -183,9 +207,10 @@ def _verified(run: FinishedRun) -> list[str]:
         return [note]
     met, short = chosen["met_test"] - chosen["verified"], len(run.chips) - chosen["met_test"]
     return [
-        f"{chosen['verified']} chips are verified, {met} met and {short} short, on test, which "
-        f"decided nothing. {note[0].upper()}{note[1:]} The constraint counts as a given number, "
-        "and the statement is about one chip at a time."
+        f"On test {chosen['verified']} chips are verified, {met} met and {short} short; the test "
+        "split was only measured on, and no decision hangs on it. "
+        f"{note[0].upper()}{note[1:]} Met: its accuracy is, but not the whole interval. That takes "
+        "the constraint as a given number, and is about one chip at a time."
     ]
 
 
@@ -194,7 +219,10 @@ def _intervals(run: FinishedRun) -> str:
     budget = round(run.budget_epochs * run.resilience_map["steps_per_epoch"])
     steps = sorted({int(row["amount_steps"]) for row in run.curves})
     every = min((b - a for a, b in pairwise(steps)), default=budget)
-    return f"{counted(budget // every, 'evaluation interval')} of {counted(every, 'step')}"
+    epochs = every / run.resilience_map["steps_per_epoch"]
+    intervals = counted(budget // every, "evaluation interval")
+    unit = "epoch" if epochs == 1 else "epochs"
+    return f"{intervals} of {epochs:.2g} {unit} ({counted(every, 'step')})"
 
 
 def _lost(run: FinishedRun) -> list[str]:
@@ -220,15 +248,45 @@ def _names(chips: list[str]) -> str:
 
 
 def _bound(run: FinishedRun) -> list[str]:
+    """Say how far the plan may be from the best one."""
     gap = run.plan["gap"]
     if not run.plan["groups"]:
         return []
-    what = "costs less" if gap < 0.0005 else f"costs more than {gap:.0%} less"
-    return [f"It is proved that no plan under the same rules {what}."]
+    if gap < 0.0005:
+        return ["No cheaper plan exists under the same resilience map and rules: that is proved."]
+    return [
+        f"What a better plan could save: at most {_percent(gap)} of the price of this one, as is "
+        "proved for the same resilience map and rules."
+    ]
+
+
+def _percent(share: float) -> str:
+    """Write a share of a price, small ones too."""
+    return f"{share:.1%}" if share < 0.01 else f"{share:.0%}"
 
 
 def _diverged(run: FinishedRun) -> list[str]:
-    count = run.chosen["diverged"]
-    if not count:
-        return []
-    return [f"{counted(count, 'training')} diverged; those chips keep the masked baseline."]
+    """Say which trainings diverged, and what their chips carry."""
+    chosen, found = run.chosen, []
+    if chosen["diverged"]:
+        count = counted(chosen["diverged"], "training")
+        found.append(f"{count} diverged; those chips keep the masked baseline.")
+    if kept := chosen.get("kept_groups"):
+        found.append(diverged_note(kept))
+    return found
+
+
+def _next(run: FinishedRun) -> list[str]:
+    """Say what a user can do where chips fall short; not of a run of an earlier version."""
+    cfg, document = OmegaConf.create(run.config), run.resilience_map
+    points = {row["amount_steps"] for row in run.curves}
+    limit = OmegaConf.select(cfg, "selection.limit")
+    settings = Settings(
+        tuple(run.summary.get("recipe", ("retrain",))),
+        int(document.get("sustained", 1)),
+        len(points),
+        "selection.max_drop" if limit is None else "selection.limit",
+        OmegaConf.select(cfg, "array.dataflow") == "ws",
+    )
+    advice = next_steps(run.chips, settings)
+    return [advice] if advice else []

@@ -20,10 +20,10 @@ from tests.planning.fleets import fleet, table_cost
 def test_figures_show_the_plan(n: int) -> None:
     chips, cost = fleet("systematic", n, 16), table_cost("floored", 16)
     plan = Hierarchical()(chips, cost, 0)
-    amounts = [bar.get_height() for bar in draw_groups(plan, chips).axes[1].patches]
-    assert amounts == [group.amount_steps for group in plan.groups][: len(amounts)]
-    bars = [bar.get_height() for bar in draw_rewards(plan).axes[0].patches]
-    assert bars == pytest.approx([merge.reward for merge in plan.merges])
+    amounts = [bar.get_height() for bar in draw_groups(plan, chips, 4).axes[1].patches]
+    assert amounts == [group.amount_steps / 4 for group in plan.groups][: len(amounts)]
+    bars = [bar.get_height() for bar in draw_rewards(plan, 4).axes[0].patches]
+    assert bars == pytest.approx([merge.reward / 4 for merge in plan.merges])
     shares = draw_overlaps(plan, chips).axes[0].images[0].get_array()
     assert shares.shape == (len(plan.chip_names),) * 2
     faulty = {chip.chip_id: chip.fault_map.fault_count > 0 for chip in chips}
@@ -38,7 +38,7 @@ def test_figures_show_the_plan(n: int) -> None:
 @pytest.mark.filterwarnings("error")
 def test_a_fleet_without_faults_can_be_drawn() -> None:
     chips = (Chip("a", FaultMap(np.zeros((4, 4), dtype=bool))),)
-    figure = draw_groups(Individual()(chips, table_cost("floored", 4), 0), chips)
+    figure = draw_groups(Individual()(chips, table_cost("floored", 4), 0), chips, 4)
     assert figure.axes[0].get_ylim() == (0, 1.12)
 
 
@@ -52,7 +52,7 @@ def test_history_without_merges_says_so() -> None:
 def test_a_group_beyond_the_map_can_be_drawn() -> None:
     chips, cost = fleet("uniform", 60, 16), table_cost("floored", 16)
     plan = Single()(chips, cost, 0)
-    figures = [draw_groups(plan, chips), draw_history(plan), draw_rewards(plan)]
+    figures = [draw_groups(plan, chips, 4), draw_history(plan), draw_rewards(plan, 4)]
     for figure in figures:
         figure.savefig(io.BytesIO(), format="png")
     assert "beyond the resilience map" in [text.get_text() for text in figures[0].axes[1].texts]
@@ -65,4 +65,4 @@ def test_frames_are_the_groups_and_unsalvageable_chips_are_counted() -> None:
     plan = Hierarchical()(chips, cost, 0)
     frames = draw_overlaps(plan, chips).axes[0].patches
     assert [frame.get_width() for frame in frames] == [len(g.members) for g in plan.groups]
-    assert "1 more unsalvageable" in draw_groups(plan, chips).axes[0].get_title()
+    assert "1 more unsalvageable" in draw_groups(plan, chips, 4).axes[0].get_title()

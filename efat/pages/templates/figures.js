@@ -16,8 +16,9 @@ function colors() {
 }
 function themed(layout) {
   const {ink, rule, card} = colors(), axis = {gridcolor: rule, zerolinecolor: rule, linecolor: rule};
+  const axes = Object.fromEntries(Object.keys(layout).filter(name => /^[xy]axis/.test(name)).map(name => [name, {...layout[name], ...axis}]));
   return {...layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: ink, size: 13, family: "system-ui, sans-serif"},
-          hoverlabel: {bgcolor: card, font: {color: ink}}, xaxis: {...layout.xaxis, ...axis}, yaxis: {...layout.yaxis, ...axis}};
+          hoverlabel: {bgcolor: card, font: {color: ink}}, ...axes};
 }
 function onDark(color) {                       // a third of the way to white, so that navy can be seen
   return color.replace(/[0-9a-f]{2}/gi, pair => Math.round(parseInt(pair, 16) * 2 / 3 + 85).toString(16));

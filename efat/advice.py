@@ -1,0 +1,84 @@
+"""What a user can do next where chips fall short: a sentence or two that hold for the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from efat.progress import counted
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What has been done already, so that nothing is advised twice.
+
+    Args:
+        recipe: Steps of the recipe.
+        sustained: Evaluations in a row that meet the constraint (`selection.sustained`).
+        evaluations: Of a resilience curve.
+        constraint: Key that sets the constraint: `selection.max_drop` or `selection.limit`.
+        repairable: Whether repair before retraining is possible: weight-stationary arrays.
+    """
+
+    recipe: tuple[str, ...]
+    sustained: int
+    evaluations: int
+    constraint: str
+    repairable: bool
+
+
+REPAIRS = {"remap", "compensate", "recalibrate"}
+REPAIR = "recipe=remap_compensate training=repaired (+experiment=resnet_fat_best for the main job)"
+
+
+def next_steps(chips: Sequence[Mapping[str, Any]], settings: Settings) -> str | None:
+    """Say what may bring short and unsalvageable chips to the constraint; None: there are none.
+
+    Args:
+        chips: A row a chip, with `met_val`, `met_test` and `salvageable`.
+        settings: What has been done already.
+    """
+    short = [row for row in chips if row["salvageable"] and not row["met_test"]]
+    lost = [row for row in chips if not row["salvageable"]]
+    found = []
+    if short:
+        ways = _for_short(short, settings)
+        found.append(f"For the {counted(len(short), 'short chip')}, try {_either(ways)}.")
+    if lost:
+        ways = ["a larger training.budget_epochs", *([] if short else _shared(settings))]
+        found.append(f"For the {counted(len(lost), 'unsalvageable chip')}, try {_either(ways)}.")
+    return " ".join(found) or None
+
+
+def _for_short(short: Sequence[Mapping[str, Any]], settings: Settings) -> list[str]:
+    ways, retrains = [], "retrain" in settings.recipe
+    if not retrains:
+        steps = ",".join([*settings.recipe, "retrain"])
+        ways.append(f"recipe.steps=[{steps}], which retrains after the repair")
+    if retrains and "top_up" not in settings.recipe and not all(row["met_val"] for row in short):
+        steps = ",".join([*settings.recipe, "top_up"])
+        ways.append(f"recipe.steps=[{steps}], which trains on where validation is short")
+    unsure, often = sum(row["met_val"] for row in short), settings.sustained + 1
+    if retrains and unsure and often <= settings.evaluations:
+        ways.append(
+            f"selection.sustained={often}, which asks for {often} evaluations in a row ({unsure} "
+            "of them meet it on validation, not on test)"
+        )
+    return ways + _shared(settings)
+
+
+def _shared(settings: Settings) -> list[str]:
+    """Return what helps short and unsalvageable chips alike."""
+    repair = settings.repairable and not REPAIRS & set(settings.recipe)
+    ways = [f"repair before retraining, {REPAIR}"] if repair else []
+    return [*ways, f"a looser constraint ({settings.constraint})"]
+
+
+def _either(ways: Sequence[str]) -> str:
+    """Join alternatives.
+
+    >>> _either(["a"]), _either(["a", "b", "c"])
+    ('a', 'a; b; or c')
+    """
+    return "; ".join([*ways[:-1], f"or {ways[-1]}"]) if len(ways) > 1 else ways[0]

@@ -1,0 +1,90 @@
+"""Headings of the figures, and what a reader of this run's should know."""
+
+from __future__ import annotations
+
+from efat.pages.charts import needs_retraining
+from efat.pages.finished import FinishedRun
+from efat.pages.resilience import crossings, curves_of, early_ends
+from efat.progress import counted
+
+
+def figures_of(run: FinishedRun) -> list[tuple[str, str, str]]:
+    """Return name, heading and caption of each figure."""
+    figures = [
+        ("cost", "What each strategy cost", _cost(run)),
+        ("map", "How much retraining a fault map needs", _map(run)),
+        ("curves", "Resilience curves", _curves(run)),
+        ("groups", "The plan", _plan(run)),
+        ("chips", "Every chip before and after", "Dashed: the constraint on test. Chips of one "
+         "group carry the same model and have the same accuracy."),
+    ]  # fmt: skip
+    layers = ("layers", "What is pruned, layer by layer", "Mean, and range over the chips or "
+              "models.")  # fmt: skip
+    return [*figures, layers] if run.layers else figures
+
+
+def _cost(run: FinishedRun) -> str:
+    hardened = " and hardening" if run.hardening_epochs else ""
+    return (
+        f"Blue is retraining; the hatched part is the resilience analysis{hardened}, which is done "
+        "once a network and serves every fleet after it."
+    )
+
+
+def _map(run: FinishedRun) -> str:
+    found = crossings(run)
+    lost = sum(crossing.epochs is None for crossing in found)
+    caption = (
+        "Grey dots are the fault maps of the analysis, where their curve first met the constraint; "
+        "the line is the resilience map, read off them. Green ticks are chips, rings are groups "
+        "with fused maps."
+    )
+    if lost or run.summary["unsalvageable"]:
+        caption += (
+            f" Triangles lie above the budget of {run.budget_epochs:.1f} epochs: not met within "
+            f"it ({lost} of {len(found)} fault maps, {len(run.summary['unsalvageable'])} of "
+            f"{len(run.chips)} chips)."
+        )
+    return caption
+
+
+def _curves(run: FinishedRun) -> str:
+    caption = (
+        "Mean over the fault maps of a rate; choose one rate to see its range. Dashed: the "
+        "constraint."
+    )
+    ends, curves = early_ends(run), len(curves_of(run))
+    if not run.budget_epochs:
+        return f"{caption} Nothing is retrained: each dot is a fault map as it was repaired."
+    if not ends:
+        return caption
+    at_once = sum(row["amount_epochs"] == 0 for row in ends)
+    return (
+        f"{caption} A curve ends, with a dot, where it first met the constraint, and counts with "
+        f"its last value from there on. {at_once} of {counted(curves, 'curve')} end at amount 0: "
+        "they met it without any retraining."
+    )
+
+
+def _plan(run: FinishedRun) -> str:
+    if needs_retraining(run):
+        caption = (
+            "What each group takes, beside what its chips would one by one: retraining above, "
+            "models to store below."
+        )
+    else:
+        caption = (
+            "No group needs retraining, and neither would its chips one by one; what grouping "
+            "saves is models to store."
+        )
+    rules = run.plan.get("rules", {})
+    price, step = rules.get("price_group", 0), rules.get("price_step", 1)
+    if price and step:
+        epochs = price / step / run.resilience_map["steps_per_epoch"]
+        caption += (
+            f" To the planner a model counts as much as {epochs:.2g} epochs of retraining "
+            f"({price / step:g} step{'' if price == step else 's'}; rules.price_group)."
+        )
+    elif price:
+        caption += " To the planner models alone count (rules.price_step=0)."
+    return caption
