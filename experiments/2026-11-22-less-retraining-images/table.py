@@ -99,7 +99,7 @@ def curves_table(setting: str, jobs: Sequence[str]) -> str:
 def named(setting: str) -> str:
     """Return what the page calls a setting."""
     kind, _, rest = setting.partition(" ")
-    return ", ".join(filter(None, (NAMES[kind], rest)))
+    return ", ".join(filter(None, (NAMES[kind], "fleet of 1,000" if rest == "1000" else rest)))
 
 
 def summary_table() -> str:
@@ -110,7 +110,7 @@ def summary_table() -> str:
         o = outcome(setting, row["job"], row["strategy"]) or {}
         base = of("baselines.csv", setting=setting)[0]
         lines.append([
-            named(setting), base["chips"], f"{o['measured']}", f"{o['met_test']}",
+            named(setting), f"{int(base['chips']):,}", f"{o['measured']}", f"{o['met_test']}",
             f"{o['verified']}", f"{100 * float(base['test']) - o['worst']:.2f}",
         ])  # fmt: skip
     head = ("setting", "chips", "measured", "meet it on test", "verified",
