@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from efat.jobs import Weights
 from efat.planning.base import Group
@@ -11,11 +12,19 @@ from efat.resilience import ResilienceCurve
 
 @dataclass(frozen=True)
 class Calibration:
-    """Gram matrices of the fault-free network: where they are, and what measuring them cost."""
+    """Gram matrices of the fault-free network: where they are, and what measuring them cost.
+
+    Args:
+        grams: Where they are.
+        samples: Passed forward.
+        elapsed_s: Of measuring them.
+        blocks: Blocks of weights with too many inputs for a whole matrix, by parameter name.
+    """
 
     grams: Weights
     samples: int
     elapsed_s: float
+    blocks: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

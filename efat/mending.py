@@ -35,7 +35,8 @@ def calibrate(job: CalibrationJob, store: Store) -> Result:
     """Measure the Gram matrices of the fault-free network; they are the tensors of the result.
 
     Returns:
-        Values `norms` (see `efat.repair.Grams`), `samples` that were passed forward, `elapsed_s`.
+        Values `norms` and `blocks` (see `efat.repair.Grams`), `samples` that were passed forward,
+        `elapsed_s`.
     """
     begin, sizes = time.perf_counter(), list[int]()
 
@@ -47,8 +48,8 @@ def calibrate(job: CalibrationJob, store: Store) -> Result:
     model = load_model(job.setup, store, job.start)
     grams = measure_grams(model, counted(), job.setup.off_array)
     elapsed_s = time.perf_counter() - begin
-    values = {"norms": grams.norms, "samples": sum(sizes), "elapsed_s": elapsed_s}
-    return Result(values, grams.tensors())
+    values = {"norms": grams.norms, "blocks": grams.blocked}
+    return Result(values | {"samples": sum(sizes), "elapsed_s": elapsed_s}, grams.tensors())
 
 
 def mend(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from efat.experiment import Experiment
 from efat.findings import Analysis, Baseline, Evaluation, Measured, Model
@@ -93,6 +94,7 @@ class Outcome:
         recipe: Its steps; without `retrain` there is no retraining.
         remap: What `remap` places, if it is one of them.
         calibration_s: Seconds of measuring Gram matrices, once a network.
+        blocks: Blocks of the weights whose Gram matrix is in more than one, by parameter name.
         analysis_repair_s: Seconds of repair in the analysis.
         hardening: Cost of hardening the network; None: it was not.
         hardened: The metric of the hardened network without faults.
@@ -111,6 +113,7 @@ class Outcome:
     recipe: tuple[str, ...] = ("retrain",)
     remap: str = "columns"
     calibration_s: float = 0.0
+    blocks: Mapping[str, int] = field(default_factory=dict)
     analysis_repair_s: float = 0.0
     hardening: Cost | None = None
     hardened: Measured | None = None
@@ -173,6 +176,7 @@ def build_outcome(
         recipe=experiment.recipe.steps,
         remap=experiment.recipe.remap,
         calibration_s=baseline.calibration.elapsed_s if baseline.calibration else 0.0,
+        blocks=baseline.calibration.blocks if baseline.calibration else {},
         analysis_repair_s=analysis.repair_s,
         hardening=_cost(experiment, hardened.steps, hardened.elapsed_s, 1) if hardened else None,
         hardened=evaluation.hardened,

@@ -79,7 +79,8 @@ def calibrate(experiment: Experiment, campaign: Runner, baseline: Baseline) -> B
     seed = derive(experiment.seed, "calibration")
     job = CalibrationJob(experiment.baseline_setup, baseline.start, recipe.samples, seed)
     [(key, values)] = campaign.run("calibrate", mending.calibrate, [job])
-    found = Calibration(("calibrate", key), values["samples"], values["elapsed_s"])
+    blocks = values.get("blocks", {})  # results from before there were any do not say so
+    found = Calibration(("calibrate", key), values["samples"], values["elapsed_s"], blocks)
     return replace(baseline, calibration=found)
 
 

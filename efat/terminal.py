@@ -97,6 +97,9 @@ def describe_recipe(experiment: Experiment, baseline: Baseline) -> str | None:
         line += f"; faults injected in {how.parts} parts, {how.every_epochs:g} epochs apart"
     if measured:
         line += f"; Gram matrices of {measured.samples} samples, {measured.elapsed_s:.1f} s"
+    if measured and measured.blocks:
+        cut = ", ".join(f"{name} in {count}" for name, count in measured.blocks.items())
+        line += f"; approximate, in blocks of inputs: {cut}"
     return line
 
 

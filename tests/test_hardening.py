@@ -22,7 +22,7 @@ from efat.recipe_checks import recipe_problems
 from efat.store import Result, Store
 from efat.trainings import group_job, retraining_job
 from tests.command_line import efat
-from tests.test_recipe import SETUP
+from tests.recipes import SETUP
 from tests.test_stages import BASELINE, CHIPS, FakeCampaign, experiment, group
 
 ARRAY = SystolicArray(8, 8)

@@ -22,7 +22,7 @@ from efat.seeds import derive
 from efat.store import Store, plain
 from efat.trainings import retraining_job
 from tests.cutting import cut_off
-from tests.test_recipe import ARRAY, FUSED, SETUP
+from tests.recipes import ARRAY, FUSED, SETUP
 from tests.test_stages import BASELINE, CHIPS, experiment
 from tests.test_top_up import FAST
 

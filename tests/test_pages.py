@@ -1,48 +1,21 @@
-"""The report and the comparison: what they say, draw and hold, and that browsers run them."""
+"""The report: what it says, draws and holds."""
 
 import base64
-import gzip
 import json
 import re
-import shutil
-import subprocess
-from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from efat.errors import EfatError
 from efat.fleets import load_fleet
-from efat.pages.compare import compare_runs
 from efat.pages.finished import read_run
 from efat.pages.html import page_data
 from efat.pages.verdict import headline, sentences
-from efat.pages.writing import write_comparison, write_report
+from efat.pages.writing import write_report
 from efat.run import main
+from tests.html_pages import TEMPLATES, Page, unpack
 from tests.run_folders import finished
-
-TEMPLATES = Path(__file__).parents[1] / "efat/pages/templates"
-PARTS = {"data", "plotly"}
-
-
-class Page(HTMLParser):
-    """Collects what a page has and what it asks of the network."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.ids, self.addresses, self.texts, self.open = [], [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        named = dict(attributes)
-        self.ids += [named["id"]] if "id" in named else []
-        self.addresses += [named[k] for k in ("src", "href", "srcset") if k in named]
-        self.open.append(tag)
-
-    def handle_data(self, data):
-        if self.open[-1:] != ["script"]:
-            self.texts.append(data)
 
 
 @pytest.fixture
@@ -50,11 +23,6 @@ def report(tmp_path):
     run = write_report(finished(tmp_path / "run"))
     text = (run.folder / "report.html").read_text()
     return run, text, Page(text)
-
-
-def unpack(text, part):
-    body = re.search(rf'id="{part}">([^<]*)<', text).group(1)
-    return gzip.decompress(base64.b64decode(body))
 
 
 def test_the_page_needs_nothing_else(report):
@@ -176,66 +144,6 @@ def test_what_is_missing_or_damaged_is_named(tmp_path):
         read_run(tmp_path / "done")
 
 
-def test_runs_are_compared_chip_by_chip(tmp_path):
-    folders = [finished(tmp_path / "a", 31), finished(tmp_path / "b", 31, worse=0.05)]
-    better, worse = map(read_run, folders)
-    same = compare_runs([better, better]).differences[1]
-    assert (same.chips, same.clusters, same.mean, same.shown) == (31, 11, 0.0, False)
-    lower = compare_runs([better, worse]).differences[1]
-    assert lower.mean == pytest.approx(-0.05 * 29 / 31)
-    assert lower.shown
-    assert lower.low < lower.mean < lower.high < 0
-    few = compare_runs([read_run(finished(tmp_path / x, 6, worse=w)) for x, w in ("c0", "d1")
-                        for w in (int(w) / 10,)])  # fmt: skip
-    assert few.differences[1].clusters == 3
-    assert not few.differences[1].shown
-    other = compare_runs([better, read_run(finished(tmp_path / "e", 31, seed=1))])
-    assert "no chip is in both" in other.findings[0]
-    assert ("seed", "0", "1") in other.settings
-
-
-def test_the_comparison_is_written(tmp_path):
-    folders = [finished(tmp_path / "a"), finished(tmp_path / "b", worse=0.05)]
-    findings = write_comparison(folders, tmp_path / "out")
-    text = (tmp_path / "out/compare.html").read_text()
-    assert findings[0].replace("+", "&#43;") in text or findings[0] in text
-    figures = json.loads(unpack(text, "data"))["figures"]
-    assert {f"figure-{n}" for n in figures} <= set(Page(text).ids)
-    assert findings[0] in (tmp_path / "out/compare.md").read_text()
-    with pytest.raises(EfatError, match="needs two or more"):
-        write_comparison(folders[:1], tmp_path / "out")
-
-
-def test_the_comparison_says_whose_statement_changes(tmp_path):
-    folders = [finished(tmp_path / "a"), finished(tmp_path / "b", worse=0.05)]
-    write_comparison(folders, tmp_path)
-    page, text = ((tmp_path / f"compare.{end}").read_text() for end in ("html", "md"))
-    [table] = re.findall(r'<table id="statements">(.*?)</table>', page, re.DOTALL)
-    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in table.split("</tr>")[1:-1]]
-    assert rows == [[f"chip{i:02d}", "verified", "met"] for i in range(1, 11)]  # 00 and 11: short
-    assert "| chip10 | verified | met |" in text
-    assert "| 10 | 10 | 10 | 8.0 |" in text  # met, verified, met on validation, epochs
-    assert "| 10 | 0 | 10 | 8.0 |" in text
-    same = compare_runs([read_run(folders[0])] * 2)
-    assert same.statements == ()
-    other = compare_runs([read_run(folders[0]), read_run(finished(tmp_path / "c", seed=1))])
-    assert other.statements == ()  # no chip is in both
-
-
-def test_a_run_from_before_chips_were_verified_can_still_be_read(tmp_path):
-    finished(tmp_path)
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    for strategy in summary["strategies"]:
-        del strategy["verified"]
-    del summary["confidence"]
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
-    run = write_report(tmp_path)
-    assert "| fixed | 12 | 24.0 | 36.0 | 0 | 10 | 10 | - |" in (tmp_path / "report.md").read_text()
-    newer = read_run(finished(tmp_path / "newer"))
-    newer.summary["metric"]["proportion"] = True  # so is the older one's, which does not say so
-    assert [row["verified"] for row in compare_runs([newer, run]).rows] == [10, None]
-
-
 def run_main(monkeypatch, *arguments):
     monkeypatch.setattr("sys.argv", ["efat", *arguments])
     return main()
@@ -256,97 +164,3 @@ def test_the_command_line_writes_pages(tmp_path, monkeypatch, capsys):
                   ["stage=report", "runs=[a]", "nonsense=1"]):  # fmt: skip
         assert run_main(monkeypatch, *wrong) == 2, wrong
     assert "runs: none given" in capsys.readouterr().err
-
-
-SCRIPT_CHECK = """
-const R = [["chip2", "", "g1", true, true], ["chip10", "", "g2", false, true],
-           ["chip1", "", "g1", false, false]];
-const names = rows => rows.map(r => r[0]).join();
-const found = (words, which) => names(R.filter(r => matches(r, words, which)));
-console.log(names([...R].sort((a, b) => compare(a, b, 0, true))));
-console.log(names([...R].sort((a, b) => compare(a, b, 0, false))));
-console.log(found("G1", ""), found("", "short"), found("", "lost"), found("chip1 g2", ""));
-console.log(compare([null], [1], 0, true), compare([null], [1], 0, false));
-console.log(cells("gAE=", {rows: 4, cols: 4, exact: true}).join(""));
-console.log(format(0.5, "share"), format(0.5, "metric", true), format(true, "flag"));
-"""
-
-
-@pytest.mark.skipif(not shutil.which("node"), reason="needs node")
-def test_the_scripts_sort_filter_and_unpack():
-    script = (TEMPLATES / "report.js").read_text()
-    pure = script[: script.index("const state")]
-    command = ["node", "-e", pure + SCRIPT_CHECK]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert ran.stdout.split("\n")[:6] == [
-        "chip1,chip2,chip10",
-        "chip10,chip2,chip1",
-        "chip2,chip1 chip10 chip1 chip10",
-        "1 1",
-        "255" + 14 * "0" + "255",
-        "50.0% 50.00% yes",
-    ]
-
-
-@pytest.fixture
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs efat[browser]")
-    installed = shutil.which("chromium") or shutil.which("google-chrome")
-    with playwright.sync_playwright() as starter:
-        try:
-            opened = starter.chromium.launch(executable_path=installed, args=["--no-sandbox"])
-        except playwright.Error as error:
-            pytest.skip(f"no Chromium: {error}")
-        yield opened
-        opened.close()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_browser_opens_the_comparison(tmp_path, browser, scheme):
-    folders = [finished(tmp_path / "a"), finished(tmp_path / "b", worse=0.05)]
-    write_comparison(folders, tmp_path)
-    page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
-    troubles = []
-    page.on("console", lambda message: troubles.append(message.text))
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.goto((tmp_path / "compare.html").as_uri())
-    page.wait_for_selector("html[data-ready]")
-    assert troubles == []
-    assert page.locator(".js-plotly-plot").count() == 3
-    assert page.locator("#statements tbody tr").count() == 10
-    fits = "e => e.scrollWidth <= e.parentElement.clientWidth"
-    assert page.locator("#results").evaluate(fits)  # no column is cut off on a desktop
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("width", [1280, 390])
-def test_a_browser_opens_it(report, browser, width):
-    page = browser.new_page(viewport={"width": width, "height": 800})
-    troubles, requests = [], []
-    page.on("console", lambda message: troubles.append(message.text))
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto((report[0].folder / "report.html").as_uri())
-    page.wait_for_selector("html[data-ready]")
-    assert troubles == []
-    assert [u for u in requests if not u.startswith(("file:", "data:", "blob:"))] == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.locator(".js-plotly-plot").count() == 6
-
-    def first():
-        return page.locator("#chips tbody tr td").first.text_content()
-
-    assert first() == "chip00"
-    page.locator("#chips th button").first.click()
-    assert first() == "chip11"
-    page.select_option("#which", "short")
-    assert (first(), page.locator("#chips tbody tr").count()) == ("chip00", 1)
-    page.locator("#chips tbody tr").first.click()
-    assert "carries the model of group000" in page.locator("#why").text_content()
-    page.select_option("#which", "")
-    page.fill("#find", "group002")
-    assert page.locator("#chips tbody tr").count() == 3
-    page.select_option("#rate", "0.3")
-    page.locator("#theme").click()
-    assert troubles == []

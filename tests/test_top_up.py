@@ -1,6 +1,5 @@
 """Trainings that go on until their group meets the constraint, from the job to the report."""
 
-import csv
 import json
 import math
 from dataclasses import replace
@@ -24,9 +23,9 @@ from efat.stages import plan as plan_fleet
 from efat.stages import retrain
 from efat.store import Store
 from efat.trainings import group_job
-from tests.command_line import efat
+from tests.command_line import efat, rows, run_folder
 from tests.cutting import CutError, cut_off
-from tests.test_recipe import ARRAY, FUSED, SETUP
+from tests.recipes import ARRAY, FUSED, SETUP
 from tests.test_stages import BASELINE, FakeCampaign, experiment, group
 
 NEVER = Until(2.0, from_steps=11)
@@ -183,17 +182,13 @@ def run(tmp_path_factory):
     home = tmp_path_factory.mktemp("campaign")
     ran = efat(home, *CAMPAIGN)
     assert ran.returncode == 0, ran.stderr
-    (folder,) = home.glob("outputs/resnet_fat/*")
+    folder = run_folder(home)
     return folder, ran
-
-
-def rows_of(path):
-    return list(csv.DictReader(path.open(newline="")))
 
 
 def test_a_campaign_reports_what_it_planned_and_what_it_trained(run):
     folder, ran = run
-    groups = rows_of(folder / "groups.csv")
+    groups = rows(folder / "groups.csv")
     summary = json.loads((folder / "summary.json").read_text())
     target, chosen = summary["targets"]["val"], summary["strategies"][0]
     planned = [float(row["amount_steps"]) for row in groups]
@@ -206,7 +201,7 @@ def test_a_campaign_reports_what_it_planned_and_what_it_trained(run):
     assert chosen["topped_up_steps"] == sum(t - p for p, t in longer)
     assert chosen["retraining"]["evaluations"] == len(groups) + sum((t - p) / 4 for p, t in longer)
     by_group = {row["group"]: int(row["trained_steps"]) for row in groups}
-    for chip in rows_of(folder / "chips.csv"):
+    for chip in rows(folder / "chips.csv"):
         assert int(chip["trained_steps"]) == by_group[chip["group"]]
         met = float(chip["val_after"]) >= target
         assert met == (chip["group"] not in chosen["short_groups"])
@@ -215,7 +210,7 @@ def test_a_campaign_reports_what_it_planned_and_what_it_trained(run):
     assert f"planned {p:.0f}, trained {t}" in (folder / "report.md").read_text()
     counted = chosen["retraining"]["evaluations"]
     assert f"during the trainings, on validation: greedy {counted}, early_stop" in ran.stdout
-    units = [r for r in rows_of(folder / "units.csv") if r["stage"] == "retrain"]
+    units = [r for r in rows(folder / "units.csv") if r["stage"] == "retrain"]
     assert {t for _, t in longer} <= {int(row["steps"]) for row in units}
 
 
@@ -281,7 +276,7 @@ def test_new_chips_are_topped_up_too(run):
     found = efat(home, *words, *fleet, "stage=assign", f"library={folder}")
     assert found.returncode == 0, found.stderr
     (path,) = home.glob("outputs/resnet_fat/*/assignment.json")
-    units = rows_of(path.parent / "units.csv")
+    units = rows(path.parent / "units.csv")
     (trained,) = [int(row["steps"]) for row in units if row["stage"] == "retrain"]
     (planned,) = [json.loads(row["config"]) for row in units if row["stage"] == "retrain"]
     document = json.loads(path.read_text())

@@ -58,6 +58,12 @@ def _recipe(run: FinishedRun) -> list[str]:
         f"steps before it. Those took {run.chosen['repair_s']:.1f} s for these chips, and "
         f"{once_s:.1f} s once a network (calibration, and repair in the analysis)."
     ]
+    if summary.get("blocks"):
+        cut = ", ".join(f"{name} ({count})" for name, count in summary["blocks"].items())
+        found.append(
+            f"Repair is approximate where a layer has too many inputs for one Gram matrix: each "
+            f"block of inputs makes up for its own losses. Layers (blocks): {cut}."
+        )
     if "remap" in steps:
         found.append(
             "Remapping asks for address generation only: a model's weights are loaded into other "

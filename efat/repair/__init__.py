@@ -8,8 +8,9 @@ new model or value; the model it is given stays as it is.
 """
 
 from efat.repair.artifact import load_repaired, save_repaired
+from efat.repair.blocks import Gram
 from efat.repair.compensate import compensate
-from efat.repair.grams import Gram, Grams, measure_grams
+from efat.repair.grams import Grams, measure_grams
 from efat.repair.recalibrate import recalibrate
 from efat.repair.remap import remap
 from efat.repair.rescale import rescale

@@ -6,16 +6,17 @@ import copy
 from collections.abc import Collection
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from efat.errors import EfatError
 from efat.faults import FaultMap
 from efat.mapping import Placement, SystolicArray
 from efat.masking import mask_model
+from efat.repair.blocks import Gram
 from efat.repair.grams import Grams
 from efat.repair.intercepts import fold_shift, has_intercept
 from efat.repair.products import products_of
-from efat.repair.solve import RIDGE, solve_updates
+from efat.repair.solve import RIDGE, make_up
 
 
 @torch.no_grad()
@@ -36,6 +37,9 @@ def compensate(
     layer's bias or into the running mean of the BatchNorm after it; a layer with neither is fitted
     without an intercept. Every layer is fitted to fault-free inputs, so that no data is needed.
 
+    Where Gram matrices are in blocks, each block makes up for the weights pruned in it. What all
+    blocks do to a channel is scaled back where that is less than nothing on the rows kept.
+
     Args:
         model: The fault-free network.
         fault_map: Faults of the chip, or of a group of chips.
@@ -53,14 +57,34 @@ def compensate(
     for name, target in products_of(repaired, off_array).items():
         weights = products[name].matrix(products[name].weight.tensor)
         pruned = weights - products[name].matrix(target.weight.tensor)
-        gram = grams.matrix(name, target)
-        update = solve_updates(gram, gram @ pruned, target.surviving, ridge)
-        if has_intercept(name, target, grams.norms):
-            mean = grams.by_weight[name].mean
-            shift = (mean[:, None, :] @ (pruned - update))[:, 0]
+        gram, centred = grams.of(name, target), has_intercept(name, target, grams.norms)
+        update = _update(gram, centred, pruned, target.surviving, ridge)
+        if centred:
+            shift = (gram.mean[:, None, :] @ (pruned - update))[:, 0]
             fold_shift(repaired, name, target, grams.norms, shift)
         target.put(weights - pruned + update)
     return repaired
+
+
+def _update(gram: Gram, centred: bool, pruned: Tensor, surviving: Tensor, ridge: float) -> Tensor:
+    """Return what to add to the surviving weights, [g, k, m]."""
+    update = torch.zeros_like(pruned)
+    for cut, matrix in gram.blocks(centred):
+        update[:, cut] = make_up(matrix, pruned[:, cut], surviving[:, cut], ridge)
+    if gram.rows is not None:
+        update *= _best_share(gram, gram.rows, centred, pruned, update)[:, None]
+    return update
+
+
+def _best_share(gram: Gram, rows: Tensor, centred: bool, pruned: Tensor, update: Tensor) -> Tensor:
+    """Return how much of a channel's update, 0 to 1, brings its outputs nearest, [g, m]."""
+    lacking = restored = torch.zeros((), dtype=torch.float64, device=rows.device)
+    for cut in gram.cuts:
+        x = rows[:, :, cut].double()
+        x = x - gram.mean[:, None, cut] if centred else x
+        lacking, restored = lacking + x @ pruned[:, cut], restored + x @ update[:, cut]
+    power = restored.square().sum(1)
+    return torch.where(power > 0, (lacking * restored).sum(1) / power, 1.0).clamp(0, 1)
 
 
 def masked_copy(

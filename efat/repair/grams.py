@@ -19,28 +19,10 @@ from efat.activation_masks import keep_dense
 from efat.errors import EfatError
 from efat.lowering import run_layer
 from efat.masking import mapped_layers
-from efat.repair.intercepts import following_norms, has_intercept
+from efat.repair.blocks import LARGEST, Gram, block_size
+from efat.repair.intercepts import following_norms
 from efat.repair.moments import Moments, lowered_pieces
 from efat.repair.products import Product, join, products_of, split_key
-
-
-@dataclass(frozen=True)
-class Gram:
-    """Moments of the inputs of one weight.
-
-    Args:
-        mean: float64 [groups, k].
-        covariance: float64 [groups, k, k].
-    """
-
-    mean: Tensor
-    covariance: Tensor
-
-    def matrix(self, centred: bool) -> Tensor:
-        """Return what to fit with: the covariance if a shift can be folded away, else moments."""
-        if centred:
-            return self.covariance
-        return self.covariance + self.mean[:, :, None] * self.mean[:, None, :]
 
 
 @dataclass(frozen=True)
@@ -55,32 +37,41 @@ class Grams:
     by_weight: dict[str, Gram]
     norms: dict[str, str]
 
-    def matrix(self, name: str, product: Product) -> Tensor:
-        """Return the matrix [groups, k, k] to fit a weight with."""
+    def of(self, name: str, product: Product) -> Gram:
+        """Return those of a weight."""
         if name not in self.by_weight:
             raise EfatError(f"grams: none for {name!r}; measure them with this model and off_array")
-        gram = self.by_weight[name].matrix(has_intercept(name, product, self.norms))
-        groups, k, _ = product.positions.shape
-        if gram.shape != (groups, k, k):
+        gram, inputs = self.by_weight[name], tuple(product.positions.shape[:2])
+        if gram.covariance.shape[:2] != inputs:
             raise EfatError(
-                f"grams: {tuple(gram.shape)} for {name!r}, which needs {(groups, k, k)}; "
-                "measure them with this model"
+                f"grams: {tuple(gram.covariance.shape[:2])} groups and inputs for {name!r}, which "
+                f"has {inputs}; measure them with this model"
             )
         return gram
+
+    @property
+    def blocked(self) -> dict[str, int]:
+        """Blocks by parameter name, of weights that have more than one: repair is approximate."""
+        counts = {name: len(gram.cuts) for name, gram in self.by_weight.items()}
+        return {name: count for name, count in counts.items() if count > 1}
 
     def tensors(self) -> dict[str, Tensor]:
         """Return them by the names that files know them by; `of_tensors` takes them back."""
         return {
-            f"{what}/{name}": getattr(gram, what).contiguous()
+            f"{what}/{name}": part.contiguous()
             for name, gram in self.by_weight.items()
-            for what in ("mean", "covariance")
+            for what, part in vars(gram).items()
+            if part is not None
         }
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor], norms: dict[str, str]) -> Grams:
         """Make them of what `tensors` gave."""
         names = [key.removeprefix("mean/") for key in tensors if key.startswith("mean/")]
-        grams = {n: Gram(tensors[f"mean/{n}"], tensors[f"covariance/{n}"]) for n in names}
+        grams = {
+            n: Gram(tensors[f"mean/{n}"], tensors[f"covariance/{n}"], tensors.get(f"rows/{n}"))
+            for n in names
+        }
         return cls(grams, norms)
 
     def save(self, path: Path) -> None:
@@ -100,17 +91,24 @@ class Grams:
 
 @torch.no_grad()
 def measure_grams(
-    model: nn.Module, batches: Iterable[Any], off_array: Collection[str] = ()
+    model: nn.Module,
+    batches: Iterable[Any],
+    off_array: Collection[str] = (),
+    *,
+    largest: int = LARGEST,
 ) -> Grams:
     """Measure the Gram matrices of a fault-free network's layer inputs.
 
-    Memory: two K x K float64 matrices a group of each layer, one batch's activations and one piece
-    of an im2col matrix (4 MB), however many batches there are.
+    Memory: a K x K float64 matrix a group of each layer (K x `largest` for more inputs than that,
+    and up to `LARGEST` rows of K in float32), one more of the largest layer, one batch's
+    activations and one piece of an im2col matrix (4 MB), however many batches there are.
 
     Args:
         model: The network; it is run in evaluation mode and left as it was.
         batches: Its inputs, from the training data; (inputs, targets) pairs will do.
         off_array: Names of layers that are not on the array.
+        largest: Inputs of the largest whole matrix; layers with more are cut into blocks of whole
+            channels, and what is between two blocks is not measured.
 
     Raises:
         EfatError: No batch, a layer that does not run, or layers that do not map.
@@ -118,7 +116,7 @@ def measure_grams(
     runner = copy.deepcopy(model).eval()
     keep_dense(runner)
     products, norms = products_of(runner, off_array), None
-    moments = {name: _new_moments(product) for name, product in products.items()}
+    moments = {name: _new_moments(product, largest) for name, product in products.items()}
     hooks = []
     for batch in batches:
         inputs = inputs_of(batch)
@@ -133,7 +131,7 @@ def measure_grams(
         raise EfatError("grams: no batch given; a few hundred training samples are needed")
     for hook in hooks:
         hook.remove()
-    return Grams({name: _finish(name, parts) for name, parts in moments.items()}, norms)
+    return Grams({name: _finish(name, moments.pop(name)) for name in products}, norms)
 
 
 def inputs_of(batch: Any) -> Tensor:
@@ -142,19 +140,30 @@ def inputs_of(batch: Any) -> Tensor:
     return inputs
 
 
-def _new_moments(product: Product) -> list[Moments]:
+def _new_moments(product: Product, largest: int) -> list[Moments]:
     """Return moments for all groups at once; one a projection where an attention stacks them."""
     groups, k, _ = product.positions.shape
-    device = product.weight.tensor.device
+    device, size = product.weight.tensor.device, block_size(k, product.taps, largest)
     if isinstance(product.weight.layer, nn.MultiheadAttention):
-        return [Moments(1, k, 0, device) for _ in range(groups)]
-    return [Moments(groups, k, 0, device)]
+        return [Moments(1, k, 0, device, size) for _ in range(groups)]
+    return [Moments(groups, k, 0, device, size)]
 
 
 def _finish(name: str, parts: list[Moments]) -> Gram:
     if not all(part.rows for part in parts):
         raise EfatError(f"grams: {name!r} did not run; name its layer in off_array")
-    return Gram(torch.cat([p.mean for p in parts]), torch.cat([p.covariance for p in parts]))
+    kept = [part.kept.rows for part in parts if part.kept]
+    count = min((rows.shape[1] for rows in kept), default=0)  # attention: keys, queries may differ
+    return Gram(
+        _joined([part.mean for part in parts]),
+        _joined([part.covariance for part in parts]),
+        _joined([rows[:, :count] for rows in kept]) if kept else None,
+    )
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Return the groups of all parts; no copy of a large matrix where there is one."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _record(

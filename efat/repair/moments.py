@@ -1,4 +1,7 @@
-"""Mean and covariance of a layer's inputs, streamed: K x K a group, however many samples."""
+"""Mean and covariance of a layer's inputs, streamed: K x K a group, however many samples.
+
+In blocks where that is too large.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from efat.lowering import Conv, ConvTranspose, lower_inputs
+from efat.repair.blocks import LARGEST, cuts
 
 PIECE = 1 << 20
 """Elements of an im2col matrix at a time (4 MB in float32: larger ones are slower)."""
@@ -17,33 +21,42 @@ class Moments:
     """Running moments of inputs `X[g, n, k]` and, with them, of errors `R[g, n, m]`.
 
     Rows are shifted by the mean of the first piece before they are multiplied, so that float32
-    products do not cancel; sums are float64.
+    products do not cancel; sums are float64. Where there are blocks, rows are kept as well (see
+    `Gram`).
 
     Args:
         groups: Products side by side.
         k: Inputs of each.
         m: Errors of each; 0 for none.
         device: Where.
+        block: Inputs of a block; None: all.
     """
 
-    def __init__(self, groups: int, k: int, m: int, device: torch.device) -> None:
+    def __init__(
+        self, groups: int, k: int, m: int, device: torch.device, block: int | None = None
+    ) -> None:
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(groups, *shape, dtype=torch.float64, device=device)
 
         self.rows = 0
         self.offset: Tensor | None = None
-        self.total, self.second = zeros(k), zeros(k, k)
+        size = block or k
+        self.cuts, self.kept = cuts(k, size), KeptRows(LARGEST) if size < k else None
+        self.total, self.second = zeros(k), zeros(k, size)
         self.error_total, self.cross = zeros(m), zeros(k, m)
 
     def add(self, x: Tensor, error: Tensor | None = None) -> None:
         """Add inputs [g, n, k] and their errors [g, n, m]."""
+        if self.kept:
+            self.kept.add(x)
         if self.offset is None:
             self.offset = x.mean(dim=1, keepdim=True)
         x = x - self.offset
         turned = x.transpose(1, 2)
         self.rows += x.shape[1]
         self.total += x.sum(dim=1, dtype=torch.float64)
-        self.second += (turned @ x).double()
+        for cut in self.cuts:
+            self.second[:, cut, : _size(cut)] += (turned[:, cut] @ x[:, :, cut]).double()
         if error is not None:
             self.error_total += error.sum(dim=1, dtype=torch.float64)
             self.cross += (turned @ error).double()
@@ -56,10 +69,13 @@ class Moments:
 
     @property
     def covariance(self) -> Tensor:
-        """Covariance of the inputs, [g, k, k]."""
-        mean = self.total / self.rows
-        covariance = self.second / self.rows - mean[:, :, None] * mean[:, None, :]
-        return (covariance + covariance.transpose(1, 2)) / 2
+        """Covariance of each input with those of its block, [g, k, b]."""
+        mean, found = self.total / self.rows, torch.zeros_like(self.second)
+        for cut in self.cuts:
+            second, here = self.second[:, cut, : _size(cut)], mean[:, cut]
+            covariance = second / self.rows - here[:, :, None] * here[:, None, :]
+            found[:, cut, : _size(cut)] = (covariance + covariance.transpose(1, 2)) / 2
+        return found
 
     @property
     def error_mean(self) -> Tensor:
@@ -71,6 +87,37 @@ class Moments:
         """Covariance of inputs and errors, [g, k, m]."""
         mean = self.total / self.rows
         return self.cross / self.rows - mean[:, :, None] * self.error_mean[:, None, :]
+
+
+class KeptRows:
+    """Some of the rows that come along, evenly spread, in the order they come.
+
+    Which ones depends on how many came, not on how they were cut into pieces.
+
+    Args:
+        most: How many at the most; where more come, every 2nd, 4th, ... is kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.step, self.seen = most, 1, 0
+        self.pieces: list[Tensor] = []
+
+    def add(self, x: Tensor) -> None:
+        """Keep some of [g, n, k], as float32."""
+        some = x[:, -self.seen % self.step :: self.step]
+        self.pieces.append(some.to(torch.float32, copy=True))
+        self.seen += x.shape[1]
+        while -(-self.seen // self.step) > self.most:
+            self.pieces, self.step = [self.rows[:, ::2].contiguous()], 2 * self.step
+
+    @property
+    def rows(self) -> Tensor:
+        """What was kept, [g, n, k]."""
+        return torch.cat(self.pieces, dim=1)
+
+
+def _size(cut: slice) -> int:
+    return int(cut.stop - cut.start)
 
 
 def lowered_pieces(

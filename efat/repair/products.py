@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,11 @@ class Product:
         flat = tensor.detach().flatten().clone()
         flat[self.positions.to(flat.device)] = matrix.to(flat)
         tensor.data = flat.reshape(tensor.shape)
+
+    @property
+    def taps(self) -> int:
+        """How many `k` an input channel has, next to each other."""
+        return math.prod(self.weight.layout.shape[2:])
 
     @property
     def surviving(self) -> Tensor:

@@ -19,7 +19,7 @@ from efat.faults import FaultMap
 from efat.mapping import Slots, SystolicArray, check_fault_map, slot_count
 from efat.repair.costs import CompensatedCosts, Costs, PrunedCosts
 from efat.repair.grams import Grams
-from efat.repair.intercepts import norm_gains
+from efat.repair.intercepts import has_intercept, norm_gains
 from efat.repair.products import Product, products_of
 from efat.repair.solve import RIDGE
 from efat.saliency import Saliencies
@@ -97,7 +97,8 @@ def _compensated(
         gains = torch.ones_like(weights[:, 0])
         if name in grams.norms:
             gains = norm_gains(model, grams.norms[name]).reshape(gains.shape)
-        costs[name] = CompensatedCosts(weights, grams.matrix(name, product), gains, ridge)
+        centred = has_intercept(name, product, grams.norms)
+        costs[name] = CompensatedCosts(weights, grams.of(name, product), centred, gains, ridge)
     return costs
 
 

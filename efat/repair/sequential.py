@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from efat.faults import FaultMap
 from efat.lowering import lower_outputs
 from efat.mapping import Placement, SystolicArray
+from efat.repair.blocks import LARGEST, block_size, cuts
 from efat.repair.compensate import masked_copy
 from efat.repair.intercepts import fold_shift, following_norms, has_intercept
 from efat.repair.moments import Moments, lowered_pieces
@@ -33,8 +34,12 @@ def compensate_sequentially(
     ridge: float = RIDGE,
     placement: Placement | None = None,
     off_array: Collection[str] = (),
+    largest: int = LARGEST,
 ) -> nn.Module:
     """Return a masked copy of a network, compensated layer by layer (see `compensate`).
+
+    A layer with more inputs than `largest` is compensated block by block, each fitted to what the
+    layer lacks after those before.
 
     Memory: the activations of twice the calibration set, those alive at one time.
 
@@ -46,6 +51,7 @@ def compensate_sequentially(
         ridge: See `solve_updates`.
         placement: Where output channels and inputs go, from `remap`.
         off_array: Names of layers that are not on the array.
+        largest: See `measure_grams`.
 
     Raises:
         EfatError: As `mask_model`; an attention; a layer whose input is not batch first.
@@ -57,7 +63,8 @@ def compensate_sequentially(
     products = products_of(repaired, off_array)
     copied = copy.deepcopy(model).eval()
     norms = following_norms(copied, products_of(copied, off_array), inputs[:1])
-    run_side_by_side(model, inputs, _Repair(repaired, ridge, norms, products), WHO, off_array)
+    fit = _Repair(repaired, ridge, norms, products, largest)
+    run_side_by_side(model, inputs, fit, WHO, off_array)
     return repaired
 
 
@@ -69,13 +76,14 @@ class _Repair:
     ridge: float
     norms: dict[str, str]
     products: dict[str, Product]
+    largest: int
     shifts: dict[str, Tensor] = field(default_factory=dict)
 
     def __call__(self, name: str, x: Tensor, wanted: Tensor) -> Tensor:
         """Repair a layer the first time that it runs, and run it (see `Advance`)."""
         layer: Any = self.products[name].weight.layer
         if name not in self.shifts:
-            self.fit(name, x, wanted - layer.forward(x))
+            self.fit(name, x, wanted)
         out: Tensor = layer.forward(x)
         if layer.bias is not None:
             return out  # the shift is in it
@@ -84,27 +92,46 @@ class _Repair:
             shift = shift.reshape(-1, *[1] * len(layer.kernel_size))
         return out + shift
 
-    def fit(self, name: str, x: Tensor, errors: Tensor) -> None:
+    def fit(self, name: str, x: Tensor, wanted: Tensor) -> None:
         """Repair a layer.
 
         Args:
             name: Its weight.
             x: Its inputs in the repaired network.
-            errors: What its outputs lack, masked, of the fault-free ones.
+            wanted: Its fault-free outputs.
         """
         product = self.products[name]
         layer: Any = product.weight.layer
-        groups, k, m = product.positions.shape
-        moments = Moments(groups, k, m, x.device)
-        for samples, rows in lowered_pieces(layer, x, k):
-            moments.add(rows, lower_outputs(layer, errors[samples]))
-        gram, wanted = moments.covariance, moments.error_covariance
+        k = product.positions.shape[1]
         centred = has_intercept(name, product, self.norms)
+        for cut in cuts(k, block_size(k, product.taps, self.largest)):
+            shift = self._fit_block(product, cut, x, wanted - layer.forward(x), centred)
+        self.shifts[name] = shift if centred else torch.zeros_like(shift)
+        fold_shift(self.model, name, product, self.norms, self.shifts[name])
+
+    def _fit_block(
+        self, product: Product, cut: slice, x: Tensor, errors: Tensor, centred: bool
+    ) -> Tensor:
+        """Repair a layer with some of its inputs; return the shift that is left, [g, m].
+
+        Args:
+            product: Its weight.
+            cut: Which inputs.
+            x: Its inputs in the repaired network.
+            errors: What its outputs lack of the fault-free ones.
+            centred: Whether a shift can be folded away.
+        """
+        layer: Any = product.weight.layer
+        groups, k, m = product.positions.shape
+        moments = Moments(groups, cut.stop - cut.start, m, x.device)
+        for samples, rows in lowered_pieces(layer, x, k):
+            moments.add(rows[:, :, cut], lower_outputs(layer, errors[samples]))
+        gram, wanted = moments.covariance, moments.error_covariance
         if not centred:
             gram = gram + moments.mean[:, :, None] * moments.mean[:, None, :]
             wanted = wanted + moments.mean[:, :, None] * moments.error_mean[:, None, :]
-        update = solve_updates(gram, wanted, product.surviving, self.ridge)
-        product.put(product.matrix(product.weight.tensor) + update)
-        shift = moments.error_mean - (moments.mean[:, None, :] @ update)[:, 0]
-        self.shifts[name] = shift if centred else torch.zeros_like(shift)
-        fold_shift(self.model, name, product, self.norms, self.shifts[name])
+        update = solve_updates(gram, wanted, product.surviving[:, cut], self.ridge)
+        weights = product.matrix(product.weight.tensor)
+        weights[:, cut] += update
+        product.put(weights)
+        return moments.error_mean - (moments.mean[:, None, :] @ update)[:, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -39,8 +40,8 @@ class RidgeSystem:
 
     @cached_property
     def inverse(self) -> Tensor:
-        """`H`, [g, k, k]."""
-        return torch.cholesky_inverse(torch.linalg.cholesky(self.matrix))
+        """`H`, [g, k, k], row by row in memory: rows of what LAPACK leaves are dear to select."""
+        return torch.cholesky_inverse(torch.linalg.cholesky(self.matrix)).mT
 
     def solve(self, kept: Tensor, right: Tensor, groups: Tensor) -> Tensor:
         """Return `(G_SS + d I)^-1 B_S` for chosen groups, 0 at what is not in `S`.
@@ -61,10 +62,35 @@ class RidgeSystem:
         inverse = _of(self.inverse, groups)
         solved = inverse @ (right * kept[:, None])
         if len(lost_at):
-            factor = torch.linalg.cholesky(_part(inverse, lost_at))
-            lost = torch.cholesky_solve(solved[:, lost_at], factor)
-            solved -= inverse.index_select(2, lost_at) @ lost
+            rows = inverse.index_select(1, lost_at)
+            factor = torch.linalg.cholesky(rows.index_select(2, lost_at))
+            solved -= rows.mT @ torch.cholesky_solve(solved[:, lost_at], factor)
         return solved * kept[:, None]
+
+    def make_up(self, kept: Tensor, pruned: Tensor, groups: Tensor) -> Tensor:
+        """Return the update that makes up for pruned weights, `(G_SS + d I)^-1 G_SP w_P`.
+
+        Where less is lost than kept it is `-H_SP H_PP^-1 w_P`, for which no product with the whole
+        of `G` or `H` is needed.
+
+        Args:
+            kept: bool [k]: `S`.
+            pruned: `w`, float64 [len(groups), k, m], 0 at what is in `S`.
+            groups: Which groups.
+        """
+        lost_at = (~kept).nonzero().flatten()
+        lost = pruned[:, lost_at]
+        if 2 * len(lost_at) < len(kept):
+            return self._spread(lost_at, lost, groups)[1] * -kept[:, None].to(lost)
+        products = _of(self.matrix, groups).index_select(2, lost_at) @ lost
+        return self.solve(kept, products, groups)
+
+    def _spread(self, lost_at: Tensor, lost: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `H_PP^-1 w_P`, and `H_:P` times it: `w_P` at `P`, less the update at `S`."""
+        rows = _of(self.inverse, groups).index_select(1, lost_at)
+        factor = torch.linalg.cholesky(rows.index_select(2, lost_at))
+        shares = torch.cholesky_solve(lost, factor)
+        return shares, rows.mT @ shares
 
     def errors_left(self, weights: Tensor, kept: Tensor, groups: Tensor) -> Tensor:
         """Return `D' G D` of each channel after its update, were it on a column with these faults.
@@ -80,9 +106,7 @@ class RidgeSystem:
         lost_at, dampings = (~kept).nonzero().flatten(), self.dampings[groups, None]
         lost = weights[:, lost_at]
         if 2 * len(lost_at) < len(kept):
-            inverse = _of(self.inverse, groups)
-            shares = torch.cholesky_solve(lost, torch.linalg.cholesky(_part(inverse, lost_at)))
-            differences = inverse.index_select(2, lost_at) @ shares
+            shares, differences = self._spread(lost_at, lost, groups)
             left = (lost * shares).sum(1) - dampings * differences.square().sum(1)
         else:
             products = _of(self.matrix, groups).index_select(2, lost_at) @ lost  # (G + d I) w_P
@@ -114,9 +138,9 @@ def solve_updates(gram: Tensor, errors: Tensor, surviving: Tensor, ridge: float 
     """Return what to add to the surviving weights, `(G_SS + d I)^-1 E_S`.
 
     `E` is the covariance (or second moment) of inputs with what the masked layer's output lacks;
-    where its inputs are the fault-free ones that is `G_SP w_P`, and the result is the update of
-    `w_S = (G_SS + d I)^-1 (G_S: w + d w_S)`. Channels with the same `S` share one Cholesky
-    factor. Where there is no error there is no update, to the bit.
+    where its inputs are the fault-free ones that is `G_SP w_P` (see `make_up`), and the result is
+    the update of `w_S = (G_SS + d I)^-1 (G_S: w + d w_S)`. Channels with the same `S` share one
+    Cholesky factor. Where there is no error there is no update, to the bit.
 
     Args:
         gram: `G`, float64 [g, k, k].
@@ -127,14 +151,36 @@ def solve_updates(gram: Tensor, errors: Tensor, surviving: Tensor, ridge: float 
     Returns:
         float64 [g, k, m], 0 at pruned weights.
     """
-    updates, system = torch.zeros_like(errors), RidgeSystem(gram, ridge)
+    return _each_set(surviving, errors * surviving, RidgeSystem(gram, ridge).solve)
+
+
+def make_up(gram: Tensor, pruned: Tensor, surviving: Tensor, ridge: float = RIDGE) -> Tensor:
+    """Return what to add to the surviving weights where inputs are the fault-free ones.
+
+    Args:
+        gram: `G`, float64 [g, k, k].
+        pruned: The weights that are pruned, float64 [g, k, m]; 0 where they survive.
+        surviving: `S` of each channel, bool [g, k, m].
+        ridge: See `RidgeSystem`.
+
+    Returns:
+        `solve_updates` of the errors `G_SP w_P`, for less.
+    """
+    return _each_set(surviving, pruned, RidgeSystem(gram, ridge).make_up)
+
+
+def _each_set(
+    surviving: Tensor, given: Tensor, solve: Callable[[Tensor, Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Solve once for all channels with the same surviving weights, [g, k, m]."""
+    updates = torch.zeros_like(given)
     sets, which = distinct(surviving)
     for index, kept in enumerate(sets):
         here = which == index
         groups, channels = here.any(1).nonzero().flatten(), here.any(0).nonzero().flatten()
-        part = errors[groups[:, None], :, channels].transpose(1, 2)
-        part = part * kept[:, None] * here[groups[:, None], channels][:, None, :]
+        part = given[groups[:, None], :, channels].transpose(1, 2)
+        part = part * here[groups[:, None], channels][:, None, :]
         if part.count_nonzero():
-            solved = system.solve(kept, part, groups)
+            solved = solve(kept, part, groups)
             updates[groups[:, None], :, channels] += solved.transpose(1, 2)
     return updates

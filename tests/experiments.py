@@ -1,0 +1,9 @@
+"""An experiment of the command line, built but not run."""
+
+from efat.overrides import compose_jobs
+from efat.preflight import build_experiment
+
+
+def experiment(*overrides):
+    (cfg,) = compose_jobs(["+experiment=resnet_fat", "fleet.chips=2", *overrides])
+    return build_experiment(cfg)

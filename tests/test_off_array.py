@@ -1,0 +1,66 @@
+"""Layers that are not on the array, and weights that they share."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from efat import EfatError, FaultMap, SystolicArray, mask_model
+from efat.emulation import ArrayFaults, emulate
+from efat.masking import mapped_weights
+from tests.integer_layers import DATAFLOWS
+
+
+def test_layers_that_do_not_map_are_named_or_left_off():
+    model = nn.ModuleDict({"rnn": nn.LSTM(3, 4), "head": nn.Linear(4, 2), "tail": nn.Linear(2, 2)})
+    with pytest.raises(EfatError, match=r"layer 'rnn' is a LSTM"):
+        mapped_weights(model)
+    assert list(mapped_weights(model, ["rnn", "tail"])) == ["head.weight"]
+    with pytest.raises(EfatError, match=r"off_array: 'hat' given") as caught:
+        mapped_weights(model, ["hat"])
+    assert len(caught.value.problems) == 2
+    with pytest.raises(EfatError, match="no layer maps"):
+        mapped_weights(model, ["rnn", "head", "tail"])
+
+
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+def test_layers_off_the_array_are_untouched(dataflow):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    array, x = SystolicArray(2, 2, dataflow=dataflow), torch.randn(3, 4)
+    dead = FaultMap(np.ones((2, 2), bool))
+    first = model[0](x)
+    expected = model[1].bias.expand(3, 4)
+    on_chip = emulate(model, array, ArrayFaults(dead), None, off_array=["0"])
+    assert torch.equal(on_chip[0](x), first)
+    mask_model(model, dead, array, off_array=["0"])
+    assert torch.equal(model[0](x), first)
+    assert torch.equal(model(x), expected)
+    assert torch.equal(on_chip(x), expected)
+
+
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+def test_an_attentions_output_projection_can_be_left_off(dataflow):
+    torch.manual_seed(0)
+    array, dead = SystolicArray(2, 2, dataflow=dataflow), FaultMap(np.ones((2, 2), bool))
+    model = nn.Sequential(nn.MultiheadAttention(4, 2), nn.Linear(4, 4))
+    nn.init.normal_(model[0].in_proj_bias)
+    x, off_array = torch.randn(3, 1, 4), ["0.out_proj", "1"]
+    on_chip = emulate(model, array, ArrayFaults(dead), None, off_array)
+    mask_model(model, dead, array, off_array)
+    # Dead projections leave the bias as query, key and value; out_proj still works.
+    expected = model[0].out_proj(model[0].in_proj_bias[8:]).expand(3, 1, 4)
+    torch.testing.assert_close(model[0](x, x, x)[0], expected)
+    torch.testing.assert_close(on_chip[0](x, x, x)[0], expected)
+    assert (expected - model[0].out_proj.bias).abs().max() > 0.1
+
+
+def test_a_weight_shared_with_a_layer_off_the_array_is_refused():
+    """Pruning a tied output layer would silently change the embedding."""
+    model = nn.ModuleDict({"words": nn.Embedding(6, 4), "out": nn.Linear(4, 6, bias=False)})
+    model["out"].weight = model["words"].weight
+    some = FaultMap(np.eye(2, dtype=bool))
+    with pytest.raises(EfatError, match=r"out\.weight: shared with layer 'words'"):
+        mask_model(model, some, SystolicArray(2, 2))
+    assert model["words"].weight.count_nonzero() == 24
+    mask_model(model, some, SystolicArray(2, 2, dataflow="os"))
