@@ -12,6 +12,9 @@ from experiments.record_tables import HERE, TABLES
 
 ROOT = Path(__file__).parents[1]
 LESS = ROOT / "experiments/2026-11-22-less-retraining"
+MAIN_JOB = ("0", "eFAT-style")
+STEPS_PER_EPOCH = 33
+"""Of digits, in batches of 32."""
 
 
 def rows(name):
@@ -46,6 +49,18 @@ def test_the_counts_of_less_retraining_are_those_of_its_chips():
         assert mean(tests) == pytest.approx(float(result["mean_test"]), abs=1e-6)
         assert min(tests) == pytest.approx(float(result["worst_test"]), abs=1e-6)
         assert len({row["group"] for row in chips[run]} - {""}) == int(result["models"])
+
+
+def test_the_page_of_the_main_job_says_what_the_record_does():
+    page = (ROOT / "docs/main_job.md").read_text()
+    main = {r["strategy"]: r for r in rows("results.csv") if (r["seed"], r["job"]) == MAIN_JOB}
+    assert main
+    for name, row in main.items():
+        epochs = int(row["retrain_steps"]) / STEPS_PER_EPOCH
+        once = int(row["analysis_steps"]) / STEPS_PER_EPOCH
+        accuracies = (f"{100 * float(row[key]):.2f}%" for key in ("mean_test", "worst_test"))
+        cells = (name, row["models"], f"{epochs:.1f}", f"{epochs + once:.1f}", row["met_val"])
+        assert f"| {' | '.join([*cells, row['met_test'], *accuracies])} |" in page
 
 
 @pytest.mark.parametrize("record", TABLES)
