@@ -189,8 +189,8 @@ LOST = SHORT | {"salvageable": False}
 @pytest.mark.parametrize(
     ("chips", "settings", "said", "unsaid"),
     [
-        ([MET, UNSURE], SETTINGS, ["For the 1 short chip, try selection.sustained=2, ",
-         "(1 of them meet", "recipe=remap_compensate", "(selection.max_drop)"],
+        ([MET, UNSURE], SETTINGS, ["For the 1 short chip, try repair before retraining, recipe=remap_compensate",
+         "selection.sustained=2 with a larger training.budget_epochs, ", "(1 of them meet", "(selection.max_drop)"],
          ["top_up", "unsalv"]),
         ([MET, SHORT], SETTINGS, ["recipe.steps=[retrain,top_up]"], ["sustained"]),
         ([SHORT], replace(SETTINGS, recipe=("retrain", "top_up")), ["remap_compensate"], ["steps"]),
@@ -212,4 +212,5 @@ def test_what_to_do_next_hangs_on_the_run(chips, settings, said, unsaid):
 def test_nothing_is_advised_where_all_is_well(run):
     assert next_steps([MET, MET], SETTINGS) is None
     (advice,) = [line for line in sentences(run) if ", try " in line]
-    assert "For the 1 short chip, try recipe.steps=[retrain,top_up]" in advice
+    assert "For the 1 short chip, try repair before" in advice
+    assert "; recipe.steps=[retrain,top_up], which trains on" in advice
