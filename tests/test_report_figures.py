@@ -189,8 +189,10 @@ LOST = SHORT | {"salvageable": False}
 @pytest.mark.parametrize(
     ("chips", "settings", "said", "unsaid"),
     [
-        ([MET, UNSURE], SETTINGS, ["For the 1 short chip, try repair before retraining, recipe=remap_compensate",
-         "selection.sustained=2 with a larger training.budget_epochs, ", "(1 of them meet", "(selection.max_drop)"],
+        ([MET, UNSURE], SETTINGS,
+         ["For the 1 short chip, try repair before retraining, recipe=remap_compensate",
+          "selection.sustained=2 with a larger training.budget_epochs, ", "(1 of them meet",
+          "(selection.max_drop)"],
          ["top_up", "unsalv"]),
         ([MET, SHORT], SETTINGS, ["recipe.steps=[retrain,top_up]"], ["sustained"]),
         ([SHORT], replace(SETTINGS, recipe=("retrain", "top_up")), ["remap_compensate"], ["steps"]),
