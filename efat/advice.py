@@ -36,7 +36,7 @@ def next_steps(chips: Sequence[Mapping[str, Any]], settings: Settings) -> str | 
     """Say what may bring short and unsalvageable chips to the constraint; None: there are none.
 
     Args:
-        chips: A row a chip, with `met_val`, `met_test` and `salvageable`.
+        chips: A row a chip, with `met_val`, `met_test`, `salvageable` and `group_size`.
         settings: What has been done already.
     """
     short = [row for row in chips if row["salvageable"] and not row["met_test"]]
@@ -60,6 +60,12 @@ def _for_short(short: Sequence[Mapping[str, Any]], settings: Settings) -> list[s
     if retrains and "top_up" not in settings.recipe and not all(row["met_val"] for row in short):
         steps = ",".join([*settings.recipe, "top_up"])
         ways.append(f"recipe.steps=[{steps}], which trains on where validation is short")
+    shared = sum(row["group_size"] > 1 for row in short)
+    if shared:
+        ways.append(
+            f"planner=individual, a model a chip, so that none carries another's zeros ({shared} "
+            "of them share one)"
+        )
     unsure, often = sum(row["met_val"] for row in short), settings.sustained + 1
     if retrains and unsure and often <= settings.evaluations:
         ways.append(

@@ -181,7 +181,7 @@ def test_epochs_are_the_unit_of_the_table_of_chips_and_of_the_sentences(run):
 
 
 SETTINGS = Settings(("retrain",), 1, 13, "selection.max_drop", repairable=True)
-MET = {"met_val": True, "met_test": True, "salvageable": True}
+MET = {"met_val": True, "met_test": True, "salvageable": True, "group_size": 1}
 UNSURE, SHORT = MET | {"met_test": False}, MET | {"met_val": False, "met_test": False}
 LOST = SHORT | {"salvageable": False}
 
@@ -202,6 +202,8 @@ LOST = SHORT | {"salvageable": False}
          ["sustained", "remap_compensate"]),
         ([MET, LOST], SETTINGS, ["For the 1 unsalvageable chip, try a larger training.budget_"],
          ["short", "sustained"]),
+        ([UNSURE], SETTINGS, [], ["individual"]),
+        ([UNSURE | {"group_size": 2}], SETTINGS, ["planner=individual", "(1 of them share"], []),
         ([UNSURE, LOST], SETTINGS, ["For the 1 short chip", "For the 1 unsalvageable"], []),
     ],
 )  # fmt: skip
