@@ -21,11 +21,16 @@ setup: $(STAMP) ## Make the virtual environment and install efat with its tools
 # torch first and alone: its builds without CUDA are the ones that the constraints name, and a
 # resolver left to itself takes gigabytes of CUDA packages on some platforms.
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@echo "Setting up $(VENV), once; it takes some minutes, most of them for torch."
+	@echo "1 of 3: a virtual environment"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@echo "2 of 3: torch, the largest download"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	@echo "3 of 3: efat, its other packages and tools"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	@touch $@
+	@echo "Ready. For commands of your own: source $(BIN)/activate"
 
 run: setup ## The main job: +experiment=resnet_fat (pass more with ARGS="...")
 	$(BIN)/python -m efat.run +experiment=resnet_fat $(ARGS)
@@ -34,7 +39,8 @@ test: setup ## Run the tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-all: setup ## Run the tests, and the slow ones: campaigns killed again and again
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,ray,slurm,data]" hydra-joblib-launcher
+	@echo "Installing Ray, submitit and other extras: minutes, once"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,ray,slurm,data]" hydra-joblib-launcher
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m ""
 
 lint: setup ## Format check, lint, types
@@ -45,7 +51,8 @@ lint: setup ## Format check, lint, types
 check: lint test ## What must pass before a commit: lint, types, tests
 
 docs: setup ## Build the documentation site in build/site; a warning is an error
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	@echo "Installing the site's packages"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: setup ## Measure speed: training, emulation, a campaign, repair, planning (CHIPS="1000 10000")

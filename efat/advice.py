@@ -36,7 +36,7 @@ def next_steps(chips: Sequence[Mapping[str, Any]], settings: Settings) -> str | 
     """Say what may bring short and unsalvageable chips to the constraint; None: there are none.
 
     Args:
-        chips: A row a chip, with `met_val`, `met_test` and `salvageable`.
+        chips: A row a chip, with `met_val`, `met_test`, `salvageable` and `group_size`.
         settings: What has been done already.
     """
     short = [row for row in chips if row["salvageable"] and not row["met_test"]]
@@ -46,33 +46,43 @@ def next_steps(chips: Sequence[Mapping[str, Any]], settings: Settings) -> str | 
         ways = _for_short(short, settings)
         found.append(f"For the {counted(len(short), 'short chip')}, try {_either(ways)}.")
     if lost:
-        ways = ["a larger training.budget_epochs", *([] if short else _shared(settings))]
+        ways = ["a larger training.budget_epochs"]
+        ways += [] if short else [*_repair(settings), _looser(settings)]
         found.append(f"For the {counted(len(lost), 'unsalvageable chip')}, try {_either(ways)}.")
     return " ".join(found) or None
 
 
 def _for_short(short: Sequence[Mapping[str, Any]], settings: Settings) -> list[str]:
-    ways, retrains = [], "retrain" in settings.recipe
+    ways, retrains = _repair(settings), "retrain" in settings.recipe
     if not retrains:
         steps = ",".join([*settings.recipe, "retrain"])
         ways.append(f"recipe.steps=[{steps}], which retrains after the repair")
     if retrains and "top_up" not in settings.recipe and not all(row["met_val"] for row in short):
         steps = ",".join([*settings.recipe, "top_up"])
         ways.append(f"recipe.steps=[{steps}], which trains on where validation is short")
+    shared = sum(row["group_size"] > 1 for row in short)
+    if shared:
+        ways.append(
+            f"planner=individual, a model a chip, so that none carries another's zeros ({shared} "
+            "of them share one)"
+        )
     unsure, often = sum(row["met_val"] for row in short), settings.sustained + 1
     if retrains and unsure and often <= settings.evaluations:
         ways.append(
-            f"selection.sustained={often}, which asks for {often} evaluations in a row ({unsure} "
-            "of them meet it on validation, not on test)"
+            f"selection.sustained={often} with a larger training.budget_epochs, which asks for "
+            f"{often} evaluations in a row ({unsure} of them meet it on validation, not on test)"
         )
-    return ways + _shared(settings)
+    return [*ways, _looser(settings)]
 
 
-def _shared(settings: Settings) -> list[str]:
-    """Return what helps short and unsalvageable chips alike."""
-    repair = settings.repairable and not REPAIRS & set(settings.recipe)
-    ways = [f"repair before retraining, {REPAIR}"] if repair else []
-    return [*ways, f"a looser constraint ({settings.constraint})"]
+def _repair(settings: Settings) -> list[str]:
+    """Return repair where it is possible and not done: what helped most in the records."""
+    done = not settings.repairable or REPAIRS & set(settings.recipe)
+    return [] if done else [f"repair before retraining, {REPAIR}"]
+
+
+def _looser(settings: Settings) -> str:
+    return f"a looser constraint ({settings.constraint})"
 
 
 def _either(ways: Sequence[str]) -> str:

@@ -26,7 +26,9 @@ NEEDS = {
     "trainer=ddp": ["trainer.accelerator=cpu", "executor=launch"],
     "task=mse": ["data=diabetes", "model=mlp", "model.sizes=[10,8,1]"],
     "data=diabetes": ["task=mse", "model=mlp", "model.sizes=[10,8,1]"],
-    "model=vit_tiny": ["array.off_array=[vit.embeddings]"],
+    "model=vit_tiny": [
+        "array.off_array=[vit.embeddings.cls_token,vit.embeddings.position_embeddings]"
+    ],
 }
 EXTRAS = {"executor=ray": "ray", "executor=slurm": "submitit"}
 LARGE = ("resnet50", "vit_tiny")  # of an extra; for images of 224 pixels

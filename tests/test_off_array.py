@@ -23,6 +23,29 @@ def test_layers_that_do_not_map_are_named_or_left_off():
         mapped_weights(model, ["rnn", "head", "tail"])
 
 
+class Positions(nn.Module):
+    """A network that holds a parameter beside its layers, as vision transformers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.ones(4))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(x + self.shift)
+
+
+def test_parameters_beside_the_layers_are_named_and_their_layers_still_map():
+    model = nn.Sequential(Positions(), nn.Linear(2, 2))
+    told = r"layer '0' is a Positions that holds 0.shift beside its layers.*off_array=\[0.shift\]"
+    with pytest.raises(EfatError, match=told):
+        mapped_weights(model)
+    assert list(mapped_weights(model, ["0.shift"])) == ["0.head.weight", "1.weight"]
+    assert list(mapped_weights(Positions(), ["shift"])) == ["head.weight"]
+    with pytest.raises(EfatError, match=r"off_array: '0\.head\.weight' given"):
+        mapped_weights(model, ["0.shift", "0.head.weight"])
+
+
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
 def test_layers_off_the_array_are_untouched(dataflow):
     torch.manual_seed(0)

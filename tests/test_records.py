@@ -12,6 +12,9 @@ from experiments.record_tables import HERE, TABLES
 
 ROOT = Path(__file__).parents[1]
 LESS = ROOT / "experiments/2026-11-22-less-retraining"
+MAIN_JOB = ("uniform-40", "0", "eFAT-style")
+STEPS_PER_EPOCH = 33
+"""Of digits, in batches of 32."""
 
 
 def rows(name):
@@ -19,25 +22,32 @@ def rows(name):
         return list(csv.DictReader(file))
 
 
-def test_the_tables_of_less_retraining_are_those_of_its_rows():
+def test_the_tables_of_less_retraining_are_those_of_its_rows(monkeypatch):
+    monkeypatch.syspath_prepend(LESS)
     script, text = runpy.run_path(str(LESS / "table.py")), (LESS / "README.md").read_text()
-    assert script["table"]() in text
-    assert script["rates_table"]() in text
+    fleets = runpy.run_path(str(LESS / "fleet_tables.py"))
+    tables = script["table"], script["rates_table"], fleets["fleet_table"], fleets["aim_table"]
+    for table in tables:
+        assert table() in text
     assert script["short_table"]() in (ROOT / "README.md").read_text()
 
 
 def test_the_counts_of_less_retraining_are_those_of_its_chips():
     chosen = {
-        (row["seed"], row["job"]): row for row in rows("results.csv") if row["strategy"] == "best"
+        (row["fleet"], row["seed"], row["job"]): row
+        for row in rows("results.csv")
+        if row["strategy"] == "best"
     }
     chips = {}
     for row in rows("chips.csv"):
-        chips.setdefault((row["seed"], row["job"]), []).append(row)
+        chips.setdefault((row["fleet"], row["seed"], row["job"]), []).append(row)
     assert chips.keys() == chosen.keys()
     for run, result in chosen.items():
         tests = [float(row["test_after"]) for row in chips[run]]
         found = Counter(row["status"] for row in chips[run])
-        assert len(tests) == 40
+        trained = {row["group"]: row["trained_steps"] for row in chips[run] if row["group"]}
+        assert len(tests) == int(result["measured_chips"])
+        assert run[0].endswith(f"-{result['verified_chips']}")
         assert sum(test >= float(result["target_test"]) for test in tests) == int(
             result["met_test"]
         )
@@ -45,7 +55,22 @@ def test_the_counts_of_less_retraining_are_those_of_its_chips():
         assert found["verified"] + found["met"] == int(result["met_test"])
         assert mean(tests) == pytest.approx(float(result["mean_test"]), abs=1e-6)
         assert min(tests) == pytest.approx(float(result["worst_test"]), abs=1e-6)
-        assert len({row["group"] for row in chips[run]} - {""}) == int(result["models"])
+        if result["measured_chips"] == result["verified_chips"]:
+            assert len(trained) == int(result["models"])
+            assert sum(map(int, trained.values())) == int(result["retrain_steps"])
+
+
+def test_the_page_of_the_main_job_says_what_the_record_does():
+    page = (ROOT / "docs/main_job.md").read_text()
+    found = rows("results.csv")
+    main = {r["strategy"]: r for r in found if (r["fleet"], r["seed"], r["job"]) == MAIN_JOB}
+    assert main
+    for name, row in main.items():
+        epochs = int(row["retrain_steps"]) / STEPS_PER_EPOCH
+        once = int(row["analysis_steps"]) / STEPS_PER_EPOCH
+        accuracies = (f"{100 * float(row[key]):.2f}%" for key in ("mean_test", "worst_test"))
+        cells = (name, row["models"], f"{epochs:.1f}", f"{epochs + once:.1f}", row["met_val"])
+        assert f"| {' | '.join([*cells, row['met_test'], *accuracies])} |" in page
 
 
 @pytest.mark.parametrize("record", TABLES)

@@ -138,11 +138,11 @@ def test_the_terminal_says_what_amounts_are_of_and_how_good_the_plan_is(outcome)
 
 
 def test_the_last_lines_say_what_to_do_next(outcome):
-    console = Console(file=io.StringIO(), width=400)
+    console = Console(file=io.StringIO(), width=800)
     console.print(describe_outcome(experiment(), outcome))
     said = console.file.getvalue()
     assert "\nver., verified: the exact 95% interval of accuracy" in said
-    assert "Next: For the 2 short chips, try selection.sustained=2, " in said
+    assert "Next: For the 2 short chips, try repair before retraining, " in said
     assert "or a looser constraint (selection.max_drop)." in said
 
 

@@ -181,7 +181,7 @@ def test_epochs_are_the_unit_of_the_table_of_chips_and_of_the_sentences(run):
 
 
 SETTINGS = Settings(("retrain",), 1, 13, "selection.max_drop", repairable=True)
-MET = {"met_val": True, "met_test": True, "salvageable": True}
+MET = {"met_val": True, "met_test": True, "salvageable": True, "group_size": 1}
 UNSURE, SHORT = MET | {"met_test": False}, MET | {"met_val": False, "met_test": False}
 LOST = SHORT | {"salvageable": False}
 
@@ -189,8 +189,10 @@ LOST = SHORT | {"salvageable": False}
 @pytest.mark.parametrize(
     ("chips", "settings", "said", "unsaid"),
     [
-        ([MET, UNSURE], SETTINGS, ["For the 1 short chip, try selection.sustained=2, ",
-         "(1 of them meet", "recipe=remap_compensate", "(selection.max_drop)"],
+        ([MET, UNSURE], SETTINGS,
+         ["For the 1 short chip, try repair before retraining, recipe=remap_compensate",
+          "selection.sustained=2 with a larger training.budget_epochs, ", "(1 of them meet",
+          "(selection.max_drop)"],
          ["top_up", "unsalv"]),
         ([MET, SHORT], SETTINGS, ["recipe.steps=[retrain,top_up]"], ["sustained"]),
         ([SHORT], replace(SETTINGS, recipe=("retrain", "top_up")), ["remap_compensate"], ["steps"]),
@@ -200,6 +202,8 @@ LOST = SHORT | {"salvageable": False}
          ["sustained", "remap_compensate"]),
         ([MET, LOST], SETTINGS, ["For the 1 unsalvageable chip, try a larger training.budget_"],
          ["short", "sustained"]),
+        ([UNSURE], SETTINGS, [], ["individual"]),
+        ([UNSURE | {"group_size": 2}], SETTINGS, ["planner=individual", "(1 of them share"], []),
         ([UNSURE, LOST], SETTINGS, ["For the 1 short chip", "For the 1 unsalvageable"], []),
     ],
 )  # fmt: skip
@@ -212,4 +216,5 @@ def test_what_to_do_next_hangs_on_the_run(chips, settings, said, unsaid):
 def test_nothing_is_advised_where_all_is_well(run):
     assert next_steps([MET, MET], SETTINGS) is None
     (advice,) = [line for line in sentences(run) if ", try " in line]
-    assert "For the 1 short chip, try recipe.steps=[retrain,top_up]" in advice
+    assert "For the 1 short chip, try repair before" in advice
+    assert "; recipe.steps=[retrain,top_up], which trains on" in advice

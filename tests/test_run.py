@@ -18,6 +18,7 @@ from efat.models.resnet import ResNet
 from efat.sweep import ResultsTable
 from efat.tracking import wandb_dashboard
 from tests.command_line import SAME, SHORT, TINY, efat, efat_process, rows, run_folder
+from tests.pages import BLOCKS, ROOT
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,25 @@ def test_everything_is_where_it_says(done):
     assert len(rows(run / "curves.csv")) == 3 * 2 * 5
     assert len(result.stdout.splitlines()) < 60  # no walls of log
     assert result.stderr == ""
+
+
+def test_the_readme_shows_what_a_run_prints(done):
+    """But for the numbers, and for how much a better plan could save."""
+    (block,) = (b.text for b in BLOCKS["README.md"] if b.text.startswith("baseline "))
+    *lines, last = block.splitlines()
+    printed = without_numbers(done[1].stdout)
+    assert [line.split()[0] for line in lines] == ["baseline", "analysis", "plan"]
+    for line in lines:
+        assert without_numbers(re.sub("in total.*", "in total", line)) in printed
+    assert last.split("outputs")[0] in printed
+    first = without_numbers((run_folder(done[0]) / "report.md").read_text()).split("**")[1]
+    assert without_numbers(first) in without_numbers((ROOT / "README.md").read_text())
+
+
+def without_numbers(text):
+    """Return one line of words; counted things are plural."""
+    words = re.sub(r"\d[\d.]*", "#", " ".join(text.split()))
+    return re.sub(r"# (group|retraining)\b", r"# \1s", words)
 
 
 def test_the_numbers_add_up(done):

@@ -58,24 +58,27 @@ def mapped_layers(model: nn.Module, off_array: Collection[str] = ()) -> dict[str
 
     Args:
         model: The model.
-        off_array: Names of layers to leave off the array; a name covers what is inside it.
+        off_array: Names of layers to leave off the array; a name covers what is inside it. And of
+            parameters that a module holds beside its layers, such as the position embedding of a
+            vision transformer: its layers still map.
 
     Raises:
         EfatError: A layer with parameters that efat can neither map nor knows to be off the
             array, one with a forward of its own, one whose weight is recomputed from other
             tensors, a name in `off_array` that no layer has, or no layer that maps; all at once.
     """
-    names = {name for name, _ in model.named_modules()}
+    names = {name for name, _ in model.named_modules()} - {""} | _beside_layers(model)
     problems = [
-        f"off_array: {name!r} given; the model has no such layer; use a name of named_modules()"
+        f"off_array: {name!r} given; the model has no such layer; use a name of named_modules(), "
+        "or of a parameter that no layer of torch holds"
         for name in off_array
-        if name not in names or not name
+        if name not in names
     ]
     layers: dict[str, MappedLayer] = {}
     for name, module in model.named_modules():
         if any(f"{name}.".startswith(f"{off}.") for off in off_array):
             continue
-        found = _problems(name, module)
+        found = _problems(name, module, off_array)
         problems += found
         if isinstance(module, ON_ARRAY) and not found:
             layers[name] = module
@@ -85,7 +88,21 @@ def mapped_layers(model: nn.Module, off_array: Collection[str] = ()) -> dict[str
     return layers
 
 
-def _problems(name: str, module: nn.Module) -> list[str]:
+def _beside_layers(model: nn.Module) -> set[str]:
+    """Return the names of the parameters that modules hold which are no layers of torch."""
+    return {
+        own
+        for name, module in model.named_modules()
+        if not isinstance(module, (*ON_ARRAY, *OFF_ARRAY))
+        for own in _own_parameters(name, module)
+    }
+
+
+def _own_parameters(name: str, module: nn.Module) -> list[str]:
+    return [f"{name}.{own}".lstrip(".") for own, _ in module.named_parameters(recurse=False)]
+
+
+def _problems(name: str, module: nn.Module, off_array: Collection[str]) -> list[str]:
     """Return why a layer is neither known to be off the array nor maps onto it."""
     named = f"model: layer {name or '(the model itself)'!r}"
     if isinstance(module, nn.modules.lazy.LazyModuleMixin):
@@ -104,8 +121,14 @@ def _problems(name: str, module: nn.Module) -> list[str]:
             for parameter in layer_weights(module)
             if not isinstance(module._parameters.get(parameter), nn.Parameter)
         ]
-    if not any(True for _ in module.parameters(recurse=False)) or isinstance(module, OFF_ARRAY):
+    left = [own for own in _own_parameters(name, module) if own not in off_array]
+    if not left or isinstance(module, OFF_ARRAY):
         return []
+    if any(True for _ in module.children()):
+        return [
+            f"{named} is a {type(module).__name__} that holds {', '.join(left)} beside its layers; "
+            f"if no PE multiplies with them, give off_array=[{','.join(left)}]"
+        ]
     allowed = ", ".join(kind.__name__ for kind in ON_ARRAY)
     return [
         f"{named} is a {type(module).__name__}, which cannot be mapped; name it in off_array or "
