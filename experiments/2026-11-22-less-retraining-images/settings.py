@@ -103,7 +103,7 @@ RESNET8_JOBS = {
 }
 MOBILENET_JOBS = {
     **recipes(budget(64, 16), rates(0.1, 0.2, 0.3)),
-    **efat_style(budget(128, 32), NARROW, "training.optimizer.lr=0.003"),
+    **efat_style(budget(128, 32), rates(0.05), "training.optimizer.lr=0.003"),
 }
 MLP_JOBS = {
     **efat_style(budget(429, 39, 429), WIDE),
