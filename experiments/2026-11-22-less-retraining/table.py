@@ -196,6 +196,11 @@ def short_table() -> str:
             "best",
             "`+experiment=resnet_fat`: the cheapest plan found (`planner=best`)",
         ),
+        (
+            "eFAT-style",
+            "early_stop",
+            "each chip until it meets the constraint on validation (`early_stop`)",
+        ),
         ("one-shot", "best", "**`+experiment=resnet_fat_best`**: repair first"),
         ("sequential", "best", "the same, layer by layer (`recipe.mode=sequential`)"),
     )
