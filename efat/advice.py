@@ -46,7 +46,7 @@ def next_steps(chips: Sequence[Mapping[str, Any]], settings: Settings) -> str | 
         ways = _for_short(short, settings)
         found.append(f"For the {counted(len(short), 'short chip')}, try {_either(ways)}.")
     if lost:
-        ways = ["a larger training.budget_epochs"]
+        ways = _retrain(settings) or ["a larger training.budget_epochs"]
         ways += [] if short else [*_repair(settings), _looser(settings)]
         found.append(f"For the {counted(len(lost), 'unsalvageable chip')}, try {_either(ways)}.")
     return " ".join(found) or None
@@ -54,23 +54,21 @@ def next_steps(chips: Sequence[Mapping[str, Any]], settings: Settings) -> str | 
 
 def _for_short(short: Sequence[Mapping[str, Any]], settings: Settings) -> list[str]:
     ways, retrains = _repair(settings), "retrain" in settings.recipe
-    if not retrains:
-        steps = ",".join([*settings.recipe, "retrain"])
-        ways.append(f"recipe.steps=[{steps}], which retrains after the repair")
+    ways += _retrain(settings)
     if retrains and "top_up" not in settings.recipe and not all(row["met_val"] for row in short):
         steps = ",".join([*settings.recipe, "top_up"])
         ways.append(f"recipe.steps=[{steps}], which trains on where validation is short")
     shared = sum(row["group_size"] > 1 for row in short)
     if shared:
         ways.append(
-            f"planner=individual, a model a chip, so that none carries another's zeros ({shared} "
-            "of them share one)"
+            f"planner=individual, a model a chip, so that none carries another's zeros (chips that "
+            f"share one: {shared})"
         )
     unsure, often = sum(row["met_val"] for row in short), settings.sustained + 1
     if retrains and unsure and often <= settings.evaluations:
         ways.append(
             f"selection.sustained={often} with a larger training.budget_epochs, which asks for "
-            f"{often} evaluations in a row ({unsure} of them meet it on validation, not on test)"
+            f"{often} evaluations in a row (met on validation, not on test: {unsure})"
         )
     return [*ways, _looser(settings)]
 
@@ -79,6 +77,13 @@ def _repair(settings: Settings) -> list[str]:
     """Return repair where it is possible and not done: what helped most in the records."""
     done = not settings.repairable or REPAIRS & set(settings.recipe)
     return [] if done else [f"repair before retraining, {REPAIR}"]
+
+
+def _retrain(settings: Settings) -> list[str]:
+    """Return retraining where the recipe only repairs."""
+    steps = ",".join([*settings.recipe, "retrain"])
+    retrains = "retrain" in settings.recipe
+    return [] if retrains else [f"recipe.steps=[{steps}], which retrains after the repair"]
 
 
 def _looser(settings: Settings) -> str:

@@ -188,10 +188,7 @@ def evaluate(job: EvaluationJob, store: Store) -> Result:
 
 
 class Unprofiled(PassThroughProfiler):
-    """Profiles nothing, with one context for all actions: Lightning makes one an action, 35 a step.
-
-    `trainer.profiler` takes its place where a user asks for one.
-    """
+    """Profiles nothing in one context for all actions: Lightning makes 35 a step."""
 
     CONTEXT = nullcontext()
 

@@ -64,7 +64,7 @@ def draw_groups(plan: Plan, chips: Sequence[Chip], steps_per_epoch: float) -> Fi
             bottom.text(x, 0, "beyond the resilience map", rotation=90, ha="center", fontsize=7)
     bottom.set_ylabel("retraining (epochs)")
     bottom.set_ylim(bottom=0)
-    bottom.set_xlabel("group, dearest first")
+    bottom.set_xlabel("group")
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 

@@ -176,7 +176,8 @@ def _mark_beyond(
 ) -> None:
     """Mark what does not, above the budget: how much it would need is not known."""
     lost = [severity for severity, steps in points if steps == math.inf]
-    height = ABOVE * experiment.amounts.budget_steps / experiment.amounts.steps_per_epoch
+    amounts = experiment.amounts
+    height = ABOVE * (amounts.budget_steps / amounts.steps_per_epoch or 1)
     if lost:
         axes.scatter(
             lost,

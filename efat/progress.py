@@ -99,7 +99,10 @@ class Progress:
         self.console.print(what, highlight=False)
 
     def describe(self) -> str:
-        """Return the line about the stage: units, rate, and the cost spent and left."""
+        """Return the line about the stage: units, rate, and the work done and left.
+
+        Work is training and what measuring costs of it, so more than the epochs trained.
+        """
         parts = [f"{self.stage}: {self.done} of {counted(self.units, 'unit')}"]
         parts += [f"{self.running} running"] if self.running else []
         parts += [f"{self.failed} failed"] if self.failed else []
@@ -107,7 +110,7 @@ class Progress:
         elapsed_s = time.monotonic() - self.stage_s
         parts += [f"{self.done / elapsed_s:.1f}/s"] if self.done and elapsed_s else []
         spent, left = (steps / self.steps_per_epoch for steps in (self.spent_steps, self.left()))
-        return f"{', '.join(parts)}; epochs: {spent:.1f} spent, about {left:.1f} left"
+        return f"{', '.join(parts)}; work in epochs: {spent:.1f} done, about {left:.1f} left"
 
     def left(self) -> int:
         """Count the steps that are left; a guess, for stages that have not begun."""

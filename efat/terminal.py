@@ -130,9 +130,9 @@ def describe_map(experiment: Experiment, analysis: Analysis, resilience_map: Res
         return f"analysis   {count}; none of the fault rates reaches it within the budget"
     worst = resilience_map.amount(resilience_map.max_severity)
     return (
-        f"analysis   {count}; met up to {resilience_map.max_severity:.0%} "
-        f"{IN_WORDS[experiment.severity_name]}, there after "
-        f"{worst / experiment.amounts.steps_per_epoch:.2f} epochs of retraining"
+        f"analysis   {count}; the map reaches {resilience_map.max_severity:.0%} "
+        f"{IN_WORDS[experiment.severity_name]} and asks "
+        f"{worst / experiment.amounts.steps_per_epoch:.2f} epochs at most"
     )
 
 
@@ -173,7 +173,7 @@ def describe_groups(experiment: Experiment, rows: Sequence[Row]) -> RenderableTy
             _few(row["members"].split(";")),
         )
     left_out = len(groups) - GROUPS_SHOWN
-    more = f"and {left_out} cheaper ones in groups.csv\n" if left_out > 0 else ""
+    more = f"and {left_out} more in groups.csv\n" if left_out > 0 else ""
     return Group("", table, more) if groups else ""
 
 

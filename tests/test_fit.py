@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.profilers import SimpleProfiler
 from torch import nn
 
 from efat import EfatError, FaultMap, SystolicArray, mask_model, verify_masks
@@ -226,12 +225,10 @@ def test_lightning_is_told_how_many_arguments_a_training_step_takes(monkeypatch)
     assert not asked
 
 
-def test_only_a_user_who_asks_for_a_profile_has_one():
+def test_what_is_not_profiled_has_one_context():
     plain = build_trainer(job(1), []).profiler
     with plain.profile("outer"), plain.profile("inner"):
         assert plain.profile("outer") is plain.profile("inner")
-    asked = {"accelerator": "cpu", "profiler": "simple"}
-    assert isinstance(build_trainer(job(1, trainer=asked), []).profiler, SimpleProfiler)
 
 
 def test_a_schedule_is_stepped_every_optimizer_step(store):

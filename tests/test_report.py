@@ -131,7 +131,7 @@ def test_nothing_is_saved_of_no_retraining_whatever_a_model_costs():
 def test_the_terminal_says_what_amounts_are_of_and_how_good_the_plan_is(outcome):
     analysis = Analysis((ResilienceCurve(0.5, 0, 0.5, (0, 20), (0.1, 0.7)),), 1.0)
     said = describe_map(experiment(), analysis, ResilienceMap(0.6, (0.5,), (20.0,)))
-    assert said.endswith("met up to 50% faulty PEs, there after 2.00 epochs of retraining")
+    assert said.endswith("the map reaches 50% faulty PEs and asks 2.00 epochs at most")
     plan = Plan((group("a", "b", amount=20),), ())
     assert "; proved: no plan is cheaper" in describe_plan(experiment(), replace(plan, bound=20.0))
     assert "more than 25.0% cheaper" in describe_plan(experiment(), replace(plan, bound=15.0))
@@ -158,4 +158,4 @@ def test_many_groups_are_shown_short():
     console.print(describe_groups(experiment(), group_rows(plan, CHIPS, lambda _: 40)))
     text = console.file.getvalue()
     assert text.count("50%") == 8
-    assert "and 3 cheaper ones in groups.csv" in text
+    assert "and 3 more in groups.csv" in text

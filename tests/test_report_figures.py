@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from efat.map_line import map_line
 from efat.pages.captions import figures_of
 from efat.pages.charts import plan_chart
 from efat.pages.finished import read_run
+from efat.pages.glosses import GLOSSES
 from efat.pages.html import chip_columns, page_data
 from efat.pages.resilience_charts import curves_chart, map_chart
 from efat.pages.verdict import sentences
@@ -191,8 +193,8 @@ LOST = SHORT | {"salvageable": False}
     [
         ([MET, UNSURE], SETTINGS,
          ["For the 1 short chip, try repair before retraining, recipe=remap_compensate",
-          "selection.sustained=2 with a larger training.budget_epochs, ", "(1 of them meet",
-          "(selection.max_drop)"],
+          "selection.sustained=2 with a larger training.budget_epochs, ",
+          "(met on validation, not on test: 1)", "(selection.max_drop)"],
          ["top_up", "unsalv"]),
         ([MET, SHORT], SETTINGS, ["recipe.steps=[retrain,top_up]"], ["sustained"]),
         ([SHORT], replace(SETTINGS, recipe=("retrain", "top_up")), ["remap_compensate"], ["steps"]),
@@ -202,8 +204,12 @@ LOST = SHORT | {"salvageable": False}
          ["sustained", "remap_compensate"]),
         ([MET, LOST], SETTINGS, ["For the 1 unsalvageable chip, try a larger training.budget_"],
          ["short", "sustained"]),
+        ([LOST], replace(SETTINGS, recipe=("remap", "compensate")),
+         ["For the 1 unsalvageable chip, try recipe.steps=[remap,compensate,retrain]"],
+         ["training.budget_epochs"]),
         ([UNSURE], SETTINGS, [], ["individual"]),
-        ([UNSURE | {"group_size": 2}], SETTINGS, ["planner=individual", "(1 of them share"], []),
+        ([UNSURE | {"group_size": 2}], SETTINGS,
+         ["planner=individual", "(chips that share one: 1)"], []),
         ([UNSURE, LOST], SETTINGS, ["For the 1 short chip", "For the 1 unsalvageable"], []),
     ],
 )  # fmt: skip
@@ -218,3 +224,16 @@ def test_nothing_is_advised_where_all_is_well(run):
     (advice,) = [line for line in sentences(run) if ", try " in line]
     assert "For the 1 short chip, try repair before" in advice
     assert "; recipe.steps=[retrain,top_up], which trains on" in advice
+
+
+def test_every_planner_has_a_gloss():
+    named = {path.stem for path in Path("conf/planner").glob("*.yaml")}
+    assert named | {"none", "early_stop"} == set(GLOSSES)
+
+
+def test_what_was_never_met_lies_above_a_budget_of_nothing(run):
+    document = run.resilience_map | {"budget_steps": 0, "target": 0.95}
+    here = replace(run, resilience_map=document)
+    traces = {t["name"]: t for t in map_chart(here)["data"]}
+    assert traces["a fault map, not met within the budget"]["y"][0] > 0
+    assert "not met as repaired" in caption(here, "map")

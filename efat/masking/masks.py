@@ -137,11 +137,11 @@ def _shared_off_array(model: nn.Module, weights: dict[str, MappedWeight]) -> lis
     names = {id(weight.tensor): name for name, weight in weights.items()}
     on_array = {weight.layer for weight in weights.values()}
     return [
-        f"{names[id(parameter)]}: shared with layer {name!r}, which is off the array; untie them "
-        "or name both in off_array"
+        f"{names[id(parameter)]}: shared with {f'{name}.{own}'.lstrip('.')}, which is off the "
+        "array; untie them or name both layers in off_array"
         for name, module in model.named_modules()
         if module not in on_array
-        for parameter in module.parameters(recurse=False)
+        for own, parameter in module.named_parameters(recurse=False)
         if id(parameter) in names
     ]
 

@@ -99,7 +99,11 @@ def _beside_layers(model: nn.Module) -> set[str]:
 
 
 def _own_parameters(name: str, module: nn.Module) -> list[str]:
-    return [f"{name}.{own}".lstrip(".") for own, _ in module.named_parameters(recurse=False)]
+    return [
+        f"{name}.{own}".lstrip(".")
+        for own in module._parameters
+        if module._parameters[own] is not None
+    ]
 
 
 def _problems(name: str, module: nn.Module, off_array: Collection[str]) -> list[str]:
@@ -127,7 +131,7 @@ def _problems(name: str, module: nn.Module, off_array: Collection[str]) -> list[
     if any(True for _ in module.children()):
         return [
             f"{named} is a {type(module).__name__} that holds {', '.join(left)} beside its layers; "
-            f"if no PE multiplies with them, give off_array=[{','.join(left)}]"
+            f"if no PE multiplies with them, give array.off_array=[{','.join(left)}]"
         ]
     allowed = ", ".join(kind.__name__ for kind in ON_ARRAY)
     return [

@@ -40,10 +40,12 @@ def _map(run: FinishedRun) -> str:
         "with fused maps."
     )
     if lost or run.summary["unsalvageable"]:
+        budget = f"the budget of {run.budget_epochs:.1f} epochs: not met within it"
+        if not run.budget_epochs:
+            budget = "the others: not met as repaired, and nothing is retrained"
         caption += (
-            f" Triangles lie above the budget of {run.budget_epochs:.1f} epochs: not met within "
-            f"it ({lost} of {len(found)} fault maps, {len(run.summary['unsalvageable'])} of "
-            f"{len(run.chips)} chips)."
+            f" Triangles lie above {budget} ({lost} of {len(found)} fault maps, "
+            f"{len(run.summary['unsalvageable'])} of {len(run.chips)} chips)."
         )
     return caption
 

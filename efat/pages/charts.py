@@ -76,7 +76,7 @@ def plan_chart(run: FinishedRun) -> Chart:
     if needs_retraining(run):
         panels.insert(0, ("y2", "retraining (epochs)", alone, shared))
     traces = [trace for panel in panels for trace in _beside(groups, *panel)]
-    figure = chart(traces, "group, dearest first", panels[-1][1], barmode="group", height=300)
+    figure = chart(traces, "group", panels[-1][1], barmode="group", height=300)
     if len(panels) > 1:
         upper = {"title": {"text": panels[0][1]}, "automargin": True, "domain": [0.42, 1]}
         figure["layout"] |= {"yaxis2": upper, "height": 520}

@@ -20,6 +20,7 @@ import efat.pages.verdict as verdict
 from efat import atomic
 from efat.pages.captions import figures_of
 from efat.pages.finished import FinishedRun
+from efat.pages.glosses import glossary
 from efat.pages.resilience import epochs_of
 from efat.provenance import public
 
@@ -63,6 +64,7 @@ def _values(run: FinishedRun) -> dict[str, Any]:
         "confidence": run.summary.get("confidence", 0.95),
         "headline": verdict.headline(run),
         "sentences": verdict.sentences(run),
+        "glosses": glossary(s["name"] for s in run.summary["strategies"]),
         "figures": figures_of(run),
         "rates": sorted({row["fault_rate"] for row in run.curves}),
         "show": run.metric.show,

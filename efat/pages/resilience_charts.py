@@ -62,9 +62,14 @@ def _beyond(run: FinishedRun, points: Sequence[Point], name: str, color: str) ->
     lost = [(severity, name) for severity, epochs, name in points if epochs is None]
     if not lost:
         return []
-    height, names = [ABOVE * run.budget_epochs] * len(lost), [name for _, name in lost if name]
+    height, names = (
+        [ABOVE * (run.budget_epochs or 1)] * len(lost),
+        [name for _, name in lost if name],
+    )
     marks = dots([s for s, _ in lost], height, name, color, "triangle-up-open", 10, names)
-    return [marks | {"hovertemplate": "%{x}: more than the budget %{text}<extra>%{fullData.name}"}]
+    return [
+        marks | {"hovertemplate": "%{x}: not met within the budget %{text}<extra>%{fullData.name}"}
+    ]
 
 
 def curves_chart(run: FinishedRun) -> Chart:

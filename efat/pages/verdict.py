@@ -209,8 +209,9 @@ def _verified(run: FinishedRun) -> list[str]:
     return [
         f"On test {chosen['verified']} chips are verified, {met} met and {short} short; the test "
         "split was only measured on, and no decision hangs on it. "
-        f"{note[0].upper()}{note[1:]} Met: its accuracy is, but not the whole interval. That takes "
-        "the constraint as a given number, and is about one chip at a time."
+        f"{note[0].upper()}{note[1:]} Met: its accuracy is, but not the whole interval. The "
+        "interval holds for each chip alone, not for all at once, and ignores that the baseline "
+        "is itself measured."
     ]
 
 
@@ -279,12 +280,12 @@ def _diverged(run: FinishedRun) -> list[str]:
 def _next(run: FinishedRun) -> list[str]:
     """Say what a user can do where chips fall short; not of a run of an earlier version."""
     cfg, document = OmegaConf.create(run.config), run.resilience_map
-    points = {row["amount_steps"] for row in run.curves}
+    every = OmegaConf.select(cfg, "training.eval_every_epochs")
     limit = OmegaConf.select(cfg, "selection.limit")
     settings = Settings(
         tuple(run.summary.get("recipe", ("retrain",))),
         int(document.get("sustained", 1)),
-        len(points),
+        round(run.budget_epochs / every) + 1 if every else 1,
         "selection.max_drop" if limit is None else "selection.limit",
         OmegaConf.select(cfg, "array.dataflow") == "ws",
     )
