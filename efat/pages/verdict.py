@@ -187,7 +187,7 @@ def _analysis(run: FinishedRun) -> list[str]:
     together, hardening = run.spent_epochs, run.hardening_epochs
     hardened = f", {hardening:.1f} of them hardening" if hardening else ""
     blind = run.budget_epochs * len(run.chips)
-    cheaper = "less" if together < blind else "not less"
+    cheaper = "less" if together < blind else "more"
     return [
         f"The resilience analysis, done once a network, cost {analysis:.1f} epochs more: "
         f"{together:.1f} in all{hardened}, {cheaper} than retraining every chip for the whole "
