@@ -53,6 +53,7 @@ def finished(folder, chips=12, side=8, worse=0.0, name="tiny", seed=0):
         (folder / f"{title}.json").write_text(json.dumps(document))
     (folder / "config.yaml").write_text(
         f"name: {name}\nseed: {seed}\nstore: x\narray: {{dataflow: ws}}\n"
+        "training: {eval_every_epochs: 1}\n"
     )
     return folder
 

@@ -237,3 +237,13 @@ def test_what_was_never_met_lies_above_a_budget_of_nothing(run):
     traces = {t["name"]: t for t in map_chart(here)["data"]}
     assert traces["a fault map, not met within the budget"]["y"][0] > 0
     assert "not met as repaired" in caption(here, "map")
+
+
+def test_what_to_do_next_does_not_hang_on_where_curves_end(run):
+    run.resilience_map["budget_steps"] = 30
+    chips = tuple(row | {"met_val": True} for row in run.chips)
+    at_once = tuple(row for row in run.curves if row["amount_steps"] == 0)
+    whole, ended = replace(run, chips=chips), replace(run, chips=chips, curves=at_once)
+    (advice,) = [line for line in sentences(ended) if ", try " in line]
+    assert "selection.sustained=2 " in advice
+    assert advice in sentences(whole)

@@ -278,14 +278,14 @@ def _diverged(run: FinishedRun) -> list[str]:
 
 
 def _next(run: FinishedRun) -> list[str]:
-    """Say what a user can do where chips fall short; not of a run of an earlier version."""
+    """Say what a user can do where chips fall short."""
     cfg, document = OmegaConf.create(run.config), run.resilience_map
     every = OmegaConf.select(cfg, "training.eval_every_epochs")
     limit = OmegaConf.select(cfg, "selection.limit")
     settings = Settings(
         tuple(run.summary.get("recipe", ("retrain",))),
         int(document.get("sustained", 1)),
-        round(run.budget_epochs / every) + 1 if every else 1,
+        round(run.budget_epochs / every) + 1,  # curves may end before
         "selection.max_drop" if limit is None else "selection.limit",
         OmegaConf.select(cfg, "array.dataflow") == "ws",
     )
