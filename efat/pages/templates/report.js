@@ -98,7 +98,7 @@ async function begin() {
   choose(page.chips[0]);
   $("find").oninput = $("which").oninput = drawTable;
   await loadPlotly();
-  $("rate").oninput = chooseRate;
+  if ($("rate")) $("rate").oninput = chooseRate;   // no curves, no choice
   drawFigures();
   document.documentElement.dataset.ready = "yes";
 }
