@@ -196,9 +196,9 @@ def _plan_document(experiment: Experiment, name: str, plan: Plan) -> Row:
         "planner": name,
         "total_steps": _finite_or_none(plan.total_steps),
         "rules": asdict(plan.rules),
-        "price": _finite_or_none(plan.price),
-        "bound": plan.bound,
-        "gap": plan.gap,
+        "price": None if plan.until_met else _finite_or_none(plan.price),
+        "bound": None if plan.until_met else plan.bound,
+        "gap": None if plan.until_met else plan.gap,
         "until_met": plan.until_met,
         "unsalvageable": list(plan.unsalvageable),
         "groups": [

@@ -10,7 +10,9 @@ from efat.progress import counted
 
 def figures_of(run: FinishedRun) -> list[tuple[str, str, str]]:
     """Return name, heading and caption of each figure."""
-    figures = [("cost", "What each strategy cost", _cost(run))]
+    figures = []
+    if any(s["retraining"]["epochs"] or run.once_epochs(s) for s in run.summary["strategies"]):
+        figures.append(("cost", "What each strategy cost", _cost(run)))
     if run.analysed:
         figures += [
             ("map", "How much retraining a fault map needs", _map(run)),

@@ -45,14 +45,16 @@ CHARTS = {
 
 def chip_columns(run: FinishedRun) -> list[tuple[str, str, str]]:
     """Return column, heading and kind of the table of chips."""
-    planned = [] if run.until_met else [("amount_epochs", "epochs planned", "number")]
+    planned = [
+        ("group_size", "chips on it", "count"),
+        ("fused_fault_rate", "faulty PEs, fused", "share"),
+        ("amount_epochs", "epochs planned", "number"),
+    ]
     return [
         ("chip_id", "chip", "text"),
         ("fault_rate", "faulty PEs", "share"),
         ("group", "model", "text"),
-        ("group_size", "chips on it", "count"),
-        ("fused_fault_rate", "faulty PEs, fused", "share"),
-        *planned,
+        *([] if run.until_met else planned),
         ("trained_epochs", "epochs trained", "number"),
         ("test_before", "test before", "metric"),
         ("test_after", "test after", "metric"),
