@@ -223,7 +223,7 @@ def plot_strategies(outcome: Outcome, chips: int) -> Figure:
             fontsize=8.5,
         )
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.75 * max((retraining + analysis).max(), 1e-9))
+    axes.set_xlim(0, 1.75 * ((retraining + analysis).max() or 1.0))
     axes.set_xlabel("epochs of training, all chips together")
     axes.set_title("Cost of each strategy, and chips that meet the constraint on test", pad=26)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=8.5, frameon=False)

@@ -127,9 +127,7 @@ def _until_met(run: FinishedRun) -> list[str]:
     how = "as it was repaired" if _repairs(run) else "as it was masked"
     budget = f" or the budget was spent: {_intervals(run)}" if run.budget_epochs else ""
     rest = (
-        f"the others were trained on, {trained} of them, each until it did{budget}"
-        if trained
-        else "none was trained"
+        f"{trained} were trained on, each until it did{budget}" if trained else "none was trained"
     )
     return [
         f"Each chip was measured on validation {how}, {counted(looked, 'evaluation')} in all: "
@@ -192,8 +190,6 @@ def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
         compared = f"{abs(fewer)} {'fewer' if fewer >= 0 else 'more'}"
         stored = f"{against}{counted(run.chosen['models'], 'model')} to store, {compared}"
         return f"{stored}{_spared(run, other)}."
-    if run.until_met and not other.get("needs_analysis", True):
-        return f"{against}{ours:.1f} epochs against {theirs:.1f}."
     if not other.get("needs_analysis", True):
         times = run.spent_epochs / (theirs + run.once_epochs(other))
         return (
