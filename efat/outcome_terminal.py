@@ -98,7 +98,7 @@ def _once_note(outcome: Outcome) -> str:
     if cost is None:
         measured = f" (calibration, {outcome.calibration_s:.0f} s)" * bool(outcome.calibration_s)
         return (
-            "no resilience analysis was needed; and once: with what is done once a network"
+            "no resilience analysis was needed; 'and once' adds what is done once a network"
             f"{measured}"
         )
     analysis_s = outcome.calibration_s + outcome.analysis_repair_s + cost.elapsed_s
