@@ -19,6 +19,7 @@ class Settings:
         evaluations: Of a resilience curve.
         constraint: Key that sets the constraint: `selection.max_drop` or `selection.limit`.
         repairable: Whether repair before retraining is possible: weight-stationary arrays.
+        until_met: Whether each chip was trained on until it met the constraint, or for the budget.
     """
 
     recipe: tuple[str, ...]
@@ -26,6 +27,7 @@ class Settings:
     evaluations: int
     constraint: str
     repairable: bool
+    until_met: bool = False
 
 
 REPAIRS = {"remap", "compensate", "recalibrate"}
@@ -55,7 +57,10 @@ def next_steps(chips: Sequence[Mapping[str, Any]], settings: Settings) -> str | 
 def _for_short(short: Sequence[Mapping[str, Any]], settings: Settings) -> list[str]:
     ways, retrains = _repair(settings), "retrain" in settings.recipe
     ways += _retrain(settings)
-    if retrains and "top_up" not in settings.recipe and not all(row["met_val"] for row in short):
+    unmet = sum(not row["met_val"] for row in short)
+    if retrains and unmet and settings.until_met:
+        ways.append(f"a larger training.budget_epochs (short on validation at its end: {unmet})")
+    elif retrains and unmet and "top_up" not in settings.recipe:
         steps = ",".join([*settings.recipe, "top_up"])
         ways.append(f"recipe.steps=[{steps}], which trains on where validation is short")
     shared = sum(row["group_size"] > 1 for row in short)

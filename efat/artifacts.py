@@ -59,16 +59,20 @@ class RunFolder:
         self._write_figure("resilience_map", figure)
 
     def write_fleet(self, plan: Plan | None = None) -> FleetSummary:
-        """Write `fleet.npz`, `fleet.json` and its figure; with a plan, who is unsalvageable."""
+        """Write `fleet.npz`, `fleet.json` and its figure; with a map, who is unsalvageable."""
         fleet = self.experiment.fleet
-        summary = replace(summarise(fleet), unsalvageable=plan.unsalvageable if plan else None)
+        lost = None if plan is None or plan.until_met else plan.unsalvageable
+        summary = replace(summarise(fleet), unsalvageable=lost)
         save_fleet(fleet, self.path / "fleet.npz")
         atomic.write_json(self.path / "fleet.json", asdict(summary))
         self._write_figure("fleet", draw_summary(fleet, summary))
         return summary
 
     def write_plan(self, plan: Plan, groups: list[Row]) -> None:
-        """Write `plan.json`, `groups.csv`, the groups' maps (`fused_maps.npz`) and figures."""
+        """Write `plan.json`, `groups.csv`, the groups' maps (`fused_maps.npz`) and figures.
+
+        A plan until the constraint is met has no figures: nothing is fused, no amount is known.
+        """
         name = self.experiment.planner_name
         document = _plan_document(self.experiment, name, plan)
         atomic.write_json(self.path / "plan.json", document)
@@ -76,6 +80,7 @@ class RunFolder:
         fused = [Chip(group_name(i), g.fused) for i, g in enumerate(plan.groups)]
         if fused:
             save_fleet(Fleet(tuple(fused)), self.path / "fused_maps.npz")
+        if fused and not plan.until_met:
             self._write_figure("fault_maps", plots.plot_fault_maps(self.experiment.fleet, plan))
             epoch = self.experiment.amounts.steps_per_epoch
             self._write_figure("groups", draw_groups(plan, self.experiment.fleet.chips, epoch))
@@ -118,6 +123,7 @@ class RunFolder:
         write_csv(self.path / "chips.csv", outcome.chips)
         summary = {name: value for name, value in asdict(outcome).items() if name != "chips"}
         summary["metric"] = asdict(self.experiment.metric)
+        summary["amounts"] = asdict(self.experiment.amounts)
         atomic.write_json(self.path / "summary.json", summary)
         self._write_figure("strategies", plots.plot_strategies(outcome, len(outcome.chips)))
 
@@ -190,9 +196,10 @@ def _plan_document(experiment: Experiment, name: str, plan: Plan) -> Row:
         "planner": name,
         "total_steps": _finite_or_none(plan.total_steps),
         "rules": asdict(plan.rules),
-        "price": _finite_or_none(plan.price),
-        "bound": plan.bound,
-        "gap": plan.gap,
+        "price": None if plan.until_met else _finite_or_none(plan.price),
+        "bound": None if plan.until_met else plan.bound,
+        "gap": None if plan.until_met else plan.gap,
+        "until_met": plan.until_met,
         "unsalvageable": list(plan.unsalvageable),
         "groups": [
             {"group": group_name(index), **_group_row(experiment, group)}

@@ -9,7 +9,7 @@ from efat.chips import Fleet
 from efat.jobs import Setup, TrainingJob
 from efat.mapping import SystolicArray
 from efat.metric import ACCURACY, Metric
-from efat.planning.base import Planner
+from efat.planning.base import Planner, name_of, needs_map
 from efat.planning.rules import Rules
 from efat.rate_search import Search, next_rates
 from efat.recipe import Recipe
@@ -145,4 +145,9 @@ class Experiment:
     @property
     def planner_name(self) -> str:
         """Name of the planner in tables and files."""
-        return type(self.planner).__name__.lower()
+        return name_of(self.planner)
+
+    @property
+    def needs_map(self) -> bool:
+        """Whether any strategy asks the resilience map, so that its analysis has to be paid."""
+        return any(map(needs_map, (self.planner, *self.compare.values())))

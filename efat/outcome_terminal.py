@@ -10,6 +10,7 @@ from efat.advice import Settings, next_steps
 from efat.experiment import Experiment
 from efat.findings import diverged_note
 from efat.metric import Metric
+from efat.planning.base import needs_map
 from efat.recipe import TRAINING
 from efat.report import Outcome, StrategyResult
 from efat.verification import verification_note
@@ -41,6 +42,7 @@ def describe_outcome(experiment: Experiment, outcome: Outcome) -> RenderableType
     table.add_column("strategy")
     for name in COLUMNS:
         heading = name if metric.is_share else name.removesuffix("\n%")
+        heading = "and\nonce" if name == "+an." and outcome.analysis is None else heading
         table.add_column(heading, justify="right")
     for result in outcome.strategies:
         table.add_row(result.name, *_cells(result, outcome, metric))
@@ -65,13 +67,10 @@ def _cells(result: StrategyResult, outcome: Outcome, metric: Metric) -> tuple[st
 
 
 def _footnotes(experiment: Experiment, outcome: Outcome) -> str:
-    extra, metric = outcome.analysis, experiment.metric
-    analysis_s = outcome.calibration_s + outcome.analysis_repair_s + extra.elapsed_s
+    metric = experiment.metric
     beyond = [f"{r.name} {r.beyond_map} of {r.models}" for r in outcome.strategies if r.beyond_map]
     notes = (
-        "\nRetraining of all chips together; +an. adds the resilience analysis, done once a "
-        f"network: {extra.epochs:.1f} epochs, {extra.samples:,} samples, {analysis_s:.0f} s"
-        f"{_hardening_note(outcome)}. "
+        f"\nRetraining of all chips together; {_once_note(outcome)}{_hardening_note(outcome)}. "
         f"Seconds are of the training jobs{_repair_note(outcome)}, over all processes. met: chips "
         f"that meet the constraint; mean, worst: test {metric.name} over all chips."
         f"\n{'ver., ' if metric.proportion else ''}"
@@ -93,6 +92,22 @@ def _footnotes(experiment: Experiment, outcome: Outcome) -> str:
     return notes + (f"\nNext: {advice}" if advice else "")
 
 
+def _once_note(outcome: Outcome) -> str:
+    """Say what the columns beside the retraining add."""
+    cost = outcome.analysis
+    if cost is None:
+        measured = f" (calibration, {outcome.calibration_s:.0f} s)" * bool(outcome.calibration_s)
+        return (
+            "no resilience analysis was needed; 'and once' adds what is done once a network"
+            f"{measured}"
+        )
+    analysis_s = outcome.calibration_s + outcome.analysis_repair_s + cost.elapsed_s
+    return (
+        "+an. adds the resilience analysis, done once a network: "
+        f"{cost.epochs:.1f} epochs, {cost.samples:,} samples, {analysis_s:.0f} s"
+    )
+
+
 def _settings(experiment: Experiment) -> Settings:
     amounts, constraint = experiment.amounts, experiment.selection.constraint
     return Settings(
@@ -101,6 +116,7 @@ def _settings(experiment: Experiment) -> Settings:
         amounts.budget_steps // amounts.eval_every_steps + 1,
         "selection.max_drop" if constraint.limit is None else "selection.limit",
         experiment.array.dataflow == "ws",
+        not needs_map(experiment.planner),
     )
 
 
@@ -121,16 +137,14 @@ def _evaluation_note(outcome: Outcome, steps_per_epoch: float) -> str:
     if not looked:
         return ""
     counts = ", ".join(f"{r.name} {r.retraining.evaluations}" for r in looked)
-    note = (
-        f"\nEvaluations during the trainings, on validation: {counts}; analysis "
-        f"{outcome.analysis.evaluations}."
-    )
-    if "top_up" in outcome.recipe:
+    analysis = f"; analysis {outcome.analysis.evaluations}" if outcome.analysis else ""
+    note = f"\nEvaluations during the trainings, on validation: {counts}{analysis}."
+    planned = [r for r in looked if r.needs_analysis]
+    if "top_up" in outcome.recipe and planned:
         longer = ", ".join(
             f"{r.name} {r.topped_up} of {r.models} "
             f"({r.topped_up_steps / steps_per_epoch:.2f} epochs)"
-            for r in looked
-            if r.needs_analysis
+            for r in planned
         )
         note += f"\nTopped up, beyond the plan: {longer}."
     short = [r for r in looked if r.short_groups]

@@ -43,6 +43,9 @@ from efat.tracking.wandb_dashboard import apply_dashboard
 
 OK, NO = 0, 1
 
+MAPPING = ("analyse", "assign")
+"""Stages that need the resilience map whoever plans."""
+
 
 def run_job(cfg: DictConfig, experiment: Experiment) -> int:
     """Run one composed and checked job.
@@ -163,12 +166,15 @@ def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
     folder = replace(folder, experiment=experiment)
     if cfg.stage == "single":
         return _run_single(campaign, folder, baseline, target)
+    if not (experiment.needs_map or cfg.stage in MAPPING):
+        say(terminal.describe_no_map(experiment))
+        return _serve(cfg, campaign, folder, baseline)
     analysis = stages.analyse(experiment, campaign, baseline)
     _say_if(say, terminal.describe_diverged(analysis))
     folder.write_curves(analysis.curves, target)
     resilience_map = stages.select(experiment, analysis, target)
     say(terminal.describe_map(experiment, analysis, resilience_map))
-    if cfg.stage in ("analyse", "assign"):
+    if cfg.stage in MAPPING:
         folder.write_map(analysis, resilience_map, None)
         if cfg.stage == "analyse":
             return OK
@@ -181,21 +187,23 @@ def _serve(
     campaign: Campaign,
     folder: RunFolder,
     baseline: Baseline,
-    analysis: Analysis,
-    resilience_map: ResilienceMap,
+    analysis: Analysis | None = None,
+    resilience_map: ResilienceMap | None = None,
 ) -> int:
     """Plan for the whole fleet, retrain and evaluate, as far as `cfg.stage`."""
     experiment, say = folder.experiment, campaign.progress.say
     plans = stages.plan(experiment, resilience_map)
     chosen = plans[experiment.planner_name]
-    folder.write_map(analysis, resilience_map, chosen)
+    if analysis and resilience_map:
+        folder.write_map(analysis, resilience_map, chosen)
     folder.write_fleet(chosen)
     cost = stages.cost(experiment, resilience_map)
     groups = result_rows.group_rows(chosen, experiment.fleet.chips, cost)
     folder.write_plan(chosen, groups)
     folder.write_library(chosen, campaign.store)
     say(terminal.describe_plan(experiment, chosen))
-    say(terminal.describe_groups(experiment, groups))
+    if not chosen.until_met:
+        say(terminal.describe_groups(experiment, groups))
     answer = OK if chosen.groups else NO
     if cfg.stage == "plan":
         return answer
@@ -207,7 +215,11 @@ def _serve(
     folder.write_models(campaign.store, carried)
     folder.write_library(chosen, campaign.store, carried)
     named = {group_name(i): model for i, model in enumerate(carried)}
-    _say_if(say, terminal.describe_top_up(experiment, named))
+    if chosen.until_met:
+        say(terminal.describe_until_met(experiment, carried))
+        answer = OK if any(model.met for model in carried) else NO
+    else:
+        _say_if(say, terminal.describe_top_up(experiment, named))
     if cfg.stage == "retrain":
         return answer
     evaluation = stages.evaluate(experiment, campaign, baseline, models)
@@ -267,6 +279,7 @@ def _estimate(experiment: Experiment, stage: str) -> dict[str, int]:
     """Guess the work ahead, in training steps, until each stage knows better."""
     amounts, chips = experiment.amounts, len(experiment.fleet)
     strategies = 1 + len(experiment.compare)
+    analysed = experiment.needs_map or stage in MAPPING
     if stage == "fleet":
         return {"fleet": 0}
     if stage == "single":
@@ -278,7 +291,8 @@ def _estimate(experiment: Experiment, stage: str) -> dict[str, int]:
         "pretrain": amounts.pretrain_steps,
         "harden": experiment.hardening.amount_steps if experiment.hardening else 0,
         "calibrate": CALIBRATION_STEPS if experiment.recipe.needs_grams else 0,
-        "analyse": curves
+        "analyse": analysed
+        * curves
         * (amounts.budget_steps + 3 * amounts.budget_steps // amounts.eval_every_steps),
         "plan": 0,
         "retrain": chips * strategies * amounts.budget_steps // 6,

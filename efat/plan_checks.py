@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from efat.chips import Fleet
 from efat.planning.base import Planner
+from efat.planning.early_stop import EarlyStopping
 from efat.planning.exact import Exact
 from efat.planning.fixed import Fixed
 from efat.planning.individual import Individual
@@ -50,7 +51,7 @@ def _room_problems(free: int, alone: int, planner: Planner, rules: Rules) -> lis
     """Return why `free` chips that may be grouped and `alone` others find no room."""
     name = type(planner).__name__
     largest = rules.members_within(free)
-    if isinstance(planner, Individual | Fixed):
+    if isinstance(planner, Individual | Fixed | EarlyStopping):
         largest = min(largest, 1)
     problems = []
     if isinstance(planner, Single) and free > largest:

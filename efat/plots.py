@@ -150,9 +150,11 @@ def _mark_chips(
     severities = [experiment.severity(chip.fault_map) for chip in experiment.fleet]
     chips = [(s, resilience_map.amount(s)) for s in severities]
     inside = sum(amount < math.inf for _, amount in chips)
-    label = f"a chip ({inside} of {len(chips)} are salvageable)"
+    planned = plan is None or not plan.until_met
+    label = f"a chip ({inside} of {len(chips)} are {'salvageable' if planned else 'within it'})"
     _mark(axes, chips, epoch, label=label, marker="|", s=90, color=GREEN, zorder=3)
-    _mark_beyond(axes, chips, experiment, "chips, unsalvageable", GREEN)
+    lost = "unsalvageable" if planned else "beyond the map"
+    _mark_beyond(axes, chips, experiment, f"chips, {lost}", GREEN)
     fused = [
         (experiment.severity(group.fused), group.amount_steps)
         for group in (plan.groups if plan else ())
@@ -200,15 +202,17 @@ def plot_strategies(outcome: Outcome, chips: int) -> Figure:
     retraining = np.array([result.retraining.epochs for result in results])
     analysis = np.array([outcome.once_epochs(result) for result in results])
     axes.barh(names, retraining, color=BLUE, label="retraining")
-    axes.barh(
-        names,
-        analysis,
-        left=retraining,
-        color="none",
-        edgecolor=GREY,
-        hatch="///",
-        label=f"{'analysis and hardening' if outcome.hardening else 'analysis'} (once a network)",
-    )
+    once = ["analysis"] * bool(outcome.analysis) + ["hardening"] * bool(outcome.hardening)
+    if once:
+        axes.barh(
+            names,
+            analysis,
+            left=retraining,
+            color="none",
+            edgecolor=GREY,
+            hatch="///",
+            label=f"{' and '.join(once)} (once a network)",
+        )
     for row, result in enumerate(results):
         axes.annotate(
             f"{result.retraining.epochs:.1f} epochs; {result.met_test} of {chips} chips meet it",
@@ -219,7 +223,7 @@ def plot_strategies(outcome: Outcome, chips: int) -> Figure:
             fontsize=8.5,
         )
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.75 * max((retraining + analysis).max(), 1e-9))
+    axes.set_xlim(0, 1.75 * ((retraining + analysis).max() or 1.0))
     axes.set_xlabel("epochs of training, all chips together")
     axes.set_title("Cost of each strategy, and chips that meet the constraint on test", pad=26)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=8.5, frameon=False)

@@ -24,7 +24,7 @@ from efat.library_checks import check_library
 from efat.mapping import SystolicArray
 from efat.metric import ACCURACY
 from efat.plan_checks import plan_problems
-from efat.planning.base import Planner
+from efat.planning.base import Planner, needs_map
 from efat.planning.early_stop import EarlyStopping
 from efat.planning.fixed import Fixed
 from efat.planning.greedy import Greedy
@@ -129,7 +129,8 @@ def _check_work(cfg: DictConfig, experiment: Experiment) -> None:
         raise EfatError(f"library: {cfg.library} given; only stage=assign uses one; leave it out")
     if cfg.stage in ("plan", "retrain", "evaluate"):
         counted = experiment.severity_name == "array_rate"
-        highest_rate = max(experiment.fault_rates) if counted else 1.0
+        excludes = counted and needs_map(experiment.planner)  # chips, by their number of faults
+        highest_rate = max(experiment.fault_rates) if excludes else 1.0
         raise_problems(
             plan_problems(
                 experiment.fleet, experiment.planner, experiment.rules, highest_rate, counted

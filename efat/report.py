@@ -85,7 +85,7 @@ class Outcome:
         baseline: The metric of the fault-free network.
         targets: The constraint on each split.
         pretrain_s: Seconds of training the baseline.
-        analysis: Cost of the resilience curves.
+        analysis: Cost of the resilience curves; None: no strategy needed any.
         strategies: The chosen planner first, then those it is compared with.
         unsalvageable: Chips that no amount within the budget repairs.
         chips: One row a chip for the chosen planner.
@@ -105,7 +105,7 @@ class Outcome:
     baseline: Measured
     targets: Measured
     pretrain_s: float
-    analysis: Cost
+    analysis: Cost | None
     strategies: tuple[StrategyResult, ...]
     unsalvageable: tuple[str, ...]
     chips: tuple[Row, ...]
@@ -124,20 +124,21 @@ class Outcome:
         """Return the seconds spent once a network that a strategy makes use of."""
         hardening_s = self.hardening.elapsed_s if self.hardening else 0.0
         before_s = (hardening_s + self.calibration_s) * (result.models > 0)
-        analysis_s = self.analysis_repair_s + self.analysis.elapsed_s
+        analysis_s = self.analysis_repair_s + (self.analysis.elapsed_s if self.analysis else 0.0)
         return before_s + analysis_s * result.needs_analysis
 
     def once_epochs(self, result: StrategyResult) -> float:
         """Return the epochs of the same."""
         hardening = self.hardening.epochs if self.hardening else 0.0
-        return hardening * (result.models > 0) + self.analysis.epochs * result.needs_analysis
+        analysis = self.analysis.epochs if self.analysis else 0.0
+        return hardening * (result.models > 0) + analysis * result.needs_analysis
 
 
 def build_outcome(
     experiment: Experiment,
     baseline: Baseline,
-    analysis: Analysis,
-    resilience_map: ResilienceMap,
+    analysis: Analysis | None,
+    resilience_map: ResilienceMap | None,
     plans: dict[str, Plan],
     models: dict[str, tuple[Model, ...]],
     evaluation: Evaluation,
@@ -148,7 +149,8 @@ def build_outcome(
     one point is one point on validation, and one point on test.
     """
     constraint = experiment.selection.constraint
-    targets = Measured(resilience_map.target, constraint.target(evaluation.baseline.test))
+    asked = resilience_map.target if resilience_map else constraint.target(baseline.val_metric)
+    targets = Measured(asked, constraint.target(evaluation.baseline.test))
     verification = experiment.verification(evaluation.test_samples)
     results = tuple(
         _strategy_result(
@@ -161,12 +163,7 @@ def build_outcome(
         baseline=evaluation.baseline,
         targets=targets,
         pretrain_s=baseline.elapsed_s,
-        analysis=_cost(
-            experiment,
-            _analysis_steps(analysis),
-            analysis.elapsed_s - analysis.repair_s,
-            sum(len(curve.metric) for curve in analysis.curves),
-        ),
+        analysis=_analysis_cost(experiment, analysis) if analysis else None,
         strategies=results,
         unsalvageable=chosen.unsalvageable,
         chips=tuple(
@@ -179,7 +176,7 @@ def build_outcome(
         remap=experiment.recipe.remap,
         calibration_s=baseline.calibration.elapsed_s if baseline.calibration else 0.0,
         blocks=baseline.calibration.blocks if baseline.calibration else {},
-        analysis_repair_s=analysis.repair_s,
+        analysis_repair_s=analysis.repair_s if analysis else 0.0,
         hardening=_cost(experiment, hardened.steps, hardened.elapsed_s, 1) if hardened else None,
         hardened=evaluation.hardened,
     )
@@ -229,5 +226,7 @@ def _cost(experiment: Experiment, steps: int, elapsed_s: float, evaluations: int
     return Cost(steps, steps / per_epoch, steps * per_step, elapsed_s, evaluations)
 
 
-def _analysis_steps(analysis: Analysis) -> int:
-    return sum(curve.amount_steps[-1] for curve in analysis.curves)
+def _analysis_cost(experiment: Experiment, analysis: Analysis) -> Cost:
+    steps = sum(curve.amount_steps[-1] for curve in analysis.curves)
+    evaluations = sum(len(curve.metric) for curve in analysis.curves)
+    return _cost(experiment, steps, analysis.elapsed_s - analysis.repair_s, evaluations)

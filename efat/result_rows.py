@@ -9,7 +9,7 @@ from typing import Any
 from efat.chips import Chip
 from efat.experiment import Experiment
 from efat.findings import Evaluation, Measured, Model
-from efat.planning.base import Plan
+from efat.planning.base import Group, Plan
 from efat.planning.cost import Cost as PlanCost
 from efat.verification import Verification
 
@@ -94,27 +94,21 @@ def group_rows(
     `alone_steps` is what its chips would be retrained for each on its own, and `share_saved` what
     the group saves of that; None where that is nothing or the group is beyond the resilience map.
     Prices are those of the rules, and may hold a price a model. `trained_steps` and `topped_up` are
-    None before there are `models`.
+    None before there are `models`. A plan until the constraint is met has none of those costs.
     """
     maps = {chip.chip_id: chip.fault_map for chip in chips}
     rows: list[Row] = []
     for index, group in enumerate(plan.groups):
-        costs = [cost(maps[name]) for name in group.members]
-        alone = sum(map(plan.rules.amount, costs))
-        price = plan.rules.price(group.amount_steps)
-        finite = price < math.inf
+        costs = [] if plan.until_met else [cost(maps[name]) for name in group.members]
         rows.append(
             {
                 "group": group_name(index),
                 "chips": len(group.members),
                 "fused_rate": group.fused.fault_rate,
-                "amount_steps": group.amount_steps if finite else None,
+                "amount_steps": group.amount_steps if group.amount_steps < math.inf else None,
                 "trained_steps": models[index].carried_steps if models else None,
                 "topped_up": models[index].topped_up if models else None,
-                "alone_steps": alone,
-                "price": price if finite else None,
-                "price_alone": sum(map(plan.rules.price, costs)),
-                "share_saved": 1 - group.amount_steps / alone if finite and alone else None,
+                **_cost_cells(plan, group, costs),
                 "members": ";".join(group.members),
             }
         )
@@ -123,6 +117,21 @@ def group_rows(
         count, members = len(plan.unsalvageable), ";".join(plan.unsalvageable)
         rows.append({**lost, "group": "unsalvageable", "chips": count, "members": members})
     return rows
+
+
+def _cost_cells(plan: Plan, group: Group, costs: Sequence[float]) -> Row:
+    """Return what a group costs beside its chips one by one, whose amounts are `costs`."""
+    if not costs:
+        return dict.fromkeys(("alone_steps", "price", "price_alone", "share_saved"))
+    alone = sum(map(plan.rules.amount, costs))
+    price = plan.rules.price(group.amount_steps)
+    finite = price < math.inf
+    return {
+        "alone_steps": alone,
+        "price": price if finite else None,
+        "price_alone": sum(map(plan.rules.price, costs)),
+        "share_saved": 1 - group.amount_steps / alone if finite and alone else None,
+    }
 
 
 def group_name(index: int) -> str:

@@ -26,7 +26,7 @@ from efat.jobs import CalibrationJob, EvaluationJob, TrainingJob, Weights, train
 from efat.loading import load_model, training_batches
 from efat.masking import weight_layouts
 from efat.planning.base import Group, Plan
-from efat.planning.cost import Cost, CountCost
+from efat.planning.cost import Cost, CountCost, no_cost
 from efat.planning.random import Random
 from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.saliency import magnitude_saliency, taylor_saliency
@@ -154,8 +154,13 @@ def select(experiment: Experiment, analysis: Analysis, target: float) -> Resilie
     return experiment.selection.read(analysis.curves, target)
 
 
-def plan(experiment: Experiment, resilience_map: ResilienceMap) -> dict[str, Plan]:
-    """Plan the fleet with the chosen planner, first, and with those it is compared with."""
+def plan(experiment: Experiment, resilience_map: ResilienceMap | None) -> dict[str, Plan]:
+    """Plan the fleet with the chosen planner, first, and with those it is compared with.
+
+    Args:
+        experiment: What is planned.
+        resilience_map: None: no strategy needs one (`experiment.needs_map`).
+    """
     chips, seed = experiment.fleet.chips, experiment.seed
     price = cost(experiment, resilience_map)
     chosen = experiment.planner(chips, price, seed)
@@ -258,8 +263,10 @@ def _model(group: Group, job: TrainingJob, weights: Weights, values: dict[str, A
     )
 
 
-def cost(experiment: Experiment, resilience_map: ResilienceMap) -> Cost:
+def cost(experiment: Experiment, resilience_map: ResilienceMap | None) -> Cost:
     """Return what a fault map costs; as a table where its number of faults decides alone."""
+    if resilience_map is None:
+        return no_cost
     if experiment.severity is array_rate:
         array = experiment.array
         return CountCost.of(resilience_map.amount, array.rows, array.cols)

@@ -119,12 +119,16 @@ def _walk(experiment: Experiment, survey: Survey) -> None:
     """Go the road of a campaign as far as the results go; keys need no results."""
     baseline, complete = _base(experiment, survey)
     if not complete:
-        stages.analyse(experiment, survey, baseline)
+        if experiment.needs_map:
+            stages.analyse(experiment, survey, baseline)
         raise IncompleteError([])
     experiment = stages.bind_severity(experiment, survey.store, baseline)
-    analysis = stages.analyse(experiment, survey, baseline)
-    target = experiment.selection.constraint.target(baseline.val_metric)
-    plans = stages.plan(experiment, stages.select(experiment, analysis, target))
+    resilience_map = None
+    if experiment.needs_map:
+        analysis = stages.analyse(experiment, survey, baseline)
+        target = experiment.selection.constraint.target(baseline.val_metric)
+        resilience_map = stages.select(experiment, analysis, target)
+    plans = stages.plan(experiment, resilience_map)
     models = stages.retrain(experiment, survey, baseline, plans)
     stages.evaluate(experiment, survey, baseline, models)
 

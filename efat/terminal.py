@@ -136,13 +136,20 @@ def describe_map(experiment: Experiment, analysis: Analysis, resilience_map: Res
     )
 
 
+def describe_no_map(experiment: Experiment) -> str:
+    """Say that nothing was analysed, and why."""
+    return f"analysis   none: {experiment.planner_name} needs no resilience map"
+
+
 def describe_plan(experiment: Experiment, plan: Plan) -> str:
     """Say what the plan asks for; unsalvageable chips by name."""
     line = (
         f"plan       {experiment.planner_name}: {len(experiment.fleet)} chips, "
         f"{counted(len(plan.groups), 'group')}, "
-        f"{plan.total_steps / experiment.amounts.steps_per_epoch:.1f} epochs in total"
     )
+    if plan.until_met:
+        return f"{line}each until it meets the constraint"
+    line += f"{plan.total_steps / experiment.amounts.steps_per_epoch:.1f} epochs in total"
     if plan.bound:
         line += f"; {bound_note(plan)}"
     shared = any(len(group.members) > 1 for group in plan.groups)
@@ -194,6 +201,21 @@ def lost_note(plan: Plan) -> str:
     if not plan.unsalvageable:
         return ""
     return f"; unsalvageable within the budget: {', '.join(plan.unsalvageable)}"
+
+
+def describe_until_met(experiment: Experiment, models: Sequence[Model]) -> str:
+    """Say how many chips met the constraint at once, and which do not at the end of the budget."""
+    at_once = sum(bool(m.met) and not m.carried_steps for m in models)
+    trained = [m.trained_steps for m in models if m.trained_steps]
+    short = [name for m in models if not m.met for name in m.group.members]
+    how = "as repaired" if experiment.recipe.repairs else "as masked"
+    line = f"on validation {at_once} of {counted(len(models), 'chip')} met the constraint {how}"
+    if trained:
+        epochs = sum(trained) / experiment.amounts.steps_per_epoch
+        line += f", {len(trained)} were trained, {epochs:.1f} epochs together"
+    line += f"; short at the end of the budget: {_few(short)}" if short else ""
+    kept = [name for m in models if m.kept_steps is not None for name in m.group.members]
+    return f"retrain    {line}" + (f". {diverged_note(kept)}" if kept else "")
 
 
 def describe_top_up(experiment: Experiment, models: Mapping[str, Model]) -> str | None:

@@ -37,13 +37,23 @@ class Positions(nn.Module):
 
 def test_parameters_beside_the_layers_are_named_and_their_layers_still_map():
     model = nn.Sequential(Positions(), nn.Linear(2, 2))
-    told = r"layer '0' is a Positions that holds 0.shift beside .*array.off_array=\[0.shift\]"
-    with pytest.raises(EfatError, match=told):
+    with pytest.raises(EfatError, match=r"holds 0.shift beside .*array.off_array=\[0.shift\]"):
         mapped_weights(model)
     assert list(mapped_weights(model, ["0.shift"])) == ["0.head.weight", "1.weight"]
     assert list(mapped_weights(Positions(), ["shift"])) == ["head.weight"]
     with pytest.raises(EfatError, match=r"off_array: '0\.head\.weight' given"):
         mapped_weights(model, ["0.shift", "0.head.weight"])
+
+
+def test_all_parameters_beside_layers_are_asked_for_in_one_line_to_paste():
+    model = nn.Sequential(Positions(), nn.Linear(2, 2), Positions())
+    with pytest.raises(EfatError) as caught:
+        mapped_weights(model, ["1"])
+    [problem] = caught.value.problems
+    assert problem.endswith("give array.off_array=[1,0.shift,2.shift]")
+    assert list(mapped_weights(model, ["1", "0.shift", "2.shift"])) == [
+        "0.head.weight", "2.head.weight",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("dataflow", DATAFLOWS)

@@ -12,11 +12,11 @@ from omegaconf import OmegaConf
 from efat import EfatError, FaultMap
 from efat.chips import Chip
 from efat.config import CONF
-from efat.planning.base import make_group, merge, reward
+from efat.planning.base import make_group, merge, name_of, needs_map, reward
+from efat.planning.cost import no_cost
 from efat.planning.greedy import Greedy
 from efat.planning.random import Random
 
-PLANNERS = sorted(path.stem for path in (CONF / "planner").glob("*.yaml"))
 SEARCHING = {"greedy"}
 
 
@@ -24,6 +24,11 @@ def planner_of(name):
     node = OmegaConf.load(CONF / "planner" / f"{name}.yaml")
     rules = OmegaConf.load(CONF / "rules" / "none.yaml")
     return instantiate(OmegaConf.merge({"rules": rules}, {"planner": node}).planner)
+
+
+ALL = sorted(path.stem for path in (CONF / "planner").glob("*.yaml"))
+PLANNERS = [name for name in ALL if needs_map(planner_of(name))]
+WITHOUT_MAP = [name for name in ALL if name not in PLANNERS]
 
 
 def chips_of(count, low=0.01, high=0.25, seed=0, size=16):
@@ -49,6 +54,7 @@ COSTS = (concave, convex, floor)
 
 def test_there_is_a_planner_to_test():
     assert {"individual", "fixed", "single", "random", "greedy"} <= set(PLANNERS)
+    assert WITHOUT_MAP == ["early_stop"]
 
 
 @pytest.mark.parametrize("cost", COSTS)
@@ -71,6 +77,19 @@ def test_contract(name, cost):
     individual = planner_of("individual")(chips, cost, seed=0)
     if name in SEARCHING:
         assert plan.total_steps <= individual.total_steps
+
+
+@pytest.mark.parametrize("name", WITHOUT_MAP)
+def test_contract_of_those_that_need_no_map(name):
+    chips = chips_of(14, high=0.5)
+    plan = planner_of(name)(chips, no_cost, seed=0)
+    placed = [member for group in plan.groups for member in group.members]
+    assert (sorted(placed), plan.unsalvageable) == ([chip.chip_id for chip in chips], ())
+    maps = {chip.chip_id: chip.fault_map for chip in chips}
+    assert all(g.fused.covers(maps[member]) for g in plan.groups for member in g.members)
+    assert plan.until_met
+    assert plan == planner_of(name)(chips[::-1], no_cost, seed=0)
+    assert name_of(planner_of(name)) == name
 
 
 @given(

@@ -8,7 +8,7 @@ from statistics import mean
 
 import pytest
 
-from experiments.record_tables import HERE, TABLES
+from experiments.record_tables import HERE
 
 ROOT = Path(__file__).parents[1]
 LESS = ROOT / "experiments/2026-11-22-less-retraining"
@@ -72,10 +72,22 @@ def test_the_page_of_the_main_job_says_what_the_record_does():
         assert f"| {' | '.join([*cells, row['met_test'], *accuracies])} |" in page
 
 
-@pytest.mark.parametrize("record", TABLES)
+REAL = (
+    "cifar10-resnet20",
+    "fashion-fap-fat",
+    "channel-order",
+    "merging-maps",
+    "repair",
+    "hardening",
+)
+
+
+@pytest.mark.parametrize("record", [f"2026-11-22-{name}" for name in REAL])
 def test_the_tables_of_a_record_on_real_data_follow_from_its_raw_rows(record):
     readme = (HERE / record / "README.md").read_text()
-    for lines in TABLES[record]():
+    tables = runpy.run_path(str(HERE / record / "table.py"))["tables"]()
+    assert tables
+    for lines in tables:
         assert "\n".join(lines) in readme
 
 

@@ -228,7 +228,7 @@ def test_nothing_is_advised_where_all_is_well(run):
 
 def test_every_planner_has_a_gloss():
     named = {path.stem for path in Path("conf/planner").glob("*.yaml")}
-    assert named | {"none", "early_stop"} == set(GLOSSES)
+    assert named | {"none"} == set(GLOSSES)
 
 
 def test_what_was_never_met_lies_above_a_budget_of_nothing(run):

@@ -75,13 +75,20 @@ def mapped_layers(model: nn.Module, off_array: Collection[str] = ()) -> dict[str
         if name not in names
     ]
     layers: dict[str, MappedLayer] = {}
+    beside: list[str] = []
     for name, module in model.named_modules():
         if any(f"{name}.".startswith(f"{off}.") for off in off_array):
             continue
         found = _problems(name, module, off_array)
         problems += found
+        beside += _beside(name, module, off_array)
         if isinstance(module, ON_ARRAY) and not found:
             layers[name] = module
+    if beside:
+        problems.append(
+            f"model: holds {', '.join(beside)} beside its layers; if no PE multiplies with them, "
+            f"give array.off_array=[{','.join([*off_array, *beside])}]"
+        )
     if not layers:
         problems.append("model: no layer maps onto the array; a convolution or Linear is needed")
     raise_problems(problems)
@@ -126,18 +133,24 @@ def _problems(name: str, module: nn.Module, off_array: Collection[str]) -> list[
             if not isinstance(module._parameters.get(parameter), nn.Parameter)
         ]
     left = [own for own in _own_parameters(name, module) if own not in off_array]
-    if not left or isinstance(module, OFF_ARRAY):
+    if not left or isinstance(module, OFF_ARRAY) or _has_layers(module):
         return []
-    if any(True for _ in module.children()):
-        return [
-            f"{named} is a {type(module).__name__} that holds {', '.join(left)} beside its layers; "
-            f"if no PE multiplies with them, give array.off_array=[{','.join(left)}]"
-        ]
     allowed = ", ".join(kind.__name__ for kind in ON_ARRAY)
     return [
         f"{named} is a {type(module).__name__}, which cannot be mapped; name it in off_array or "
         f"use one of: {allowed}"
     ]
+
+
+def _beside(name: str, module: nn.Module, off_array: Collection[str]) -> list[str]:
+    """Return the parameters that a module holds beside its layers and that nobody named."""
+    if isinstance(module, (*ON_ARRAY, *OFF_ARRAY)) or not _has_layers(module):
+        return []
+    return [own for own in _own_parameters(name, module) if own not in off_array]
+
+
+def _has_layers(module: nn.Module) -> bool:
+    return any(True for _ in module.children())
 
 
 def _computes_as_torch(layer: MappedLayer) -> bool:

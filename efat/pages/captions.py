@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from efat.pages.charts import needs_retraining
 from efat.pages.finished import FinishedRun
-from efat.pages.resilience import crossings, curves_of, early_ends
+from efat.pages.resilience import chips_beyond, crossings, curves_of, early_ends
 from efat.progress import counted
 
 
 def figures_of(run: FinishedRun) -> list[tuple[str, str, str]]:
     """Return name, heading and caption of each figure."""
-    figures = [
-        ("cost", "What each strategy cost", _cost(run)),
-        ("map", "How much retraining a fault map needs", _map(run)),
-        ("curves", "Resilience curves", _curves(run)),
-        ("groups", "The plan", _plan(run)),
-        ("chips", "Every chip before and after", "Dashed: the constraint on test. Chips of one "
-         "group carry the same model and have the same accuracy."),
-    ]  # fmt: skip
+    figures = []
+    if any(s["retraining"]["epochs"] or run.once_epochs(s) for s in run.summary["strategies"]):
+        figures.append(("cost", "What each strategy cost", _cost(run)))
+    if run.analysed:
+        figures += [
+            ("map", "How much retraining a fault map needs", _map(run)),
+            ("curves", "Resilience curves", _curves(run)),
+        ]
+    if not run.until_met:
+        figures.append(("groups", "The plan", _plan(run)))
+    figures.append(("chips", "Every chip before and after", _chips(run)))
     layers = ("layers", "What is pruned, layer by layer", "Mean, and range over the chips or "
               "models.")  # fmt: skip
     return [*figures, layers] if run.layers else figures
@@ -25,27 +28,36 @@ def figures_of(run: FinishedRun) -> list[tuple[str, str, str]]:
 
 def _cost(run: FinishedRun) -> str:
     hardened = " and hardening" if run.hardening_epochs else ""
+    if not run.analysed:
+        once = "; the hatched part is hardening, which is done once a network" * bool(hardened)
+        return f"Blue is retraining{once}. No resilience analysis was needed."
     return (
         f"Blue is retraining; the hatched part is the resilience analysis{hardened}, which is done "
         "once a network and serves every fleet after it."
     )
 
 
+def _chips(run: FinishedRun) -> str:
+    shared = "Chips of one group carry the same model and have the same accuracy."
+    alone = "Each chip carries a model of its own."
+    return f"Dashed: the constraint on test. {alone if run.until_met else shared}"
+
+
 def _map(run: FinishedRun) -> str:
-    found = crossings(run)
+    found, beyond = crossings(run), chips_beyond(run)
     lost = sum(crossing.epochs is None for crossing in found)
     caption = (
         "Grey dots are the fault maps of the analysis, where their curve first met the constraint; "
         "the line is the resilience map, read off them. Green ticks are chips, rings are groups "
         "with fused maps."
     )
-    if lost or run.summary["unsalvageable"]:
+    if lost or beyond:
         budget = f"the budget of {run.budget_epochs:.1f} epochs: not met within it"
         if not run.budget_epochs:
             budget = "the others: not met as repaired, and nothing is retrained"
         caption += (
             f" Triangles lie above {budget} ({lost} of {len(found)} fault maps, "
-            f"{len(run.summary['unsalvageable'])} of {len(run.chips)} chips)."
+            f"{beyond} of {len(run.chips)} chips)."
         )
     return caption
 
@@ -82,7 +94,7 @@ def _plan(run: FinishedRun) -> str:
     rules = run.plan.get("rules", {})
     price, step = rules.get("price_group", 0), rules.get("price_step", 1)
     if price and step:
-        epochs = price / step / run.resilience_map["steps_per_epoch"]
+        epochs = price / step / run.steps_per_epoch
         caption += (
             f" To the planner a model counts as much as {epochs:.2g} epochs of retraining "
             f"({price / step:g} step{'' if price == step else 's'}; rules.price_group)."

@@ -17,12 +17,13 @@ def cost_chart(run: FinishedRun) -> Chart:
     retraining = [strategy["retraining"]["epochs"] for strategy in strategies]
     analysis = [run.once_epochs(strategy) for strategy in strategies]
     met = [_met(strategy, len(run.chips)) for strategy in strategies]
-    once = "analysis and hardening" if run.hardening_epochs else "analysis"
+    once = ["analysis"] * run.analysed + ["hardening"] * bool(run.hardening_epochs)
+    bars = [cost_bars(retraining, names, "retraining", BLUE, text=met)]
+    if once:
+        label = f"{' and '.join(once)} (once a network)"
+        bars.append(cost_bars(analysis, names, label, MID_GREY, pattern="/"))
     return chart(
-        [
-            cost_bars(retraining, names, "retraining", BLUE, text=met),
-            cost_bars(analysis, names, f"{once} (once a network)", MID_GREY, pattern="/"),
-        ],
+        bars,
         "epochs, all chips together",
         "",
         barmode="stack",
@@ -66,7 +67,7 @@ def chip_dots(
 def plan_chart(run: FinishedRun) -> Chart:
     """Draw what each group takes beside what its chips would on their own: training, models."""
     groups = planned_groups(run)
-    epoch = run.resilience_map["steps_per_epoch"]
+    epoch = run.steps_per_epoch
     alone = [epochs_of(row.get("alone_steps"), epoch) for row in groups]
     shared = [epochs_of(row["amount_steps"], epoch) for row in groups]
     counts = [row["chips"] for row in groups]

@@ -29,6 +29,8 @@ def maps_side_by_side(named: list[Named]) -> Chart:
     """Draw the resilience maps; severities of different measures share the axis."""
     traces = []
     for index, (name, run, color) in enumerate(named):
+        if not run.analysed:
+            continue
         trace = line(*drawn_map(run.resilience_map), name, color, 3)
         trace["line"]["dash"] = ("solid", "dash", "dot")[index % 3]  # equal maps hide each other
         traces.append(trace)

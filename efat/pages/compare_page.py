@@ -31,6 +31,7 @@ def write_compare_page(comparison: Comparison, path: Path) -> None:
         head=HEAD,
         shown=SHOWN,
         heading=STATUSES,
+        without_map=without_map(comparison),
         comparison=comparison,
         table=table(comparison),
         data=packed(json.dumps(figures, allow_nan=False).encode()),
@@ -94,8 +95,16 @@ def compare_figures(comparison: Comparison) -> dict[str, Any]:
     palette = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY)
     colors = [palette[index % len(palette)] for index in range(len(comparison.runs))]
     named = list(zip(comparison.names, comparison.runs, colors, strict=True))
-    return {
+    figures = {
         "cost": charts.costs_side_by_side(named),
-        "map": charts.maps_side_by_side(named),
         "chips": charts.chips_side_by_side(named),
     }
+    if any(run.analysed for run in comparison.runs):
+        figures["map"] = charts.maps_side_by_side(named)
+    return figures
+
+
+def without_map(comparison: Comparison) -> list[str]:
+    """Name the runs that needed no resilience map."""
+    named = zip(comparison.names, comparison.runs, strict=True)
+    return [name for name, run in named if not run.analysed]

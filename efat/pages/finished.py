@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 from dataclasses import dataclass
@@ -15,10 +16,9 @@ from efat.metric import Metric
 
 Row = dict[str, Any]
 
-NEEDED = (
-    "summary.json", "resilience_map.json", "plan.json", "chips.csv", "groups.csv", "curves.csv",
-    "fleet.npz",
-)  # fmt: skip
+NEEDED = ("summary.json", "plan.json", "chips.csv", "groups.csv", "fleet.npz")
+ANALYSED = ("resilience_map.json", "curves.csv")
+"""Needed too, unless no strategy of the run needed an analysis."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class FinishedRun:
     Args:
         folder: Where.
         summary: Costs and results, as in `summary.json`.
-        resilience_map: As in `resilience_map.json`.
+        resilience_map: As in `resilience_map.json`; empty where nothing was analysed.
         plan: As in `plan.json`.
         chips: One row a chip.
         groups: One row a group.
-        curves: One row a point of a resilience curve.
+        curves: One row a point of a resilience curve; none where nothing was analysed.
         layers: One row a weight tensor; empty where none is pruned.
         units: One row a unit of work.
         made: How it was made (`made.json`).
@@ -66,11 +66,43 @@ class FinishedRun:
         strategy: dict[str, Any] = self.summary["strategies"][0]
         return strategy
 
+    @property
+    def analysed(self) -> bool:
+        """Whether there was a resilience analysis."""
+        return bool(self.resilience_map)
+
+    @property
+    def until_met(self) -> bool:
+        """Whether its chips were trained until they met the constraint, without planned amounts."""
+        return bool(self.plan.get("until_met", False))
+
+    @property
+    def analysis_epochs(self) -> float:
+        """What the analysis took, once a network."""
+        analysis = self.summary["analysis"]
+        return float(analysis["epochs"]) if analysis else 0.0
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Optimizer steps of an epoch."""
+        return float(self._amounts["steps_per_epoch"])
+
+    @property
+    def eval_every_steps(self) -> int | None:
+        """Steps between evaluations; None: a run of an earlier version, whose curves tell."""
+        return self._amounts.get("eval_every_steps")
+
+    @property
+    def _amounts(self) -> dict[str, Any]:
+        """Amounts of training; runs of earlier versions have them in the resilience map alone."""
+        amounts: dict[str, Any] = self.summary.get("amounts") or self.resilience_map
+        return amounts
+
     def once_epochs(self, strategy: dict[str, Any]) -> float:
         """Return the epochs spent once a network that a strategy makes use of."""
         analysed = strategy.get("needs_analysis", strategy["models"] > 0)
         hardened = self.hardening_epochs if strategy["models"] else 0.0
-        return float(self.summary["analysis"]["epochs"] * analysed + hardened)
+        return float(self.analysis_epochs * analysed + hardened)
 
     @property
     def hardening_epochs(self) -> float:
@@ -81,18 +113,14 @@ class FinishedRun:
     @property
     def spent_epochs(self) -> float:
         """All that was trained for the strategy that was carried out, planned groups or none."""
-        retraining, analysis = (
-            self.chosen["retraining"]["epochs"],
-            self.summary["analysis"]["epochs"],
-        )
-        return float(retraining + analysis + self.hardening_epochs)
+        analysis = 0.0 if self.until_met else self.analysis_epochs
+        return float(self.chosen["retraining"]["epochs"] + analysis + self.hardening_epochs)
 
     @property
     def budget_epochs(self) -> float:
-        """Most retraining that the analysis looked at; its curves may end before."""
-        document = self.resilience_map
-        if "budget_steps" in document:
-            return float(document["budget_steps"] / document["steps_per_epoch"])
+        """Most retraining that a chip may get, or the analysis looked at; curves may end before."""
+        if "budget_steps" in self._amounts:
+            return float(self._amounts["budget_steps"] / self.steps_per_epoch)
         return float(max(row["amount_epochs"] for row in self.curves))
 
 
@@ -102,7 +130,7 @@ def read_run(folder: Path) -> FinishedRun:
     Raises:
         EfatError: Files are missing or damaged; all of them are named.
     """
-    missing = [name for name in NEEDED if not (folder / name).is_file()]
+    missing = [name for name in _needed(folder) if not (folder / name).is_file()]
     if missing:
         raise EfatError(
             f"runs: {folder} given; no {', '.join(missing)} in it; name the folder of a run that "
@@ -119,13 +147,22 @@ def read_run(folder: Path) -> FinishedRun:
         ) from None
 
 
+def _needed(folder: Path) -> tuple[str, ...]:
+    """Return the files without which there is no report."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # named by who reads it
+        if _json(folder / "summary.json")["analysis"] is None:
+            return NEEDED
+    return (*NEEDED, *ANALYSED)
+
+
 def _read(folder: Path) -> FinishedRun:
     fused = folder / "fused_maps.npz"
     config = folder / "config.yaml"
+    summary = _json(folder / "summary.json")
     return FinishedRun(
         folder=folder,
-        summary=_json(folder / "summary.json"),
-        resilience_map=_json(folder / "resilience_map.json"),
+        summary=summary,
+        resilience_map=_json(folder / "resilience_map.json") if summary["analysis"] else {},
         plan=_json(folder / "plan.json"),
         chips=_rows(folder / "chips.csv"),
         groups=_rows(folder / "groups.csv"),

@@ -22,6 +22,7 @@ from efat.pages.captions import figures_of
 from efat.pages.finished import FinishedRun
 from efat.pages.glosses import glossary
 from efat.pages.resilience import epochs_of
+from efat.pages.text import strategy_head, strategy_rows
 from efat.provenance import public
 
 MAX_SIDE = 64
@@ -32,15 +33,28 @@ MAPS_BYTES = 1_200_000
 """Of fault maps in a page, before they are encoded; chips that need the most come first."""
 
 
+CHARTS = {
+    "cost": charts.cost_chart,
+    "map": resilience_charts.map_chart,
+    "curves": resilience_charts.curves_chart,
+    "groups": charts.plan_chart,
+    "chips": charts.chips_chart,
+    "layers": charts.layers_chart,
+}
+
+
 def chip_columns(run: FinishedRun) -> list[tuple[str, str, str]]:
     """Return column, heading and kind of the table of chips."""
+    planned = [
+        ("group_size", "chips on it", "count"),
+        ("fused_fault_rate", "faulty PEs, fused", "share"),
+        ("amount_epochs", "epochs planned", "number"),
+    ]
     return [
         ("chip_id", "chip", "text"),
         ("fault_rate", "faulty PEs", "share"),
         ("group", "model", "text"),
-        ("group_size", "chips on it", "count"),
-        ("fused_fault_rate", "faulty PEs, fused", "share"),
-        ("amount_epochs", "epochs planned", "number"),
+        *([] if run.until_met else planned),
         ("trained_epochs", "epochs trained", "number"),
         ("test_before", "test before", "metric"),
         ("test_after", "test after", "metric"),
@@ -64,10 +78,11 @@ def _values(run: FinishedRun) -> dict[str, Any]:
         "confidence": run.summary.get("confidence", 0.95),
         "headline": verdict.headline(run),
         "sentences": verdict.sentences(run),
+        "head": strategy_head(run),
+        "strategies": list(strategy_rows(run)),
         "glosses": glossary(s["name"] for s in run.summary["strategies"]),
         "figures": figures_of(run),
         "rates": sorted({row["fault_rate"] for row in run.curves}),
-        "show": run.metric.show,
         "made": _made(run),
         "stages": _stages(run),
         "config": public(run.config),
@@ -78,16 +93,8 @@ def _values(run: FinishedRun) -> dict[str, Any]:
 
 def page_data(run: FinishedRun) -> dict[str, Any]:
     """Return what the page's script draws: figures, chips, fault maps."""
-    figures = {
-        "cost": charts.cost_chart(run),
-        "map": resilience_charts.map_chart(run),
-        "curves": resilience_charts.curves_chart(run),
-        "groups": charts.plan_chart(run),
-        "chips": charts.chips_chart(run),
-    }
-    if run.layers:
-        figures["layers"] = charts.layers_chart(run)
-    columns, epoch = chip_columns(run), run.resilience_map["steps_per_epoch"]
+    figures = {name: CHARTS[name](run) for name, _, _ in figures_of(run)}
+    columns, epoch = chip_columns(run), run.steps_per_epoch
     rows = [
         row | {"trained_epochs": epochs_of(row.get("trained_steps"), epoch)} for row in run.chips
     ]

@@ -52,6 +52,14 @@ def crossings(run: FinishedRun) -> list[Crossing]:
     return found
 
 
+def chips_beyond(run: FinishedRun) -> int:
+    """Count the chips beyond the map: unsalvageable, unless they were trained without it."""
+    if not run.until_met:
+        return len(run.summary["unsalvageable"])
+    amount = resilience_map_of(run.resilience_map).amount
+    return sum(math.isinf(amount(row["severity"])) for row in run.chips)
+
+
 def curves_of(run: FinishedRun) -> list[list[Row]]:
     """Return the points of each curve of the analysis."""
     curves: dict[tuple[float, float], list[Row]] = {}

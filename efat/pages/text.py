@@ -17,7 +17,7 @@ def write_text(run: FinishedRun, path: Path) -> None:
         f"**{verdict.headline(run)}**",
         "\n".join(f"- {sentence}" for sentence in verdict.sentences(run)),
         "## Strategies",
-        markdown_table(STRATEGY_HEAD, _strategies(run)),
+        markdown_table(strategy_head(run), strategy_rows(run)),
         *_figures(run.folder),
         "## How this was made",
         "\n".join(f"- {name}: `{value}`" for name, value in run.made.items()),
@@ -26,20 +26,25 @@ def write_text(run: FinishedRun, path: Path) -> None:
     atomic.write_bytes(path, ("\n\n".join(parts) + "\n").encode())
 
 
-STRATEGY_HEAD = (
-    "strategy", "models", "epochs", "with analysis", "evaluations", "met, val.", "met, test",
-    "verified", "mean test", "worst test",
-)  # fmt: skip
+def strategy_head(run: FinishedRun) -> tuple[str, ...]:
+    """Return the headings of the table of strategies."""
+    once = ("with analysis",) * run.analysed or ("with hardening",) * bool(run.hardening_epochs)
+    return (
+        "strategy", "models", "epochs", *once, "evaluations", "met, val.", "met, test", "verified",
+        "mean test", "worst test",
+    )  # fmt: skip
 
 
-def _strategies(run: FinishedRun) -> Iterable[Sequence[object]]:
+def strategy_rows(run: FinishedRun) -> Iterable[Sequence[object]]:
+    """Lay the strategies out under these headings."""
     show = run.metric.show
     for s in run.summary["strategies"]:
         epochs = s["retraining"]["epochs"]
-        together = epochs + run.once_epochs(s)
+        once = run.analysed or run.hardening_epochs
+        together = (f"{epochs + run.once_epochs(s):.1f}",) if once else ()
         models = f"{s['models']}{'*' if s['beyond_map'] else ''}"
         yield (
-            s["name"], models, f"{epochs:.1f}", f"{together:.1f}",
+            s["name"], models, f"{epochs:.1f}", *together,
             s["retraining"].get("evaluations", 0), s["met_val"], s["met_test"],
             "-" if s.get("verified") is None else s["verified"],
             show(s["mean_test"]), show(s["worst_test"]),

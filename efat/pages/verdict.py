@@ -32,7 +32,8 @@ def headline(run: FinishedRun) -> str:
 
 def sentences(run: FinishedRun) -> list[str]:
     """Say what a reader should know before looking at a figure."""
-    found = [*_hardened(run), *_recipe(run), _split(run), *_top_up(run), _change(run)]
+    trained = _until_met(run) if run.until_met else _top_up(run)
+    found = [*_hardened(run), *_recipe(run), _split(run), *trained, _change(run)]
     found += [line for other in run.summary["strategies"][1:] if (line := _against(run, other))]
     found += [*_analysis(run), *_verified(run), *_lost(run), *_diverged(run), *_next(run)]
     return [*found, *_bound(run)]
@@ -65,10 +66,11 @@ def _recipe(run: FinishedRun) -> list[str]:
     if not steps:
         return []
     once_s = summary["calibration_s"] + summary["analysis_repair_s"]
+    once = "calibration, and repair in the analysis" if run.analysed else "calibration"
     found = [
         f"Recipe: {', '.join(summary['recipe'])}. The steps before retraining took "
         f"{run.chosen['repair_s']:.1f} s for these chips, and {once_s:.1f} s once a network "
-        "(calibration, and repair in the analysis); amounts of retraining are counted after them."
+        f"({once}); amounts of retraining are counted after them."
     ]
     if summary.get("blocks"):
         cut = ", ".join(f"{name} ({count})" for name, count in summary["blocks"].items())
@@ -93,7 +95,7 @@ def _top_up(run: FinishedRun) -> list[str]:
     """Say which groups were trained for longer than planned, and which are short all the same."""
     if "top_up" not in run.summary.get("recipe", ()):
         return []
-    chosen, epoch = run.chosen, run.resilience_map["steps_per_epoch"]
+    chosen, epoch = run.chosen, run.steps_per_epoch
     longer = [
         f"{row['group']}: planned {row['amount_steps'] / epoch:.2f}, trained "
         f"{row['trained_steps'] / epoch:.2f}"
@@ -115,6 +117,25 @@ def _top_up(run: FinishedRun) -> list[str]:
     ]
 
 
+def _until_met(run: FinishedRun) -> list[str]:
+    """Say what was done to each chip, and which are short all the same."""
+    chosen, looked = run.chosen, run.chosen["retraining"]["evaluations"]
+    at_once = sum(not row["trained_steps"] and bool(row["met_val"]) for row in run.chips)
+    trained = sum(bool(row["trained_steps"]) for row in run.chips)
+    members = {row["group"]: row["members"] for row in run.groups}
+    short = [members[group] for group in chosen["short_groups"]]
+    how = "as it was repaired" if _repairs(run) else "as it was masked"
+    budget = f" or the budget was spent: {_intervals(run)}" if run.budget_epochs else ""
+    rest = (
+        f"{trained} were trained on, each until it did{budget}" if trained else "none was trained"
+    )
+    return [
+        f"Each chip was measured on validation {how}, {counted(looked, 'evaluation')} in all: "
+        f"{at_once} of {len(run.chips)} met the constraint at once, {rest}. "
+        + (f"Short at the end: {_names(short)}." if short else "None is short on validation.")
+    ]
+
+
 def _hardened(run: FinishedRun) -> list[str]:
     """Say what hardening cost, and what it left of the metric without faults."""
     cost = run.summary.get("hardening")
@@ -133,10 +154,11 @@ def _hardened(run: FinishedRun) -> list[str]:
 def _split(run: FinishedRun) -> str:
     """Say where it was decided, and how many of the results are independent."""
     chosen, chips = run.chosen, len(run.chips)
+    shared = "Chips of one group carry the same model, so these"
     return (
         f"Decisions are made on validation, where {chosen['met_val']} of {chips} chips meet it. "
-        f"Chips of one group carry the same model, so these are {chosen['models']} independent "
-        "results, from one seed."
+        f"{'Each chip carries a model of its own: these' if run.until_met else shared} are "
+        f"{chosen['models']} independent results, from one seed."
     )
 
 
@@ -166,7 +188,8 @@ def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
     if not theirs:
         fewer = other["models"] - run.chosen["models"]
         compared = f"{abs(fewer)} {'fewer' if fewer >= 0 else 'more'}"
-        return f"{against}{counted(run.chosen['models'], 'model')} to store, {compared}."
+        stored = f"{against}{counted(run.chosen['models'], 'model')} to store, {compared}"
+        return f"{stored}{_spared(run, other)}."
     if not other.get("needs_analysis", True):
         times = run.spent_epochs / (theirs + run.once_epochs(other))
         return (
@@ -175,15 +198,26 @@ def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
         )
     saved = 1 - ours / theirs
     if saved <= -1:
-        return f"{against}{ours / theirs:.1f} times the retraining."
-    return f"{against}{abs(saved):.0%} {'less' if saved >= 0 else 'more'} retraining."
+        return f"{against}{ours / theirs:.1f} times the retraining{_spared(run, other)}."
+    more = f"{abs(saved):.0%} {'less' if saved >= 0 else 'more'}"
+    return f"{against}{more} retraining{_spared(run, other)}."
+
+
+def _spared(run: FinishedRun, other: dict[str, Any]) -> str:
+    """Say what another strategy's analysis costs where the one carried out does without."""
+    if not run.until_met or not other.get("needs_analysis", True):
+        return ""
+    analysis = f"{run.analysis_epochs:.1f} epochs"
+    return f"; it also takes the analysis, {analysis}, which {run.chosen['name']} does not need"
 
 
 def _analysis(run: FinishedRun) -> list[str]:
     """Say what the analysis cost, and what doing without it would, if anything was trained."""
-    if not run.budget_epochs:
+    if not run.analysed:
+        return ["No resilience analysis was run: no strategy here needs one."]
+    if run.until_met or not run.budget_epochs:
         return []
-    analysis = run.summary["analysis"]["epochs"]
+    analysis = run.analysis_epochs
     together, hardening = run.spent_epochs, run.hardening_epochs
     hardened = f", {hardening:.1f} of them hardening" if hardening else ""
     blind = run.budget_epochs * len(run.chips)
@@ -217,10 +251,10 @@ def _verified(run: FinishedRun) -> list[str]:
 
 def _intervals(run: FinishedRun) -> str:
     """Say how the budget comes about: it ends where a metric was recorded."""
-    budget = round(run.budget_epochs * run.resilience_map["steps_per_epoch"])
+    budget = round(run.budget_epochs * run.steps_per_epoch)
     steps = sorted({int(row["amount_steps"]) for row in run.curves})
-    every = min((b - a for a, b in pairwise(steps)), default=budget)
-    epochs = every / run.resilience_map["steps_per_epoch"]
+    every = run.eval_every_steps or min((b - a for a, b in pairwise(steps)), default=budget)
+    epochs = every / run.steps_per_epoch
     intervals = counted(budget // every, "evaluation interval")
     unit = "epoch" if epochs == 1 else "epochs"
     return f"{intervals} of {epochs:.2g} {unit} ({counted(every, 'step')})"
@@ -238,7 +272,7 @@ def _lost(run: FinishedRun) -> list[str]:
             f"Unsalvageable, since no amount within the budget repairs them: "
             f"{_names(unsalvageable)}."
         )
-    else:
+    elif not run.until_met:
         found.append("No chip is unsalvageable.")
     return found
 
@@ -251,7 +285,7 @@ def _names(chips: list[str]) -> str:
 def _bound(run: FinishedRun) -> list[str]:
     """Say how far the plan may be from the best one."""
     gap = run.plan["gap"]
-    if not run.plan["groups"]:
+    if run.until_met or not run.plan["groups"]:
         return []
     if gap < 0.0005:
         return ["No cheaper plan exists under the same resilience map and rules: that is proved."]
@@ -279,15 +313,16 @@ def _diverged(run: FinishedRun) -> list[str]:
 
 def _next(run: FinishedRun) -> list[str]:
     """Say what a user can do where chips fall short."""
-    cfg, document = OmegaConf.create(run.config), run.resilience_map
+    cfg = OmegaConf.create(run.config)
     every = OmegaConf.select(cfg, "training.eval_every_epochs")
     limit = OmegaConf.select(cfg, "selection.limit")
     settings = Settings(
         tuple(run.summary.get("recipe", ("retrain",))),
-        int(document.get("sustained", 1)),
+        int(OmegaConf.select(cfg, "selection.sustained") or 1),
         round(run.budget_epochs / every) + 1,  # curves may end before
         "selection.max_drop" if limit is None else "selection.limit",
         OmegaConf.select(cfg, "array.dataflow") == "ws",
+        run.until_met,
     )
     advice = next_steps(run.chips, settings)
     return [advice] if advice else []

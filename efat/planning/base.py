@@ -115,8 +115,34 @@ def reward(a: Group, b: Group, merged: Group) -> float:
 
 
 class Planner(Protocol):
-    """Anything that turns chips and a cost into a plan; deterministic under `seed`."""
+    """Anything that turns chips and a cost into a plan; deterministic under `seed`.
+
+    It may say two things of itself: `name`, where that is not its class's in lower case, and
+    `needs_map = False`, where it never asks for a cost.
+    """
 
     def __call__(self, chips: Sequence[Chip], cost: Cost, seed: int) -> Plan:
         """Return a plan that does not depend on the order of `chips`."""
         ...
+
+
+def name_of(planner: Planner) -> str:
+    """Name a planner in tables and files.
+
+    >>> from efat.planning.early_stop import EarlyStopping
+    >>> name_of(EarlyStopping())
+    'early_stop'
+    """
+    return str(getattr(planner, "name", type(planner).__name__.lower()))
+
+
+def needs_map(planner: Planner | None) -> bool:
+    """Tell whether a planner asks what fault maps cost, which only a resilience map knows.
+
+    Args:
+        planner: None: the strategy without retraining.
+
+    >>> needs_map(None)
+    False
+    """
+    return planner is not None and bool(getattr(planner, "needs_map", True))

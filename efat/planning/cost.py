@@ -23,6 +23,12 @@ BLOCK_WORDS = 1 << 18
 """Words of a block of unions: 2 MiB, which stays in the second-level cache."""
 
 
+def no_cost(fault_map: FaultMap) -> float:
+    """Stand for the cost where there is no resilience map; nobody may ask."""
+    rate = fault_map.fault_rate  # a bug, not bad input
+    raise AssertionError(f"{rate:.1%} faulty PEs: a cost was asked for, without a resilience map")
+
+
 @dataclass(frozen=True, eq=False)
 class CountCost:
     """A cost that sees only how many PEs are faulty (severity `array_rate`), as a table.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from efat.chips import Chip
 from efat.planning.base import Group, Plan
@@ -16,6 +17,9 @@ class EarlyStopping:
 
     No chip is unsalvageable beforehand: nothing was analysed that could say so.
     """
+
+    name: ClassVar[str] = "early_stop"
+    needs_map: ClassVar[bool] = False
 
     def __call__(self, chips: Sequence[Chip], cost: Cost, seed: int) -> Plan:
         """Return one group a chip, by name; `cost` and `seed` are not used."""

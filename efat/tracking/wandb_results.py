@@ -26,13 +26,18 @@ LINEAGE = (
 )
 """Stage, what it uses, what it makes, and the files of that."""
 
+OF_MAP = ("curves", "map")
+"""What is not made where no strategy needs a resilience map."""
+
 
 def log_lineage(start: Callable[..., Any], run: FinishedRun, scene: Scene) -> None:
     """Log what each stage made as an artifact, in a run that used those before it."""
-    files = {made: names for _, _, made, names in LINEAGE}
+    files = {made: names for _, _, made, names in LINEAGE if run.analysed or made not in OF_MAP}
     for stage, used, made, _ in LINEAGE:
+        if made not in files:
+            continue
         with start(f"stage-{stage}", f"{stage}-{scene.group}"[:64], stage) as live:
-            for name in used:
+            for name in filter(files.get, used):
                 _use(live, _artifact(run, scene, name, files[name]))
             live.log_artifact(_artifact(run, scene, made, files[made]))
 
@@ -72,14 +77,12 @@ def log_results(live: Any, run: FinishedRun) -> None:
         {
             "chips": _chip_table(run),
             "plan": _table(run.groups),
-            "resilience_map": _table(_map_rows(run)),
-            "curves": _table(run.curves),
             "strategies": _table(_strategy_rows(run)),
             "cost": wandb.plot.bar(
                 _table(_strategy_rows(run)), "strategy", "epochs", title="Epochs of retraining"
             ),
-            "resilience_heat_map": _heat_map(run),
         }
+        | (_of_map(run) if run.analysed else {})
         | {
             f"figures/{path.stem}": wandb.Image(str(path))
             for path in sorted((run.folder / "figures").glob("*.png"))
@@ -99,6 +102,15 @@ def log_results(live: Any, run: FinishedRun) -> None:
     )
     if (run.folder / "report.html").exists():
         live.log({"report": wandb.Html((run.folder / "report.html").open(), inject=False)})
+
+
+def _of_map(run: FinishedRun) -> dict[str, Any]:
+    """Return what is logged of the analysis."""
+    return {
+        "resilience_map": _table(_map_rows(run)),
+        "curves": _table(run.curves),
+        "resilience_heat_map": _heat_map(run),
+    }
 
 
 def _share(count: int | None, chips: int) -> float | None:

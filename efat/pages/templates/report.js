@@ -70,15 +70,16 @@ function paint(id, own, fused) {
 function choose(row) {
   const value = Object.fromEntries(page.columns.map(([name], i) => [name, row[i]])), maps = page.maps.maps;
   state.chosen = value.chip_id;
-  const show = (name, kind) => format(value[name], kind, page.share), own = maps[value.chip_id], fused = maps[value.group];
+  const show = (name, kind) => format(value[name], kind, page.share), own = maps[value.chip_id];
+  const others = (value.group_size ?? 1) - 1, fused = others && maps[value.group];   // alone, both are the same
   $("own").parentElement.hidden = !own; $("fused-figure").hidden = !fused || !own;
   if (own) paint("own", cells(own, page.maps));
   if (own && fused) paint("fused", cells(own, page.maps), cells(fused, page.maps));
   $("own-words").textContent = `${value.chip_id}: dark is a faulty PE${page.maps.exact ? "" : " (share of a block)"}`;
   $("fused-words").textContent = `${value.group}: amber is pruned for other chips of the group`;
-  const others = value.group_size - 1, trained = value.trained_epochs ?? value.amount_epochs;
+  const trained = value.trained_epochs ?? value.amount_epochs;
   $("why").textContent = value.group
-    ? `${value.chip_id} (${show("fault_rate", "share")} of its PEs are faulty) carries the model of ${value.group}, ` + (others ? `shared with ${others} other chip${others > 1 ? "s" : ""}: ` : "alone: ") + `${trained ? `retrained for ${trained.toFixed(2)} epochs` : "not retrained"}, for a fused fault map of ${show("fused_fault_rate", "share")} faulty PEs. On test it has ${show("test_after", "metric")}, ${show("test_before", "metric")} before; it ${value.met_test ? "meets" : "does not meet"} the constraint.` + (own ? "" : " (Its fault map is not in this page, which has room for some only; see fleet.npz.)")
+    ? `${value.chip_id} (${show("fault_rate", "share")} of its PEs are faulty) carries the model of ${value.group}, ` + (others ? `shared with ${others} other chip${others > 1 ? "s" : ""}: ` : "alone: ") + `${trained ? `retrained for ${trained.toFixed(2)} epochs` : "not retrained"}${others ? `, for a fused fault map of ${show("fused_fault_rate", "share")} faulty PEs` : ""}. On test it has ${show("test_after", "metric")}, ${show("test_before", "metric")} before; it ${value.met_test ? "meets" : "does not meet"} the constraint.` + (own ? "" : " (Its fault map is not in this page, which has room for some only; see fleet.npz.)")
     : `${value.chip_id} carries the fault-free network, masked: ${row[row.length - 1] ? "it is in no group" : "no amount of retraining within the budget repairs it"}.`;
   drawTable();
 }
@@ -98,7 +99,7 @@ async function begin() {
   choose(page.chips[0]);
   $("find").oninput = $("which").oninput = drawTable;
   await loadPlotly();
-  $("rate").oninput = chooseRate;
+  if ($("rate")) $("rate").oninput = chooseRate;   // no curves, no choice
   drawFigures();
   document.documentElement.dataset.ready = "yes";
 }

@@ -1,0 +1,250 @@
+"""`planner=early_stop`: each chip until it meets the constraint; no analysis that nobody needs."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from efat.advice import Settings, next_steps
+from efat.chips import Chip, Fleet
+from efat.fleets import load_fleet, save_fleet
+from efat.pages.compare import compare_runs
+from efat.pages.compare_page import compare_figures, without_map
+from efat.pages.finished import read_run
+from efat.pages.verdict import sentences
+from efat.planning.early_stop import EarlyStopping
+from efat.planning.fixed import Fixed
+from efat.planning.greedy import Greedy
+from efat.preflight import COMPARE
+from efat.tracking import wandb_results
+from tests.command_line import efat, errors, rows
+from tests.html_pages import Page, unpack
+from tests.run_folders import finished
+from tests.test_stages import experiment
+
+CAMPAIGN = (
+    "+experiment=resnet_fat", "planner=early_stop", "executor=serial", "model.width=4",
+    "baseline.epochs=4", "fault_rates.rates=[0.1]", "fault_rates.maps_per_rate=1",
+    "training.budget_epochs=0.75", "training.eval_every_epochs=0.25", "fleet.chips=4",
+    "fleet.fault_rate=[0.01,0.39]", "selection.max_drop=0.04",
+)  # fmt: skip
+"""The first chip meets the constraint as masked, the last one not within the budget."""
+
+
+class Home:
+    """A folder with a store that several commands share."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def run(self, *arguments):
+        """Run the campaign; return what was printed, and its folder."""
+        before = set(self.path.glob("outputs/*/*/config.yaml"))
+        ran = efat(self.path, *CAMPAIGN, *arguments)
+        new = set(self.path.glob("outputs/*/*/config.yaml")) - before
+        return ran, new.pop().parent if new else None
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return Home(tmp_path_factory.mktemp("early_stop"))
+
+
+@pytest.fixture(scope="module")
+def alone(home):
+    ran, folder = home.run("compare=[none]")
+    assert ran.returncode == 0, ran.stderr
+    assert not (home.path / "outputs/store/analyse").exists()
+    home.status = efat(home.path, *CAMPAIGN, "compare=[none]", "stage=status").stdout
+    return ran, folder
+
+
+@pytest.fixture(scope="module")
+def beside(home, alone):
+    """Compared with a strategy that needs the map."""
+    ran, folder = home.run("compare=[greedy]", "recipe.steps=[retrain,top_up]")
+    assert ran.returncode == 0, ran.stderr
+    return ran, folder
+
+
+def test_nothing_is_analysed_and_every_chip_has_a_model(alone):
+    ran, folder = alone
+    said = " ".join(ran.stdout.split())
+    assert "analysis none: early_stop needs no resilience map plan early_stop: 4 chips, 4" in said
+    assert "4 groups, each until it meets the constraint" in said
+    assert {row["stage"] for row in rows(folder / "units.csv")} == {
+        "pretrain", "retrain", "evaluate",
+    }  # fmt: skip
+    assert len(list((folder / "models").iterdir())) == 4
+    chips = rows(folder / "chips.csv")
+    steps = [int(chip["trained_steps"]) for chip in chips]
+    summary = json.loads((folder / "summary.json").read_text())
+    chosen, _ = summary["strategies"]
+    assert (chosen["name"], chosen["models"], chosen["needs_analysis"]) == ("early_stop", 4, False)
+    assert summary["analysis"] is None
+    assert 0 == steps[0] < max(steps)
+    assert chosen["retraining"]["steps"] == sum(steps)
+    at_once = sum(step == 0 for step in steps)
+    assert f"on validation {at_once} of 4 chips met the constraint as masked, " in said
+    short = [c["chip_id"] for c in chips if c["met_val"] == "False"]
+    assert short
+    assert f"short at the end of the budget: {short[0]}" in said
+    assert chosen["met_val"] == 4 - len(short)
+
+
+def test_no_file_or_figure_of_an_analysis_is_left(alone):
+    ran, folder = alone
+    names = {path.name for path in folder.iterdir()}
+    assert not {"resilience_map.json", "curves.csv"} & names
+    assert {"library.json", "report.html", "fused_maps.npz", "plan.json"} <= names
+    assert "resilience_map.json" not in ran.stdout
+    assert {path.stem for path in (folder / "figures").glob("*.png")} == {"fleet", "strategies"}
+    plan = json.loads((folder / "plan.json").read_text())
+    assert (plan["until_met"], plan["gap"], plan["price"]) == (True, None, None)
+    assert {row["alone_steps"] for row in rows(folder / "groups.csv")} == {""}
+
+
+def test_the_report_has_no_section_of_what_was_not_done(alone):
+    _, folder = alone
+    text = (folder / "report.html").read_text()
+    shown = {i for i in Page(text).ids if i.startswith("figure-")}
+    assert shown == {"figure-cost", "figure-chips", "figure-layers"}
+    data = json.loads(unpack(text, "data"))
+    assert {f"figure-{name}" for name in data["figures"]} == shown
+    assert "epochs planned" not in {heading for _, heading, _ in data["columns"]}
+    assert len(data["figures"]["cost"]["data"]) == 1  # retraining alone
+    report = (folder / "report.md").read_text()
+    for words in ("with analysis", "cheaper plan", "unsalvageable", "(figures/resilience_map"):
+        assert words not in report
+        assert words not in text.split('id="figure-chips"')[0]
+    assert "No resilience analysis was run: no strategy here needs one." in report
+    assert "1 of 4 met the constraint at once, 3 were trained on, each until it did or " in report
+    assert "the budget was spent: 3 evaluation intervals of 0.24 epochs (8 steps)" in report
+    short = [chip["chip_id"] for chip in rows(folder / "chips.csv") if chip["met_val"] == "False"]
+    assert f"Short at the end: {', '.join(short)}." in report
+
+
+def test_a_report_can_be_written_again_and_damage_is_named(alone, tmp_path):
+    _, folder = alone
+    assert read_run(folder).budget_epochs == pytest.approx(24 / 33)
+    ran = efat(tmp_path, "stage=report", f"runs=[{folder}]")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    other = finished(tmp_path / "analysed")
+    (other / "curves.csv").unlink()
+    (problem,) = errors(efat(tmp_path, "stage=report", f"runs=[{other}]"))
+    assert "no curves.csv in it" in problem  # it had an analysis
+
+
+def test_runs_without_a_map_compare_with_others(alone, tmp_path):
+    mapless, mapped = read_run(alone[1]), read_run(finished(tmp_path))
+    both = compare_runs([mapless, mapped])
+    assert len(compare_figures(both)["map"]["data"]) == 1
+    assert without_map(both) == [both.names[0]]
+    assert both.rows[0]["epochs"] == both.rows[0]["epochs_with_analysis"]
+    assert "map" not in compare_figures(compare_runs([mapless, mapless]))
+
+
+def test_a_compared_strategy_gets_the_analysis_that_it_needs(beside):
+    ran, folder = beside
+    assert "analyse" in {row["stage"] for row in rows(folder / "units.csv")}
+    assert (folder / "resilience_map.json").exists()
+    early, greedy = json.loads((folder / "summary.json").read_text())["strategies"]
+    assert (early["needs_analysis"], greedy["needs_analysis"]) == (False, True)
+    (line,) = [c for c in map(str.split, ran.stdout.splitlines()) if c[:1] == ["early_stop"]]
+    assert line[2] == line[3]  # epochs, without and with the analysis
+    assert "beyond the plan: greedy" in ran.stdout
+    run = read_run(folder)
+    said = " ".join(sentences(run))
+    epochs = run.summary["analysis"]["epochs"]
+    assert f"it also takes the analysis, {epochs:.1f} epochs, which early_stop does not" in said
+    assert "in all, " not in said.replace("evaluations in all", "")
+    assert run.spent_epochs == early["retraining"]["epochs"]
+    shown = {i for i in Page((folder / "report.html").read_text()).ids if i.startswith("figure-")}
+    assert {"figure-map", "figure-curves"} <= shown
+    assert "figure-groups" not in shown
+
+
+def test_topping_up_is_what_it_does_anyway(alone, beside):
+    """The same trainings: both say that a chip goes on until it meets the constraint."""
+    apart, topped = ([row["trained_steps"] for row in rows(run[1] / "groups.csv")]
+                     for run in (alone, beside))  # fmt: skip
+    assert apart == topped
+    found = [row for row in rows(beside[1] / "units.csv") if row["state"] == "found"]
+    assert sum(row["stage"] == "retrain" for row in found) >= 4
+
+
+def test_the_answer_is_no_where_no_chip_meets_the_constraint(home, alone):
+    hard = ("fleet.chips=1", "fleet.fault_rate=0.9", "training.budget_epochs=0.25")
+    ran, folder = home.run(*hard, "stage=retrain")
+    assert ran.returncode == 1
+    assert "short at the end of the budget: chip0" in " ".join(ran.stdout.split())
+    assert (folder / "models/group000.safetensors").exists()
+
+
+def test_status_and_the_stages_that_need_the_map(home, alone, beside, tmp_path):
+    left = {cells[0]: cells[1:4] for cells in map(str.split, home.status.splitlines()) if cells}
+    assert left["retrain"] == ["4", "0", "0"]
+    assert "analyse" not in left
+    assert "analyse" in efat(home.path, *CAMPAIGN, "compare=[greedy]", "stage=status").stdout
+    _, folder = home.run("compare=[none]", "stage=analyse")
+    assert (folder / "resilience_map.json").exists()
+    first, *_ = load_fleet(alone[1] / "fleet.npz").chips
+    save_fleet(Fleet((Chip("new", first.fault_map),)), tmp_path / "new.npz")
+    file = ("~fleet.chips", "~fleet.fault_rate", "fleet=file", f"fleet.path={tmp_path}/new.npz")
+    arguments = [a for a in CAMPAIGN if not a.startswith("fleet.")]
+    ran = efat(home.path, *arguments, *file[2:], "stage=assign", f"library={alone[1]}")
+    assert ran.returncode == 0, ran.stderr
+    assert "1 covered" in ran.stdout
+    assert (folder / "resilience_map.json").exists()
+
+
+def test_a_limit_on_models_is_refused(home):
+    (problem,) = errors(efat(home.path, *CAMPAIGN, "rules.max_groups=3", "stage=plan"))
+    assert problem.startswith("rules.max_groups: 3 given; EarlyStopping puts 4 chips in groups of ")
+
+
+@pytest.mark.parametrize("name", [*COMPARE, "greedy"])
+def test_an_experiment_knows_whether_any_strategy_needs_the_map(name):
+    compared = {name: {**COMPARE, "greedy": Greedy()}[name]}
+    asks = name not in ("none", "early_stop")
+    assert experiment(planner=EarlyStopping(), compare=compared).needs_map is asks
+    assert experiment(planner=Fixed(), compare={}).needs_map
+    assert experiment(planner=object(), compare={}).needs_map  # a user's own says nothing of it
+
+
+def test_the_lineage_leaves_out_what_was_not_made(alone, tmp_path, monkeypatch):
+    monkeypatch.setattr(wandb_results, "_artifact", lambda run, scene, kind, names: kind)
+    monkeypatch.setattr(wandb_results, "_use", lambda live, artifact: live.seen.append(artifact))
+
+    class Live:
+        def __init__(self, stage):
+            self.seen = [stage]
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            logged.append(self.seen)
+
+        def log_artifact(self, artifact):
+            self.seen.append(artifact)
+
+    for folder, expected in (
+        (alone[1], [["fleet", "chips"], ["plan", "chips", "plan"], ["retrain", "plan", "models"]]),
+        (finished(tmp_path), None),
+    ):
+        logged = []
+        wandb_results.log_lineage(
+            lambda _, __, stage: Live(stage), read_run(folder), SimpleNamespace(group="g")
+        )
+        assert logged == expected or (expected is None and len(logged) == 5)
+
+
+def test_the_advice_is_more_budget_not_topping_up():
+    settings = Settings(("compensate", "retrain"), 1, 5, "selection.max_drop", True, True)
+    row = {"met_val": False, "met_test": False, "salvageable": True, "group_size": 1}
+    advice = next_steps([row], settings)
+    assert "a larger training.budget_epochs (short on validation at its end: 1)" in advice
+    assert "top_up" not in advice
+    assert "top_up" in next_steps([row], replace(settings, until_met=False))
