@@ -133,7 +133,7 @@ def costs_table() -> str:
         if not of("costs.csv", setting=kind):
             continue
         seconds = unit_seconds(kind)
-        lines.append([NAMES[kind], *(f"{seconds[p]:.3g}" if p in seconds else "" for p in PARTS)])
+        lines.append([NAMES[kind], *(f"{seconds[p]:.3g}" if seconds.get(p) else "" for p in PARTS)])
     return markdown_table(["seconds", *PARTS], lines)
 
 
