@@ -104,18 +104,20 @@ def test_layers_in_blocks_are_repaired_and_named(store, monkeypatch):
     told = describe_recipe(SimpleNamespace(recipe=Recipe(("compensate",))), baseline)
     assert told.endswith("approximate, in blocks of inputs: layer3.0.conv2.weight in 2")
     summary = {"recipe": ["compensate"], "calibration_s": 1.0, "analysis_repair_s": 1.0}
-    run = SimpleNamespace(summary=summary | {"blocks": cut}, chosen={"repair_s": 1.0})
+    told = {"blocks": cut}
+    run = SimpleNamespace(summary=summary | told, chosen={"repair_s": 1.0}, analysed=True)
     assert "Layers (blocks): layer3.0.conv2.weight (2)." in _recipe(run)[1]
 
 
 def test_the_report_says_what_rows_ask_of_the_hardware():
     summary = {"recipe": ["remap"], "calibration_s": 1.0, "analysis_repair_s": 1.0}
-    told = {
-        chosen: " ".join(
-            _recipe(SimpleNamespace(summary=summary | {"remap": chosen}, chosen={"repair_s": 1.0}))
-        )
-        for chosen in ("columns", "rows_and_columns")
-    }
+
+    def tell(remap):
+        told = summary | {"remap": remap}
+        run = SimpleNamespace(summary=told, chosen={"repair_s": 1.0}, analysed=True)
+        return " ".join(_recipe(run))
+
+    told = {remap: tell(remap) for remap in ("columns", "rows_and_columns")}
     assert "streamed into the rows in an order of the model's own" in told["rows_and_columns"]
     assert "streamed" not in told["columns"]
 
