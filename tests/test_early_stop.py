@@ -1,12 +1,14 @@
 """`planner=early_stop`: each chip until it meets the constraint; no analysis that nobody needs."""
 
 import json
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from efat.advice import Settings, next_steps
+from efat.artifacts import RunFolder
 from efat.chips import Chip, Fleet
 from efat.fleets import load_fleet, save_fleet
 from efat.pages.compare import compare_runs
@@ -197,6 +199,25 @@ def test_status_and_the_stages_that_need_the_map(home, alone, beside, tmp_path):
     assert ran.returncode == 0, ran.stderr
     assert "1 covered" in ran.stdout
     assert (folder / "resilience_map.json").exists()
+
+
+def test_a_plan_until_the_constraint_is_met_is_no_library(home, alone):
+    _, folder = home.run("compare=[none]", "stage=plan")
+    assert (folder / "plan.json").exists()
+    assert not (folder / "library.json").exists()
+    (problem,) = errors(efat(home.path, *CAMPAIGN, "stage=assign", f"library={folder}"))
+    assert "no library.json in it; name the folder of a run that" in problem
+
+
+def test_an_assignment_beyond_the_map_is_written_as_json(tmp_path):
+    plan = SimpleNamespace(total_steps=math.inf)
+    placed = SimpleNamespace(library=(), price=math.inf, unsalvageable=())
+    rows = [{"chip_id": "a", "price": math.inf, "model_steps": math.inf}]
+    arrival = SimpleNamespace(assignment=placed, plan=plan)
+    RunFolder(tmp_path, None).write_assignment(tmp_path, arrival, rows)
+    document = json.loads((tmp_path / "assignment.json").read_text())
+    assert (document["price"], document["trained_steps"]) == (None, None)
+    assert document["chips"] == [{"chip_id": "a", "price": None, "model_steps": None}]
 
 
 def test_a_limit_on_models_is_refused(home):
