@@ -10,6 +10,7 @@ import pytest
 from efat.advice import Settings, next_steps
 from efat.artifacts import RunFolder
 from efat.chips import Chip, Fleet
+from efat.findings import Model as TrainedModel
 from efat.fleets import load_fleet, save_fleet
 from efat.pages.compare import compare_runs
 from efat.pages.compare_page import compare_figures, without_map
@@ -19,11 +20,12 @@ from efat.planning.early_stop import EarlyStopping
 from efat.planning.fixed import Fixed
 from efat.planning.greedy import Greedy
 from efat.preflight import COMPARE
+from efat.terminal import describe_until_met
 from efat.tracking import wandb_results
 from tests.command_line import efat, errors, rows
 from tests.html_pages import Page, unpack
 from tests.run_folders import finished
-from tests.test_stages import experiment
+from tests.test_stages import experiment, group
 
 CAMPAIGN = (
     "+experiment=resnet_fat", "planner=early_stop", "executor=serial", "model.width=4",
@@ -199,6 +201,32 @@ def test_status_and_the_stages_that_need_the_map(home, alone, beside, tmp_path):
     assert ran.returncode == 0, ran.stderr
     assert "1 covered" in ran.stdout
     assert (folder / "resilience_map.json").exists()
+
+
+def test_chips_whose_training_diverged_are_told_from_those_that_the_budget_left_short(alone):
+    run = read_run(alone[1])
+    names = [row["group"] for row in run.groups]
+    kept = {"trained_steps": 0.0, "met_val": False, "met_test": False}
+    chips = tuple({**row, **(kept if row["group"] in names[2:] else {})} for row in run.chips)
+    chosen = {**run.chosen, "kept_groups": names[2:], "short_groups": []}
+    found = replace(run, chips=chips, summary={**run.summary, "strategies": [chosen]})
+    said = " ".join(sentences(found))
+    diverged = ", ".join(row["members"] for row in run.groups[2:])
+    assert "1 of 4 met the constraint at once, 3 were trained on, each until it did, its " in said
+    assert f"Training diverged for {diverged}: the network from before retraining is kept" in said
+    assert "a lower training.optimizer.lr (chips whose training diverged: 2)" in said
+    for words in ("Short at the end", "planned amount", "None is short", "at its end"):
+        assert words not in said
+
+
+def test_the_terminal_tells_them_apart_too():
+    models = (
+        TrainedModel(group("a", amount=0), 20, ("retrain", "a"), 1.0, met=False, kept_steps=0),
+        TrainedModel(group("b", amount=0), 40, ("retrain", "b"), 1.0, met=False),
+    )
+    said = describe_until_met(experiment(planner=EarlyStopping(), compare={}), models)
+    assert "2 were trained" in said
+    assert "short at the end of the budget: b. Training diverged for a: the network" in said
 
 
 def test_a_plan_until_the_constraint_is_met_is_no_library(home, alone):

@@ -112,7 +112,7 @@ def _top_up(run: FinishedRun) -> list[str]:
         + (
             f"Short at the end of the budget: {_names(short)}."
             if short
-            else "None is short on validation."
+            else ("" if chosen.get("kept_groups") else "None is short on validation.")
         )
     ]
 
@@ -121,19 +121,26 @@ def _until_met(run: FinishedRun) -> list[str]:
     """Say what was done to each chip, and which are short all the same."""
     chosen, looked = run.chosen, run.chosen["retraining"]["evaluations"]
     at_once = sum(not row["trained_steps"] and bool(row["met_val"]) for row in run.chips)
-    trained = sum(bool(row["trained_steps"]) for row in run.chips)
-    members = {row["group"]: row["members"] for row in run.groups}
-    short = [members[group] for group in chosen["short_groups"]]
+    diverged = chosen.get("kept_groups", [])  # trained, but they carry what they began with
+    trained = sum(bool(row["trained_steps"]) for row in run.chips) + len(diverged)
+    short = _members(run, chosen["short_groups"])
     how = "as it was repaired" if _repairs(run) else "as it was masked"
-    budget = f" or the budget was spent: {_intervals(run)}" if run.budget_epochs else ""
+    lost = ", its training diverged" if diverged else ""
+    budget = f"{lost} or the budget was spent: {_intervals(run)}" if run.budget_epochs else ""
     rest = (
         f"{trained} were trained on, each until it did{budget}" if trained else "none was trained"
     )
+    none = "" if diverged else " None is short on validation."
     return [
         f"Each chip was measured on validation {how}, {counted(looked, 'evaluation')} in all: "
-        f"{at_once} of {len(run.chips)} met the constraint at once, {rest}. "
-        + (f"Short at the end: {_names(short)}." if short else "None is short on validation.")
+        f"{at_once} of {len(run.chips)} met the constraint at once, {rest}."
+        + (f" Short at the end: {_names(short)}." if short else none)
     ]
+
+
+def _members(run: FinishedRun, groups: list[str]) -> list[str]:
+    members = {row["group"]: row["members"] for row in run.groups}
+    return [members[group] for group in groups]
 
 
 def _hardened(run: FinishedRun) -> list[str]:
@@ -307,7 +314,8 @@ def _diverged(run: FinishedRun) -> list[str]:
         count = counted(chosen["diverged"], "training")
         found.append(f"{count} diverged; those chips keep the masked baseline.")
     if kept := chosen.get("kept_groups"):
-        found.append(diverged_note(kept))
+        named = _members(run, kept) if run.until_met else kept
+        found.append(diverged_note(named, planned=not run.until_met))
     return found
 
 
@@ -323,6 +331,7 @@ def _next(run: FinishedRun) -> list[str]:
         "selection.max_drop" if limit is None else "selection.limit",
         OmegaConf.select(cfg, "array.dataflow") == "ws",
         run.until_met,
+        tuple(run.chosen.get("kept_groups", ())),
     )
     advice = next_steps(run.chips, settings)
     return [advice] if advice else []
