@@ -10,16 +10,19 @@ import pytest
 from efat.advice import Settings, next_steps
 from efat.artifacts import RunFolder
 from efat.chips import Chip, Fleet
+from efat.errors import EfatError
 from efat.findings import Model as TrainedModel
 from efat.fleets import load_fleet, save_fleet
 from efat.pages.compare import compare_runs
 from efat.pages.compare_page import compare_figures, without_map
 from efat.pages.finished import read_run
 from efat.pages.verdict import sentences
+from efat.planning.base import Group, Plan
 from efat.planning.early_stop import EarlyStopping
 from efat.planning.fixed import Fixed
 from efat.planning.greedy import Greedy
 from efat.preflight import COMPARE
+from efat.stages import plan as plan_fleet
 from efat.terminal import describe_until_met
 from efat.tracking import wandb_results
 from tests.command_line import efat, errors, rows
@@ -251,6 +254,18 @@ def test_an_assignment_beyond_the_map_is_written_as_json(tmp_path):
 def test_a_limit_on_models_is_refused(home):
     (problem,) = errors(efat(home.path, *CAMPAIGN, "rules.max_groups=3", "stage=plan"))
     assert problem.startswith("rules.max_groups: 3 given; EarlyStopping puts 4 chips in groups of ")
+
+
+def test_amounts_from_a_planner_without_the_map_are_refused():
+    class Guess:
+        needs_map = False
+
+        def __call__(self, chips, cost, seed):
+            return Plan(tuple(Group((c.chip_id,), c.fault_map, 5.0) for c in chips), ())
+
+    with pytest.raises(EfatError, match=r"planner: guess says needs_map = False, but its plan has"):
+        plan_fleet(experiment(planner=Guess(), compare={}), None)
+    assert plan_fleet(experiment(planner=EarlyStopping(), compare={"none": None}), None)
 
 
 @pytest.mark.parametrize("name", [*COMPARE, "greedy"])
