@@ -173,13 +173,11 @@ def plan(experiment: Experiment, resilience_map: ResilienceMap | None) -> dict[s
             planner = Random([len(group.members) for group in chosen.groups])
         if name not in plans:
             plans[name] = planner(chips, price, seed) if planner else Plan((), ())
+    planners = {**experiment.compare, experiment.planner_name: experiment.planner}
     raise_problems(
         f"planner: {name} says needs_map = False, but its plan has amounts; only a plan with "
         "until_met=True does without the map: return such a plan, or leave needs_map out"
-        for name, planner in {
-            **experiment.compare,
-            experiment.planner_name: experiment.planner,
-        }.items()
+        for name, planner in planners.items()
         if plans[name].groups and not plans[name].until_met and not needs_map(planner)
     )
     return plans
