@@ -165,6 +165,10 @@ def test_a_compared_strategy_gets_the_analysis_that_it_needs(beside):
     said = " ".join(sentences(run))
     epochs = run.summary["analysis"]["epochs"]
     assert f"it also takes the analysis, {epochs:.1f} epochs, which early_stop does not" in said
+    assert f"The resilience analysis took {epochs:.1f} epochs, of which early_stop makes no" in said
+    unserved = {**run.summary["strategies"][1], "models": 0}  # nobody is salvageable for it
+    alone = replace(run, summary={**run.summary, "strategies": [early, unserved]})
+    assert f"analysis took {epochs:.1f} epochs" in " ".join(sentences(alone))
     assert "in all, " not in said.replace("evaluations in all", "")
     assert run.spent_epochs == early["retraining"]["epochs"]
     shown = {i for i in Page((folder / "report.html").read_text()).ids if i.startswith("figure-")}

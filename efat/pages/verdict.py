@@ -222,9 +222,14 @@ def _analysis(run: FinishedRun) -> list[str]:
     """Say what the analysis cost, and what doing without it would, if anything was trained."""
     if not run.analysed:
         return ["No resilience analysis was run: no strategy here needs one."]
-    if run.until_met or not run.budget_epochs:
-        return []
     analysis = run.analysis_epochs
+    if run.until_met:
+        return [
+            f"The resilience analysis took {analysis:.1f} epochs, of which {run.chosen['name']} "
+            "makes no use."
+        ]
+    if not run.budget_epochs:
+        return []
     together, hardening = run.spent_epochs, run.hardening_epochs
     hardened = f", {hardening:.1f} of them hardening" if hardening else ""
     blind = run.budget_epochs * len(run.chips)
