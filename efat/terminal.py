@@ -210,10 +210,10 @@ def describe_until_met(experiment: Experiment, models: Sequence[Model]) -> str:
     ended = [m for m in models if m.kept_steps is None]  # at the constraint or at the budget
     short = [name for m in ended if not m.met for name in m.group.members]
     how = "as repaired" if experiment.recipe.repairs else "as masked"
-    line = f"on validation {at_once} of {counted(len(models), 'chip')} met the constraint {how}"
-    if trained:
-        epochs = sum(trained) / experiment.amounts.steps_per_epoch
-        line += f", {len(trained)} were trained, {epochs:.1f} epochs together"
+    line = f"on validation {at_once} of {counted(len(models), 'chip')} met the constraint {how}, "
+    line = line if experiment.selection.sustained == 1 else ""  # one look does not tell
+    epochs = sum(trained) / experiment.amounts.steps_per_epoch
+    line += f"{len(trained)} were trained, {epochs:.1f} epochs together"
     line += f"; short at the end of the budget: {_few(short)}" if short else ""
     kept = [name for m in models if m.kept_steps is not None for name in m.group.members]
     return f"retrain    {line}" + (f". {diverged_note(kept, planned=False)}" if kept else "")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from omegaconf import OmegaConf
 
 from efat.advice import Settings, next_steps
 from efat.artifacts import RunFolder
@@ -224,6 +225,19 @@ def test_chips_whose_training_diverged_are_told_from_those_that_the_budget_left_
     assert "a lower training.optimizer.lr (chips whose training diverged: 2)" in said
     for words in ("Short at the end", "planned amount", "None is short", "at its end"):
         assert words not in said
+
+
+def test_where_two_evaluations_have_to_meet_it_none_is_met_at_once(alone):
+    run = read_run(alone[1])
+    cfg = OmegaConf.create(run.config)
+    cfg.selection.sustained = 2
+    said = " ".join(sentences(replace(run, config=OmegaConf.to_yaml(cfg))))
+    assert "3 were trained on, each until it met the constraint 2 evaluations in a row or" in said
+    assert "constraint at once" not in said
+    here = experiment(planner=EarlyStopping(), compare={})
+    here = replace(here, selection=replace(here.selection, sustained=2))
+    model = TrainedModel(group("a", amount=0), 20, ("retrain", "a"), 1.0, met=True)
+    assert describe_until_met(here, [model]) == "retrain    1 were trained, 2.0 epochs together"
 
 
 def test_the_terminal_tells_them_apart_too():

@@ -127,15 +127,21 @@ def _until_met(run: FinishedRun) -> list[str]:
     how = "as it was repaired" if _repairs(run) else "as it was masked"
     lost = ", its training diverged" if diverged else ""
     budget = f"{lost} or the budget was spent: {_intervals(run)}" if run.budget_epochs else ""
-    rest = (
-        f"{trained} were trained on, each until it did{budget}" if trained else "none was trained"
-    )
+    sustained = _sustained(run)
+    often = f"met the constraint {sustained} evaluations in a row" if sustained > 1 else "did"
+    rest = f"{trained} were trained on, each until it {often}{budget}"
+    rest = rest if trained else "none was trained"
+    met = f"{at_once} of {len(run.chips)} met the constraint at once, " if sustained == 1 else ""
     none = "" if diverged else " None is short on validation."
     return [
         f"Each chip was measured on validation {how}, {counted(looked, 'evaluation')} in all: "
-        f"{at_once} of {len(run.chips)} met the constraint at once, {rest}."
-        + (f" Short at the end: {_names(short)}." if short else none)
+        f"{met}{rest}." + (f" Short at the end: {_names(short)}." if short else none)
     ]
+
+
+def _sustained(run: FinishedRun) -> int:
+    """Return how many evaluations in a row have to meet the constraint; one does not tell."""
+    return int(OmegaConf.select(OmegaConf.create(run.config), "selection.sustained") or 1)
 
 
 def _members(run: FinishedRun, groups: list[str]) -> list[str]:
@@ -331,7 +337,7 @@ def _next(run: FinishedRun) -> list[str]:
     limit = OmegaConf.select(cfg, "selection.limit")
     settings = Settings(
         tuple(run.summary.get("recipe", ("retrain",))),
-        int(OmegaConf.select(cfg, "selection.sustained") or 1),
+        _sustained(run),
         round(run.budget_epochs / every) + 1,  # curves may end before
         "selection.max_drop" if limit is None else "selection.limit",
         OmegaConf.select(cfg, "array.dataflow") == "ws",
