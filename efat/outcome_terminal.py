@@ -164,7 +164,8 @@ def _repair_note(outcome: Outcome) -> str:
     repair_s = outcome.strategies[0].repair_s
     if not [step for step in outcome.recipe if step not in TRAINING]:
         return ""
+    once_s = outcome.calibration_s + outcome.analysis_repair_s
+    once = f", {once_s:.1f} s once a network" if once_s else ""
     return (
-        f" and of the repair before them ({repair_s:.1f} s for {outcome.strategies[0].name}, "
-        f"{outcome.calibration_s + outcome.analysis_repair_s:.1f} s once a network)"
+        f" and of the repair before them ({repair_s:.1f} s for {outcome.strategies[0].name}{once})"
     )

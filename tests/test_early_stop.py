@@ -240,6 +240,24 @@ def test_where_two_evaluations_have_to_meet_it_none_is_met_at_once(alone):
     assert describe_until_met(here, [model]) == "retrain    1 were trained, 2.0 epochs together"
 
 
+@pytest.mark.parametrize(
+    ("calibration_s", "analysis_s", "said"),
+    [
+        (0, 0, "for these chips; amounts"),
+        (2, 0, "for these chips, and 2.0 s once a network (calibration); amounts"),
+        (0, 1, "for these chips, and 1.0 s once a network (repair in the analysis); amounts"),
+        (2, 1, "and 3.0 s once a network (calibration, and repair in the analysis); amounts"),
+    ],
+)
+def test_what_was_done_once_a_network_is_named_only_where_it_was(
+    alone, calibration_s, analysis_s, said
+):
+    run = read_run(alone[1])
+    once = {"calibration_s": calibration_s, "analysis_repair_s": analysis_s}
+    summary = {**run.summary, **once, "recipe": ["harden", "recalibrate"]}
+    assert said in " ".join(sentences(replace(run, summary=summary)))
+
+
 def test_the_terminal_tells_them_apart_too():
     models = (
         TrainedModel(group("a", amount=0), 20, ("retrain", "a"), 1.0, met=False, kept_steps=0),

@@ -65,12 +65,10 @@ def _recipe(run: FinishedRun) -> list[str]:
     steps, summary = _repairs(run), run.summary
     if not steps:
         return []
-    once_s = summary["calibration_s"] + summary["analysis_repair_s"]
-    once = "calibration, and repair in the analysis" if run.analysed else "calibration"
     found = [
         f"Recipe: {', '.join(summary['recipe'])}. The steps before retraining took "
-        f"{run.chosen['repair_s']:.1f} s for these chips, and {once_s:.1f} s once a network "
-        f"({once}); amounts of retraining are counted after them."
+        f"{run.chosen['repair_s']:.1f} s for these chips{_repaired_once(run)}; amounts of "
+        "retraining are counted after them."
     ]
     if summary.get("blocks"):
         cut = ", ".join(f"{name} ({count})" for name, count in summary["blocks"].items())
@@ -89,6 +87,15 @@ def _recipe(run: FinishedRun) -> list[str]:
             "rows in an order of the model's own, and zeros into rows that are left empty."
         )
     return found
+
+
+def _repaired_once(run: FinishedRun) -> str:
+    """Say what was done once a network for the repair, if anything was."""
+    named = {"calibration_s": "calibration", "analysis_repair_s": "repair in the analysis"}
+    done = {what: run.summary[key] for key, what in named.items() if run.summary[key]}
+    if not done:
+        return ""
+    return f", and {sum(done.values()):.1f} s once a network ({', and '.join(done)})"
 
 
 def _top_up(run: FinishedRun) -> list[str]:
