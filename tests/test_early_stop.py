@@ -17,7 +17,7 @@ from efat.fleets import load_fleet, save_fleet
 from efat.pages.compare import compare_runs
 from efat.pages.compare_page import compare_figures, without_map
 from efat.pages.finished import read_run
-from efat.pages.verdict import sentences
+from efat.pages.verdict import headline, sentences
 from efat.planning.base import Group, Plan
 from efat.planning.early_stop import EarlyStopping
 from efat.planning.fixed import Fixed
@@ -256,6 +256,15 @@ def test_what_was_done_once_a_network_is_named_only_where_it_was(
     once = {"calibration_s": calibration_s, "analysis_repair_s": analysis_s}
     summary = {**run.summary, **once, "recipe": ["harden", "recalibrate"]}
     assert said in " ".join(sentences(replace(run, summary=summary)))
+
+
+def test_models_are_not_called_retrainings_where_some_were_not_trained(alone):
+    run = read_run(alone[1])
+    epochs = run.chosen["retraining"]["epochs"]
+    assert f", for 4 models and {epochs:.1f} epochs of retraining." in headline(run)
+    untrained = {**run.chosen, "retraining": {**run.chosen["retraining"], "epochs": 0.0}}
+    found = replace(run, summary={**run.summary, "strategies": [untrained]})
+    assert ", for 4 models and no retraining." in headline(found)
 
 
 def test_the_terminal_tells_them_apart_too():

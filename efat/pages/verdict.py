@@ -26,7 +26,7 @@ def headline(run: FinishedRun) -> str:
     return (
         f"{chosen['met_test']} of {chips} chips meet the constraint on test ({run.metric.name} "
         f"{_at_least(run)} {target}), for {_models(run, chosen)} and "
-        f"{_retraining(run, chosen['retraining']['epochs'])}."
+        f"{_retraining(run, chosen)}."
     )
 
 
@@ -44,15 +44,22 @@ def _at_least(run: FinishedRun) -> str:
 
 
 def _models(run: FinishedRun, strategy: dict[str, Any]) -> str:
-    """Count the models of a strategy; without repair each is a retraining."""
-    return counted(strategy["models"], "model" if _repairs(run) else "retraining")
+    """Count the models of a strategy; where each is a retraining, call it one."""
+    return counted(strategy["models"], "retraining" if _retrains_each(run, strategy) else "model")
 
 
-def _retraining(run: FinishedRun, epochs: float) -> str:
+def _retrains_each(run: FinishedRun, strategy: dict[str, Any]) -> bool:
+    """Tell whether every model was trained: not where repair or a first look may do."""
+    looks_first = strategy["models"] and not strategy.get("needs_analysis", True)
+    return not (_repairs(run) or looks_first or not strategy["retraining"]["epochs"])
+
+
+def _retraining(run: FinishedRun, strategy: dict[str, Any]) -> str:
     """Say how much was retrained, which may be nothing."""
+    epochs = strategy["retraining"]["epochs"]
     if not epochs:
         return "no retraining"
-    return f"{epochs:.1f} epochs{' of retraining' if _repairs(run) else ''}"
+    return f"{epochs:.1f} epochs{'' if _retrains_each(run, strategy) else ' of retraining'}"
 
 
 def _repairs(run: FinishedRun) -> list[str]:
@@ -202,7 +209,7 @@ def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
     if not other["models"] or not (theirs or _repairs(run)):
         return None
     against = (
-        f"Against {other['name']} ({_models(run, other)}, {_retraining(run, theirs)}, "
+        f"Against {other['name']} ({_models(run, other)}, {_retraining(run, other)}, "
         f"{other['met_test']} chips meet it on test): "
     )
     if not theirs:
