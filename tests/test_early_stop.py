@@ -267,6 +267,15 @@ def test_models_are_not_called_retrainings_where_some_were_not_trained(alone):
     assert ", for 4 models and no retraining." in headline(found)
 
 
+def test_equal_fault_maps_are_one_result(alone):
+    run = read_run(alone[1])
+    assert "a model of its own: these are 4 independent results" in " ".join(sentences(run))
+    first, second, *rest = run.maps
+    twins = (first, replace(second, fault_map=first.fault_map), *rest)
+    said = " ".join(sentences(replace(run, maps=twins)))
+    assert "its own, the same where fault maps are: these are 3 independent results" in said
+
+
 def test_the_terminal_tells_them_apart_too():
     models = (
         TrainedModel(group("a", amount=0), 20, ("retrain", "a"), 1.0, met=False, kept_steps=0),

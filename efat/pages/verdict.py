@@ -181,11 +181,14 @@ def _hardened(run: FinishedRun) -> list[str]:
 def _split(run: FinishedRun) -> str:
     """Say where it was decided, and how many of the results are independent."""
     chosen, chips = run.chosen, len(run.chips)
-    shared = "Chips of one group carry the same model, so these"
+    carried, independent = "Chips of one group carry the same model, so", chosen["models"]
+    if run.until_met:  # what is trained hangs on the map alone
+        independent = len({chip.fault_map.key for chip in run.maps})
+        equal = "" if independent == chips else ", the same where fault maps are"
+        carried = f"Each chip carries a model of its own{equal}:"
     return (
         f"Decisions are made on validation, where {chosen['met_val']} of {chips} chips meet it. "
-        f"{'Each chip carries a model of its own: these' if run.until_met else shared} are "
-        f"{chosen['models']} independent results, from one seed."
+        f"{carried} these are {independent} independent results, from one seed."
     )
 
 
