@@ -26,7 +26,7 @@ def headline(run: FinishedRun) -> str:
     return (
         f"{chosen['met_test']} of {chips} chips meet the constraint on test ({run.metric.name} "
         f"{_at_least(run)} {target}), for {_models(run, chosen)} and "
-        f"{_retraining(run, chosen['retraining']['epochs'])}."
+        f"{_retraining(run, chosen)}."
     )
 
 
@@ -44,15 +44,22 @@ def _at_least(run: FinishedRun) -> str:
 
 
 def _models(run: FinishedRun, strategy: dict[str, Any]) -> str:
-    """Count the models of a strategy; without repair each is a retraining."""
-    return counted(strategy["models"], "model" if _repairs(run) else "retraining")
+    """Count the models of a strategy; where each is a retraining, call it one."""
+    return counted(strategy["models"], "retraining" if _retrains_each(run, strategy) else "model")
 
 
-def _retraining(run: FinishedRun, epochs: float) -> str:
+def _retrains_each(run: FinishedRun, strategy: dict[str, Any]) -> bool:
+    """Tell whether every model was trained: not where repair or a first look may do."""
+    looks_first = strategy["models"] and not strategy.get("needs_analysis", True)
+    return not (_repairs(run) or looks_first or not strategy["retraining"]["epochs"])
+
+
+def _retraining(run: FinishedRun, strategy: dict[str, Any]) -> str:
     """Say how much was retrained, which may be nothing."""
+    epochs = strategy["retraining"]["epochs"]
     if not epochs:
         return "no retraining"
-    return f"{epochs:.1f} epochs{' of retraining' if _repairs(run) else ''}"
+    return f"{epochs:.1f} epochs{'' if _retrains_each(run, strategy) else ' of retraining'}"
 
 
 def _repairs(run: FinishedRun) -> list[str]:
@@ -65,12 +72,10 @@ def _recipe(run: FinishedRun) -> list[str]:
     steps, summary = _repairs(run), run.summary
     if not steps:
         return []
-    once_s = summary["calibration_s"] + summary["analysis_repair_s"]
-    once = "calibration, and repair in the analysis" if run.analysed else "calibration"
     found = [
         f"Recipe: {', '.join(summary['recipe'])}. The steps before retraining took "
-        f"{run.chosen['repair_s']:.1f} s for these chips, and {once_s:.1f} s once a network "
-        f"({once}); amounts of retraining are counted after them."
+        f"{run.chosen['repair_s']:.1f} s for these chips{_repaired_once(run)}; amounts of "
+        "retraining are counted after them."
     ]
     if summary.get("blocks"):
         cut = ", ".join(f"{name} ({count})" for name, count in summary["blocks"].items())
@@ -89,6 +94,15 @@ def _recipe(run: FinishedRun) -> list[str]:
             "rows in an order of the model's own, and zeros into rows that are left empty."
         )
     return found
+
+
+def _repaired_once(run: FinishedRun) -> str:
+    """Say what was done once a network for the repair, if anything was."""
+    named = {"calibration_s": "calibration", "analysis_repair_s": "repair in the analysis"}
+    done = {what: run.summary[key] for key, what in named.items() if run.summary[key]}
+    if not done:
+        return ""
+    return f", and {sum(done.values()):.1f} s once a network ({', and '.join(done)})"
 
 
 def _top_up(run: FinishedRun) -> list[str]:
@@ -112,7 +126,7 @@ def _top_up(run: FinishedRun) -> list[str]:
         + (
             f"Short at the end of the budget: {_names(short)}."
             if short
-            else "None is short on validation."
+            else ("" if chosen.get("kept_groups") else "None is short on validation.")
         )
     ]
 
@@ -121,19 +135,32 @@ def _until_met(run: FinishedRun) -> list[str]:
     """Say what was done to each chip, and which are short all the same."""
     chosen, looked = run.chosen, run.chosen["retraining"]["evaluations"]
     at_once = sum(not row["trained_steps"] and bool(row["met_val"]) for row in run.chips)
-    trained = sum(bool(row["trained_steps"]) for row in run.chips)
-    members = {row["group"]: row["members"] for row in run.groups}
-    short = [members[group] for group in chosen["short_groups"]]
+    diverged = chosen.get("kept_groups", [])  # trained, but they carry what they began with
+    trained = sum(bool(row["trained_steps"]) for row in run.chips) + len(diverged)
+    short = _members(run, chosen["short_groups"])
     how = "as it was repaired" if _repairs(run) else "as it was masked"
-    budget = f" or the budget was spent: {_intervals(run)}" if run.budget_epochs else ""
-    rest = (
-        f"{trained} were trained on, each until it did{budget}" if trained else "none was trained"
-    )
+    lost = ", its training diverged" if diverged else ""
+    budget = f"{lost} or the budget was spent: {_intervals(run)}" if run.budget_epochs else ""
+    sustained = _sustained(run)
+    often = f"met the constraint {sustained} evaluations in a row" if sustained > 1 else "did"
+    rest = f"{trained} were trained on, each until it {often}{budget}"
+    rest = rest if trained else "none was trained"
+    met = f"{at_once} of {len(run.chips)} met the constraint at once, " if sustained == 1 else ""
+    none = "" if diverged else " None is short on validation."
     return [
         f"Each chip was measured on validation {how}, {counted(looked, 'evaluation')} in all: "
-        f"{at_once} of {len(run.chips)} met the constraint at once, {rest}. "
-        + (f"Short at the end: {_names(short)}." if short else "None is short on validation.")
+        f"{met}{rest}." + (f" Short at the end: {_names(short)}." if short else none)
     ]
+
+
+def _sustained(run: FinishedRun) -> int:
+    """Return how many evaluations in a row have to meet the constraint; one does not tell."""
+    return int(OmegaConf.select(OmegaConf.create(run.config), "selection.sustained") or 1)
+
+
+def _members(run: FinishedRun, groups: list[str]) -> list[str]:
+    members = {row["group"]: row["members"] for row in run.groups}
+    return [members[group] for group in groups]
 
 
 def _hardened(run: FinishedRun) -> list[str]:
@@ -154,11 +181,14 @@ def _hardened(run: FinishedRun) -> list[str]:
 def _split(run: FinishedRun) -> str:
     """Say where it was decided, and how many of the results are independent."""
     chosen, chips = run.chosen, len(run.chips)
-    shared = "Chips of one group carry the same model, so these"
+    carried, independent = "Chips of one group carry the same model, so", chosen["models"]
+    if run.until_met:  # what is trained hangs on the map alone
+        independent = len({chip.fault_map.key for chip in run.maps})
+        equal = "" if independent == chips else ", the same where fault maps are"
+        carried = f"Each chip carries a model of its own{equal}:"
     return (
         f"Decisions are made on validation, where {chosen['met_val']} of {chips} chips meet it. "
-        f"{'Each chip carries a model of its own: these' if run.until_met else shared} are "
-        f"{chosen['models']} independent results, from one seed."
+        f"{carried} these are {independent} independent results, from one seed."
     )
 
 
@@ -182,7 +212,7 @@ def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
     if not other["models"] or not (theirs or _repairs(run)):
         return None
     against = (
-        f"Against {other['name']} ({_models(run, other)}, {_retraining(run, theirs)}, "
+        f"Against {other['name']} ({_models(run, other)}, {_retraining(run, other)}, "
         f"{other['met_test']} chips meet it on test): "
     )
     if not theirs:
@@ -215,9 +245,14 @@ def _analysis(run: FinishedRun) -> list[str]:
     """Say what the analysis cost, and what doing without it would, if anything was trained."""
     if not run.analysed:
         return ["No resilience analysis was run: no strategy here needs one."]
-    if run.until_met or not run.budget_epochs:
-        return []
     analysis = run.analysis_epochs
+    if run.until_met:
+        return [
+            f"The resilience analysis took {analysis:.1f} epochs, of which {run.chosen['name']} "
+            "makes no use."
+        ]
+    if not run.budget_epochs:
+        return []
     together, hardening = run.spent_epochs, run.hardening_epochs
     hardened = f", {hardening:.1f} of them hardening" if hardening else ""
     blind = run.budget_epochs * len(run.chips)
@@ -307,7 +342,8 @@ def _diverged(run: FinishedRun) -> list[str]:
         count = counted(chosen["diverged"], "training")
         found.append(f"{count} diverged; those chips keep the masked baseline.")
     if kept := chosen.get("kept_groups"):
-        found.append(diverged_note(kept))
+        named = _members(run, kept) if run.until_met else kept
+        found.append(diverged_note(named, planned=not run.until_met))
     return found
 
 
@@ -318,11 +354,12 @@ def _next(run: FinishedRun) -> list[str]:
     limit = OmegaConf.select(cfg, "selection.limit")
     settings = Settings(
         tuple(run.summary.get("recipe", ("retrain",))),
-        int(OmegaConf.select(cfg, "selection.sustained") or 1),
+        _sustained(run),
         round(run.budget_epochs / every) + 1,  # curves may end before
         "selection.max_drop" if limit is None else "selection.limit",
         OmegaConf.select(cfg, "array.dataflow") == "ws",
         run.until_met,
+        tuple(run.chosen.get("kept_groups", ())),
     )
     advice = next_steps(run.chips, settings)
     return [advice] if advice else []
