@@ -20,6 +20,7 @@ class Settings:
         constraint: Key that sets the constraint: `selection.max_drop` or `selection.limit`.
         repairable: Whether repair before retraining is possible: weight-stationary arrays.
         until_met: Whether each chip was trained on until it met the constraint, or for the budget.
+        kept_groups: Groups whose training on diverged: more of it would diverge again.
     """
 
     recipe: tuple[str, ...]
@@ -28,6 +29,7 @@ class Settings:
     constraint: str
     repairable: bool
     until_met: bool = False
+    kept_groups: tuple[str, ...] = ()
 
 
 REPAIRS = {"remap", "compensate", "recalibrate"}
@@ -57,7 +59,10 @@ def next_steps(chips: Sequence[Mapping[str, Any]], settings: Settings) -> str | 
 def _for_short(short: Sequence[Mapping[str, Any]], settings: Settings) -> list[str]:
     ways, retrains = _repair(settings), "retrain" in settings.recipe
     ways += _retrain(settings)
-    unmet = sum(not row["met_val"] for row in short)
+    ended = [row for row in short if row.get("group") not in settings.kept_groups]
+    diverged, unmet = len(short) - len(ended), sum(not row["met_val"] for row in ended)
+    if diverged:
+        ways.append(f"a lower training.optimizer.lr (chips whose training diverged: {diverged})")
     if retrains and unmet and settings.until_met:
         ways.append(f"a larger training.budget_epochs (short on validation at its end: {unmet})")
     elif retrains and unmet and "top_up" not in settings.recipe:

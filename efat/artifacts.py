@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -111,10 +112,10 @@ class RunFolder:
         document = {
             "library": str(library),
             "models": len(arrival.assignment.library),
-            "price": arrival.assignment.price,
+            "price": _finite_or_none(arrival.assignment.price),
             "trained_steps": _finite_or_none(arrival.plan.total_steps),
             "unsalvageable": list(arrival.assignment.unsalvageable),
-            "chips": chips,
+            "chips": [{name: _cell(value) for name, value in row.items()} for row in chips],
         }
         atomic.write_json(self.path / "assignment.json", document)
 
@@ -216,6 +217,10 @@ def _group_row(experiment: Experiment, group: Group) -> Row:
         "amount_steps": _finite_or_none(group.amount_steps),
         "fused_map_sha256": group.fused.key,
     }
+
+
+def _cell(value: Any) -> Any:
+    return _finite_or_none(value) if isinstance(value, float) else value
 
 
 def _finite_or_none(value: float) -> float | None:

@@ -14,7 +14,7 @@ from efat.library import Library, grow_library
 from efat.planning.assign import Assignment, assign
 from efat.planning.base import Group, Plan
 from efat.resilience import ResilienceMap
-from efat.result_rows import Row, group_name, measured_cells
+from efat.result_rows import Row, measured_cells
 
 NAME = "assign"
 """Strategy name of what is retrained here."""
@@ -27,10 +27,12 @@ class Arrival:
     Args:
         assignment: Where each chip went; models are numbered as in the library.
         plan: The models that have to be trained, as groups; those planned before included.
+        names: Of the assignment's models, as in the library.
     """
 
     assignment: Assignment
     plan: Plan
+    names: tuple[str, ...]
 
 
 def place(experiment: Experiment, resilience_map: ResilienceMap, library: Library) -> Arrival:
@@ -46,7 +48,8 @@ def place(experiment: Experiment, resilience_map: ResilienceMap, library: Librar
         for model in found.library
         if not model.finished
     )
-    return Arrival(found, Plan(groups, found.unsalvageable, experiment.rules))
+    names = tuple(map(library.name_at, range(len(found.library))))
+    return Arrival(found, Plan(groups, found.unsalvageable, experiment.rules), names)
 
 
 def train(
@@ -132,7 +135,7 @@ def arrival_rows(
                 "fault_rate": chip.fault_map.fault_rate,
                 "severity": experiment.severity(chip.fault_map),
                 "action": placement.how if placement else "unsalvageable",
-                "model": group_name(serving[name]) if placement else "",
+                "model": arrival.names[serving[name]] if placement else "",
                 "price": placement.price if placement else None,
                 "model_steps": to_train.get(model.fused.key, 0) if model else None,
                 **measured_cells(verification, before, now, targets),

@@ -116,10 +116,20 @@ class Model:
         return int(self.trained_steps - self.group.amount_steps) if self.topped_up else 0
 
 
-def diverged_note(groups: Sequence[str]) -> str:
-    """Say what became of groups that diverged where they were trained on."""
+def diverged_note(names: Sequence[str], planned: bool = True) -> str:
+    """Say what became of groups that diverged where they were trained on.
+
+    Args:
+        names: Of the groups, or of the chips where each has a model of its own.
+        planned: Whether they had a planned amount, not each chip until it meets the constraint.
+    """
+    which, kept = (
+        ("Training on", "model of the planned amount")
+        if planned
+        else ("Training", "network from before retraining")
+    )
     return (
-        f"Training on diverged for {', '.join(groups)}: the model of the planned amount is kept; "
+        f"{which} diverged for {', '.join(names)}: the {kept} is kept; "
         "use a lower learning rate (training.optimizer.lr)."
     )
 

@@ -53,6 +53,7 @@ class Library:
         unsalvageable: Names of those that no model serves, sorted.
         chip_files: Fleet files that hold the chips, relative to the folder.
         map_files: Fleet files that hold the models' fused maps.
+        left_out: Names of models of the run that serve nobody: short on validation, or diverged.
     """
 
     made_for: str
@@ -61,11 +62,18 @@ class Library:
     unsalvageable: tuple[str, ...]
     chip_files: tuple[str, ...]
     map_files: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def models(self) -> tuple[Model, ...]:
         """The models as `efat.planning.assign` takes them."""
         return tuple(entry.model for entry in self.entries)
+
+    def name_at(self, index: int) -> str:
+        """Name a model; names, which are names of files, go on behind those that were left out."""
+        if index < len(self.entries):
+            return self.entries[index].model.name
+        return group_name(index + len(self.left_out))
 
 
 def identity(experiment: Experiment) -> str:
@@ -90,11 +98,16 @@ def found_library(
 ) -> Library:
     """Make the library of a plan, whose maps are in the run's `fleet.npz` and `fused_maps.npz`.
 
+    Models known to be short on validation, and those that diverged, are left out.
+
     Args:
         experiment: What was planned.
         plan: Its groups become models.
         models: Their retrained networks, in the order of the groups; none: still to be trained.
     """
+    left_out = tuple(
+        group_name(i) for i, model in enumerate(models) if model.met is False or model.diverged
+    )
     trained = [(model.amount_steps, model.weights) for model in models]
     found: Sequence[tuple[float, Weights | None]] = trained or [
         (group.amount_steps, None) for group in plan.groups
@@ -106,6 +119,7 @@ def found_library(
             where,
         )
         for i, (group, (amount_steps, where)) in enumerate(zip(plan.groups, found, strict=True))
+        if group_name(i) not in left_out
     )
     return Library(
         identity(experiment),
@@ -114,6 +128,7 @@ def found_library(
         plan.unsalvageable,
         ("fleet.npz",),
         ("fused_maps.npz",) if entries else (),
+        left_out,
     )
 
 
@@ -133,7 +148,7 @@ def grow_library(
     """
     entries = []
     for index, model in enumerate(assignment.library):
-        named = replace(model, name=group_name(index))
+        named = replace(model, name=library.name_at(index))
         old = library.entries[index] if index < len(library.entries) else None
         if old is not None and named.finished:
             entries.append(replace(old, model=named))

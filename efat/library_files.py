@@ -63,6 +63,7 @@ def _document(library: Library) -> dict[str, Any]:
         "chip_files": list(library.chip_files),
         "map_files": list(library.map_files),
         "unsalvageable": list(library.unsalvageable),
+        "left_out": list(library.left_out),
         "models": [
             {
                 "model": entry.model.name,
@@ -110,6 +111,7 @@ def read_library(folder: Path) -> Library:
             tuple(document["unsalvageable"]),
             tuple(document["chip_files"]),
             tuple(document["map_files"]),
+            tuple(document.get("left_out", ())),  # none in a library of an earlier version
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EfatError(f"library: {path} is damaged ({type(error).__name__}: {error})") from None

@@ -86,9 +86,12 @@ def _footnotes(experiment: Experiment, outcome: Outcome) -> str:
             f"{r.name} {r.diverged} of {r.models}" for r in outcome.strategies if r.diverged
         )
         notes += f"\ntrainings that diverged, whose chips carry the masked baseline: {lost}"
-    if kept := outcome.strategies[0].kept_groups:
-        notes += f"\n{diverged_note(kept)}"
-    advice = next_steps(outcome.chips, _settings(experiment))
+    settings = _settings(experiment, outcome.strategies[0].kept_groups)
+    if kept := settings.kept_groups:
+        chips_kept = [row["chip_id"] for row in outcome.chips if row["group"] in kept]
+        named = chips_kept if settings.until_met else kept
+        notes += f"\n{diverged_note(named, planned=not settings.until_met)}"
+    advice = next_steps(outcome.chips, settings)
     return notes + (f"\nNext: {advice}" if advice else "")
 
 
@@ -108,7 +111,7 @@ def _once_note(outcome: Outcome) -> str:
     )
 
 
-def _settings(experiment: Experiment) -> Settings:
+def _settings(experiment: Experiment, kept_groups: tuple[str, ...]) -> Settings:
     amounts, constraint = experiment.amounts, experiment.selection.constraint
     return Settings(
         experiment.recipe.steps,
@@ -117,6 +120,7 @@ def _settings(experiment: Experiment) -> Settings:
         "selection.max_drop" if constraint.limit is None else "selection.limit",
         experiment.array.dataflow == "ws",
         not needs_map(experiment.planner),
+        kept_groups,
     )
 
 
@@ -160,7 +164,8 @@ def _repair_note(outcome: Outcome) -> str:
     repair_s = outcome.strategies[0].repair_s
     if not [step for step in outcome.recipe if step not in TRAINING]:
         return ""
+    once_s = outcome.calibration_s + outcome.analysis_repair_s
+    once = f", {once_s:.1f} s once a network" if once_s else ""
     return (
-        f" and of the repair before them ({repair_s:.1f} s for {outcome.strategies[0].name}, "
-        f"{outcome.calibration_s + outcome.analysis_repair_s:.1f} s once a network)"
+        f" and of the repair before them ({repair_s:.1f} s for {outcome.strategies[0].name}{once})"
     )

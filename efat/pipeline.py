@@ -200,9 +200,9 @@ def _serve(
     cost = stages.cost(experiment, resilience_map)
     groups = result_rows.group_rows(chosen, experiment.fleet.chips, cost)
     folder.write_plan(chosen, groups)
-    folder.write_library(chosen, campaign.store)
     say(terminal.describe_plan(experiment, chosen))
-    if not chosen.until_met:
+    if not chosen.until_met:  # else what a model is worth is known once it is trained
+        folder.write_library(chosen, campaign.store)
         say(terminal.describe_groups(experiment, groups))
     answer = OK if chosen.groups else NO
     if cfg.stage == "plan":

@@ -52,7 +52,8 @@ class StrategyResult:
         repair_s: Seconds of repair before retraining, summed over the processes.
         topped_up: Groups that were short at their planned amount, and trained on.
         topped_up_steps: How much longer those were trained, all together.
-        short_groups: Groups that are short on validation at the end of the budget.
+        short_groups: Groups that are short on validation at the end of the budget;
+            those that diverged are not among them.
         needs_analysis: Whether its amounts come from the resilience analysis.
         kept_groups: Groups that diverged where they were trained on, and carry the model of their
             first evaluation.
@@ -215,7 +216,9 @@ def _strategy_result(
         repair_s=sum(model.repair_s for model in models),
         topped_up=len(longer),
         topped_up_steps=sum(longer),
-        short_groups=tuple(group_name(i) for i, m in enumerate(models) if m.met is False),
+        short_groups=tuple(
+            group_name(i) for i, m in enumerate(models) if m.met is False and m.kept_steps is None
+        ),
         needs_analysis=bool(models) and not plan.until_met,
         kept_groups=tuple(group_name(i) for i, m in enumerate(models) if m.kept_steps is not None),
     )

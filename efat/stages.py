@@ -9,7 +9,7 @@ from typing import Any
 from efat import fit, mending
 from efat.campaign import Runner
 from efat.chips import Chip, Fleet
-from efat.errors import EfatError
+from efat.errors import EfatError, raise_problems
 from efat.experiment import Experiment
 from efat.faults import FaultMap
 from efat.findings import (
@@ -25,7 +25,7 @@ from efat.fleets import draw_fault_map
 from efat.jobs import CalibrationJob, EvaluationJob, TrainingJob, Weights, trained_steps
 from efat.loading import load_model, training_batches
 from efat.masking import weight_layouts
-from efat.planning.base import Group, Plan
+from efat.planning.base import Group, Plan, needs_map
 from efat.planning.cost import Cost, CountCost, no_cost
 from efat.planning.random import Random
 from efat.resilience import ResilienceCurve, ResilienceMap
@@ -160,6 +160,9 @@ def plan(experiment: Experiment, resilience_map: ResilienceMap | None) -> dict[s
     Args:
         experiment: What is planned.
         resilience_map: None: no strategy needs one (`experiment.needs_map`).
+
+    Raises:
+        EfatError: A planner that needs no map plans amounts, which nothing but a map knows.
     """
     chips, seed = experiment.fleet.chips, experiment.seed
     price = cost(experiment, resilience_map)
@@ -170,6 +173,13 @@ def plan(experiment: Experiment, resilience_map: ResilienceMap | None) -> dict[s
             planner = Random([len(group.members) for group in chosen.groups])
         if name not in plans:
             plans[name] = planner(chips, price, seed) if planner else Plan((), ())
+    planners = {**experiment.compare, experiment.planner_name: experiment.planner}
+    raise_problems(
+        f"planner: {name} says needs_map = False, but its plan has amounts; only a plan with "
+        "until_met=True does without the map: return such a plan, or leave needs_map out"
+        for name, planner in planners.items()
+        if plans[name].groups and not plans[name].until_met and not needs_map(planner)
+    )
     return plans
 
 

@@ -207,15 +207,16 @@ def describe_until_met(experiment: Experiment, models: Sequence[Model]) -> str:
     """Say how many chips met the constraint at once, and which do not at the end of the budget."""
     at_once = sum(bool(m.met) and not m.carried_steps for m in models)
     trained = [m.trained_steps for m in models if m.trained_steps]
-    short = [name for m in models if not m.met for name in m.group.members]
+    ended = [m for m in models if m.kept_steps is None]  # at the constraint or at the budget
+    short = [name for m in ended if not m.met for name in m.group.members]
     how = "as repaired" if experiment.recipe.repairs else "as masked"
-    line = f"on validation {at_once} of {counted(len(models), 'chip')} met the constraint {how}"
-    if trained:
-        epochs = sum(trained) / experiment.amounts.steps_per_epoch
-        line += f", {len(trained)} were trained, {epochs:.1f} epochs together"
+    line = f"on validation {at_once} of {counted(len(models), 'chip')} met the constraint {how}, "
+    line = line if experiment.selection.sustained == 1 else ""  # one look does not tell
+    epochs = sum(trained) / experiment.amounts.steps_per_epoch
+    line += f"{len(trained)} were trained, {epochs:.1f} epochs together"
     line += f"; short at the end of the budget: {_few(short)}" if short else ""
     kept = [name for m in models if m.kept_steps is not None for name in m.group.members]
-    return f"retrain    {line}" + (f". {diverged_note(kept)}" if kept else "")
+    return f"retrain    {line}" + (f". {diverged_note(kept, planned=False)}" if kept else "")
 
 
 def describe_top_up(experiment: Experiment, models: Mapping[str, Model]) -> str | None:
@@ -228,7 +229,7 @@ def describe_top_up(experiment: Experiment, models: Mapping[str, Model]) -> str 
         for name, m in models.items()
         if m.topped_up
     ]
-    short = [name for name, model in models.items() if model.met is False]
+    short = [n for n, m in models.items() if m.met is False and m.kept_steps is None]
     kept = [name for name, model in models.items() if model.kept_steps is not None]
     line = f"top_up     {len(longer)} of {counted(len(models), 'group')} went on"
     if longer:

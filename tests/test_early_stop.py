@@ -1,27 +1,35 @@
 """`planner=early_stop`: each chip until it meets the constraint; no analysis that nobody needs."""
 
 import json
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from omegaconf import OmegaConf
 
 from efat.advice import Settings, next_steps
+from efat.artifacts import RunFolder
 from efat.chips import Chip, Fleet
+from efat.errors import EfatError
+from efat.findings import Model as TrainedModel
 from efat.fleets import load_fleet, save_fleet
 from efat.pages.compare import compare_runs
 from efat.pages.compare_page import compare_figures, without_map
 from efat.pages.finished import read_run
-from efat.pages.verdict import sentences
+from efat.pages.verdict import headline, sentences
+from efat.planning.base import Group, Plan
 from efat.planning.early_stop import EarlyStopping
 from efat.planning.fixed import Fixed
 from efat.planning.greedy import Greedy
 from efat.preflight import COMPARE
+from efat.stages import plan as plan_fleet
+from efat.terminal import describe_until_met
 from efat.tracking import wandb_results
 from tests.command_line import efat, errors, rows
 from tests.html_pages import Page, unpack
 from tests.run_folders import finished
-from tests.test_stages import experiment
+from tests.test_stages import experiment, group
 
 CAMPAIGN = (
     "+experiment=resnet_fat", "planner=early_stop", "executor=serial", "model.width=4",
@@ -158,6 +166,10 @@ def test_a_compared_strategy_gets_the_analysis_that_it_needs(beside):
     said = " ".join(sentences(run))
     epochs = run.summary["analysis"]["epochs"]
     assert f"it also takes the analysis, {epochs:.1f} epochs, which early_stop does not" in said
+    assert f"The resilience analysis took {epochs:.1f} epochs, of which early_stop makes no" in said
+    unserved = {**run.summary["strategies"][1], "models": 0}  # nobody is salvageable for it
+    alone = replace(run, summary={**run.summary, "strategies": [early, unserved]})
+    assert f"analysis took {epochs:.1f} epochs" in " ".join(sentences(alone))
     assert "in all, " not in said.replace("evaluations in all", "")
     assert run.spent_epochs == early["retraining"]["epochs"]
     shown = {i for i in Page((folder / "report.html").read_text()).ids if i.startswith("figure-")}
@@ -199,9 +211,115 @@ def test_status_and_the_stages_that_need_the_map(home, alone, beside, tmp_path):
     assert (folder / "resilience_map.json").exists()
 
 
+def test_chips_whose_training_diverged_are_told_from_those_that_the_budget_left_short(alone):
+    run = read_run(alone[1])
+    names = [row["group"] for row in run.groups]
+    kept = {"trained_steps": 0.0, "met_val": False, "met_test": False}
+    chips = tuple({**row, **(kept if row["group"] in names[2:] else {})} for row in run.chips)
+    chosen = {**run.chosen, "kept_groups": names[2:], "short_groups": []}
+    found = replace(run, chips=chips, summary={**run.summary, "strategies": [chosen]})
+    said = " ".join(sentences(found))
+    diverged = ", ".join(row["members"] for row in run.groups[2:])
+    assert "1 of 4 met the constraint at once, 3 were trained on, each until it did, its " in said
+    assert f"Training diverged for {diverged}: the network from before retraining is kept" in said
+    assert "a lower training.optimizer.lr (chips whose training diverged: 2)" in said
+    for words in ("Short at the end", "planned amount", "None is short", "at its end"):
+        assert words not in said
+
+
+def test_where_two_evaluations_have_to_meet_it_none_is_met_at_once(alone):
+    run = read_run(alone[1])
+    cfg = OmegaConf.create(run.config)
+    cfg.selection.sustained = 2
+    said = " ".join(sentences(replace(run, config=OmegaConf.to_yaml(cfg))))
+    assert "3 were trained on, each until it met the constraint 2 evaluations in a row or" in said
+    assert "constraint at once" not in said
+    here = experiment(planner=EarlyStopping(), compare={})
+    here = replace(here, selection=replace(here.selection, sustained=2))
+    model = TrainedModel(group("a", amount=0), 20, ("retrain", "a"), 1.0, met=True)
+    assert describe_until_met(here, [model]) == "retrain    1 were trained, 2.0 epochs together"
+
+
+@pytest.mark.parametrize(
+    ("calibration_s", "analysis_s", "said"),
+    [
+        (0, 0, "for these chips; amounts"),
+        (2, 0, "for these chips, and 2.0 s once a network (calibration); amounts"),
+        (0, 1, "for these chips, and 1.0 s once a network (repair in the analysis); amounts"),
+        (2, 1, "and 3.0 s once a network (calibration, and repair in the analysis); amounts"),
+    ],
+)
+def test_what_was_done_once_a_network_is_named_only_where_it_was(
+    alone, calibration_s, analysis_s, said
+):
+    run = read_run(alone[1])
+    once = {"calibration_s": calibration_s, "analysis_repair_s": analysis_s}
+    summary = {**run.summary, **once, "recipe": ["harden", "recalibrate"]}
+    assert said in " ".join(sentences(replace(run, summary=summary)))
+
+
+def test_models_are_not_called_retrainings_where_some_were_not_trained(alone):
+    run = read_run(alone[1])
+    epochs = run.chosen["retraining"]["epochs"]
+    assert f", for 4 models and {epochs:.1f} epochs of retraining." in headline(run)
+    untrained = {**run.chosen, "retraining": {**run.chosen["retraining"], "epochs": 0.0}}
+    found = replace(run, summary={**run.summary, "strategies": [untrained]})
+    assert ", for 4 models and no retraining." in headline(found)
+
+
+def test_equal_fault_maps_are_one_result(alone):
+    run = read_run(alone[1])
+    assert "a model of its own: these are 4 independent results" in " ".join(sentences(run))
+    first, second, *rest = run.maps
+    twins = (first, replace(second, fault_map=first.fault_map), *rest)
+    said = " ".join(sentences(replace(run, maps=twins)))
+    assert "its own, the same where fault maps are: these are 3 independent results" in said
+
+
+def test_the_terminal_tells_them_apart_too():
+    models = (
+        TrainedModel(group("a", amount=0), 20, ("retrain", "a"), 1.0, met=False, kept_steps=0),
+        TrainedModel(group("b", amount=0), 40, ("retrain", "b"), 1.0, met=False),
+    )
+    said = describe_until_met(experiment(planner=EarlyStopping(), compare={}), models)
+    assert "2 were trained" in said
+    assert "short at the end of the budget: b. Training diverged for a: the network" in said
+
+
+def test_a_plan_until_the_constraint_is_met_is_no_library(home, alone):
+    _, folder = home.run("compare=[none]", "stage=plan")
+    assert (folder / "plan.json").exists()
+    assert not (folder / "library.json").exists()
+    (problem,) = errors(efat(home.path, *CAMPAIGN, "stage=assign", f"library={folder}"))
+    assert "no library.json in it; name the folder of a run that" in problem
+
+
+def test_an_assignment_beyond_the_map_is_written_as_json(tmp_path):
+    plan = SimpleNamespace(total_steps=math.inf)
+    placed = SimpleNamespace(library=(), price=math.inf, unsalvageable=())
+    rows = [{"chip_id": "a", "price": math.inf, "model_steps": math.inf}]
+    arrival = SimpleNamespace(assignment=placed, plan=plan)
+    RunFolder(tmp_path, None).write_assignment(tmp_path, arrival, rows)
+    document = json.loads((tmp_path / "assignment.json").read_text())
+    assert (document["price"], document["trained_steps"]) == (None, None)
+    assert document["chips"] == [{"chip_id": "a", "price": None, "model_steps": None}]
+
+
 def test_a_limit_on_models_is_refused(home):
     (problem,) = errors(efat(home.path, *CAMPAIGN, "rules.max_groups=3", "stage=plan"))
     assert problem.startswith("rules.max_groups: 3 given; EarlyStopping puts 4 chips in groups of ")
+
+
+def test_amounts_from_a_planner_without_the_map_are_refused():
+    class Guess:
+        needs_map = False
+
+        def __call__(self, chips, cost, seed):
+            return Plan(tuple(Group((c.chip_id,), c.fault_map, 5.0) for c in chips), ())
+
+    with pytest.raises(EfatError, match=r"planner: guess says needs_map = False, but its plan has"):
+        plan_fleet(experiment(planner=Guess(), compare={}), None)
+    assert plan_fleet(experiment(planner=EarlyStopping(), compare={"none": None}), None)
 
 
 @pytest.mark.parametrize("name", [*COMPARE, "greedy"])

@@ -81,7 +81,7 @@ LAYERS = (
     ("preflight", "palette", "map_line", "advice"),
     ("plots", "terminal", "outcome_terminal", "fleets.figures", "plan_figures", "rate_figures"),
     ("artifacts", "assignment_terminal", "pages.finished"),
-    ("pages.resilience", "pages.traces", "pages.glosses"),
+    ("pages.resilience", "pages.traces", "pages.glosses", "pages.treatment"),
     ("pages.verdict", "pages.charts", "pages.resilience_charts", "pages.compare"),
     ("pages.captions", "pages.compare_charts", "pages.text"),
     ("pages.html",),

@@ -185,6 +185,38 @@ def test_only_missing_models_are_trained_and_only_new_chips_measured():
     assert (targets.val, targets.test) == (0.6, pytest.approx(0.55))
 
 
+def test_models_known_to_be_short_are_handed_to_nobody(tmp_path):
+    store = Store(tmp_path / "store")
+    for key in ("one", "two", "x"):
+        path = store.path("retrain", key, ".safetensors")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(key.encode())
+    for spoiled in ({"met": False}, {"diverged": True}):
+        folder = tmp_path / next(iter(spoiled))
+        save_fleet(experiment().fleet, folder / "fleet.npz")
+        fused = (Chip(f"group{i}", g.fused) for i, g in enumerate(GROUPS))
+        save_fleet(Fleet(tuple(fused)), folder / "fused_maps.npz")
+        models = (
+            Model(GROUPS[0], 40, ("retrain", "one"), 1.0, **spoiled),
+            Model(GROUPS[1], 20, ("retrain", "two"), 1.0, met=True),
+        )
+        write_library(folder, found_library(experiment(), PLAN, models), None, store)
+        library = read_library(folder)
+        assert library.left_out == ("group000",)
+        assert [entry.model.name for entry in library.entries] == ["group001"]
+        here, arrival = arrive(library, COVERED)
+        assert [p.how for p in arrival.assignment.placements] == ["alone"]
+        assert arrival.names == ("group001", "group002")  # group000 is a file of another model
+        after = grow_library(library, arrival.assignment, here.fleet.chips,
+                             {COVERED.fault_map.key: (2, ("retrain", "x"))})  # fmt: skip
+        write_library(folder, after, library, store)
+        again = read_library(folder)
+        assert [entry.model.name for entry in again.entries] == ["group001", "group002"]
+        assert again.name_at(2) == "group003"
+        assert (folder / "models/group001.safetensors").read_bytes() == b"two"
+        assert (folder / "models/group002.safetensors").read_bytes() == b"x"
+
+
 def test_a_planned_model_that_a_chip_joins_is_trained_once_for_all():
     library = found_library(experiment(), PLAN, ())
     _, arrival = arrive(library, Chip("new", fault_map(0, 1, 2, 9)))

@@ -17,7 +17,7 @@ from efat.jobs import CalibrationJob, EvaluationJob, Repair, TrainingJob, Until
 from efat.loading import calibration_batches
 from efat.mending import calibrate
 from efat.models.resnet import ResNet
-from efat.pages.verdict import _recipe
+from efat.pages.treatment import repair_sentences
 from efat.recipe import Recipe
 from efat.repair import compensate, measure_grams, recalibrate, remap, rescale
 from efat.store import Store, plain
@@ -106,7 +106,7 @@ def test_layers_in_blocks_are_repaired_and_named(store, monkeypatch):
     summary = {"recipe": ["compensate"], "calibration_s": 1.0, "analysis_repair_s": 1.0}
     told = {"blocks": cut}
     run = SimpleNamespace(summary=summary | told, chosen={"repair_s": 1.0}, analysed=True)
-    assert "Layers (blocks): layer3.0.conv2.weight (2)." in _recipe(run)[1]
+    assert "Layers (blocks): layer3.0.conv2.weight (2)." in repair_sentences(run)[1]
 
 
 def test_the_report_says_what_rows_ask_of_the_hardware():
@@ -115,7 +115,7 @@ def test_the_report_says_what_rows_ask_of_the_hardware():
     def tell(remap):
         told = summary | {"remap": remap}
         run = SimpleNamespace(summary=told, chosen={"repair_s": 1.0}, analysed=True)
-        return " ".join(_recipe(run))
+        return " ".join(repair_sentences(run))
 
     told = {remap: tell(remap) for remap in ("columns", "rows_and_columns")}
     assert "streamed into the rows in an order of the model's own" in told["rows_and_columns"]

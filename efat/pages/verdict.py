@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from efat.advice import Settings, next_steps
-from efat.findings import diverged_note
-from efat.metric import kept_note
 from efat.pages.finished import FinishedRun
+from efat.pages.treatment import (
+    budget_told,
+    diverged_sentences,
+    hardening_sentences,
+    in_a_row,
+    repair_sentences,
+    repair_steps,
+    some_names,
+    top_up_sentences,
+    until_met_sentences,
+)
 from efat.progress import counted
-from efat.recipe import TRAINING
 from efat.verification import verification_note
-
-NAMED = 12
-"""Chips named in a sentence; further ones are counted, and marked in the table."""
 
 
 def headline(run: FinishedRun) -> str:
@@ -26,16 +30,16 @@ def headline(run: FinishedRun) -> str:
     return (
         f"{chosen['met_test']} of {chips} chips meet the constraint on test ({run.metric.name} "
         f"{_at_least(run)} {target}), for {_models(run, chosen)} and "
-        f"{_retraining(run, chosen['retraining']['epochs'])}."
+        f"{_retraining(run, chosen)}."
     )
 
 
 def sentences(run: FinishedRun) -> list[str]:
     """Say what a reader should know before looking at a figure."""
-    trained = _until_met(run) if run.until_met else _top_up(run)
-    found = [*_hardened(run), *_recipe(run), _split(run), *trained, _change(run)]
+    trained = until_met_sentences(run) if run.until_met else top_up_sentences(run)
+    found = [*hardening_sentences(run), *repair_sentences(run), _split(run), *trained, _change(run)]
     found += [line for other in run.summary["strategies"][1:] if (line := _against(run, other))]
-    found += [*_analysis(run), *_verified(run), *_lost(run), *_diverged(run), *_next(run)]
+    found += [*_analysis(run), *_verified(run), *_lost(run), *diverged_sentences(run), *_next(run)]
     return [*found, *_bound(run)]
 
 
@@ -44,121 +48,35 @@ def _at_least(run: FinishedRun) -> str:
 
 
 def _models(run: FinishedRun, strategy: dict[str, Any]) -> str:
-    """Count the models of a strategy; without repair each is a retraining."""
-    return counted(strategy["models"], "model" if _repairs(run) else "retraining")
+    """Count the models of a strategy; where each is a retraining, call it one."""
+    return counted(strategy["models"], "retraining" if _retrains_each(run, strategy) else "model")
 
 
-def _retraining(run: FinishedRun, epochs: float) -> str:
+def _retrains_each(run: FinishedRun, strategy: dict[str, Any]) -> bool:
+    """Tell whether every model was trained: not where repair or a first look may do."""
+    looks_first = strategy["models"] and not strategy.get("needs_analysis", True)
+    return not (repair_steps(run) or looks_first or not strategy["retraining"]["epochs"])
+
+
+def _retraining(run: FinishedRun, strategy: dict[str, Any]) -> str:
     """Say how much was retrained, which may be nothing."""
+    epochs = strategy["retraining"]["epochs"]
     if not epochs:
         return "no retraining"
-    return f"{epochs:.1f} epochs{' of retraining' if _repairs(run) else ''}"
-
-
-def _repairs(run: FinishedRun) -> list[str]:
-    """Return the steps before retraining."""
-    return [step for step in run.summary.get("recipe", ()) if step not in TRAINING]
-
-
-def _recipe(run: FinishedRun) -> list[str]:
-    """Say what is done before retraining, what it took, and what it asks of the hardware."""
-    steps, summary = _repairs(run), run.summary
-    if not steps:
-        return []
-    once_s = summary["calibration_s"] + summary["analysis_repair_s"]
-    once = "calibration, and repair in the analysis" if run.analysed else "calibration"
-    found = [
-        f"Recipe: {', '.join(summary['recipe'])}. The steps before retraining took "
-        f"{run.chosen['repair_s']:.1f} s for these chips, and {once_s:.1f} s once a network "
-        f"({once}); amounts of retraining are counted after them."
-    ]
-    if summary.get("blocks"):
-        cut = ", ".join(f"{name} ({count})" for name, count in summary["blocks"].items())
-        found.append(
-            f"Repair is approximate where a layer has too many inputs for one Gram matrix: each "
-            f"block of inputs makes up for its own losses. Layers (blocks): {cut}."
-        )
-    if "remap" in steps:
-        found.append(
-            "Remapping asks for address generation only: a model's weights are loaded into other "
-            "columns and its results read from there; the placement is in the model's file."
-        )
-    if "remap" in steps and summary.get("remap") == "rows_and_columns":
-        found.append(
-            "Rows are remapped too, which asks for more: each layer's inputs are streamed into the "
-            "rows in an order of the model's own, and zeros into rows that are left empty."
-        )
-    return found
-
-
-def _top_up(run: FinishedRun) -> list[str]:
-    """Say which groups were trained for longer than planned, and which are short all the same."""
-    if "top_up" not in run.summary.get("recipe", ()):
-        return []
-    chosen, epoch = run.chosen, run.steps_per_epoch
-    longer = [
-        f"{row['group']}: planned {row['amount_steps'] / epoch:.2f}, trained "
-        f"{row['trained_steps'] / epoch:.2f}"
-        for row in run.groups
-        if row.get("topped_up") and row["amount_steps"] is not None
-    ]
-    named = f" ({_names(longer)} epochs)" if longer else ""
-    short = chosen["short_groups"]
-    return [
-        f"Each model was measured on validation after its amount, "
-        f"{counted(chosen['retraining']['evaluations'], 'evaluation')} in all; "
-        f"{chosen['topped_up']} of {counted(chosen['models'], 'group')} fell short there and went "
-        f"on, for {chosen['topped_up_steps'] / epoch:.2f} epochs together{named}. "
-        + (
-            f"Short at the end of the budget: {_names(short)}."
-            if short
-            else "None is short on validation."
-        )
-    ]
-
-
-def _until_met(run: FinishedRun) -> list[str]:
-    """Say what was done to each chip, and which are short all the same."""
-    chosen, looked = run.chosen, run.chosen["retraining"]["evaluations"]
-    at_once = sum(not row["trained_steps"] and bool(row["met_val"]) for row in run.chips)
-    trained = sum(bool(row["trained_steps"]) for row in run.chips)
-    members = {row["group"]: row["members"] for row in run.groups}
-    short = [members[group] for group in chosen["short_groups"]]
-    how = "as it was repaired" if _repairs(run) else "as it was masked"
-    budget = f" or the budget was spent: {_intervals(run)}" if run.budget_epochs else ""
-    rest = (
-        f"{trained} were trained on, each until it did{budget}" if trained else "none was trained"
-    )
-    return [
-        f"Each chip was measured on validation {how}, {counted(looked, 'evaluation')} in all: "
-        f"{at_once} of {len(run.chips)} met the constraint at once, {rest}. "
-        + (f"Short at the end: {_names(short)}." if short else "None is short on validation.")
-    ]
-
-
-def _hardened(run: FinishedRun) -> list[str]:
-    """Say what hardening cost, and what it left of the metric without faults."""
-    cost = run.summary.get("hardening")
-    if not cost:
-        return []
-    before, after, show = run.summary["baseline"], run.summary["hardened"], run.metric.show
-    return [
-        f"The network was hardened first, once: {cost['epochs']:.1f} epochs, "
-        f"{cost['elapsed_s']:.0f} s. Without faults it has {show(after['val'])} on validation "
-        f"({kept_note(run.metric, before['val'], after['val'])}) and {show(after['test'])} on test "
-        f"({kept_note(run.metric, before['test'], after['test'])}). The constraint is relative to "
-        "the baseline from before."
-    ]
+    return f"{epochs:.1f} epochs{'' if _retrains_each(run, strategy) else ' of retraining'}"
 
 
 def _split(run: FinishedRun) -> str:
     """Say where it was decided, and how many of the results are independent."""
     chosen, chips = run.chosen, len(run.chips)
-    shared = "Chips of one group carry the same model, so these"
+    carried, independent = "Chips of one group carry the same model, so", chosen["models"]
+    if run.until_met:  # what is trained hangs on the map alone
+        independent = len({chip.fault_map.key for chip in run.maps})
+        equal = "" if independent == chips else ", the same where fault maps are"
+        carried = f"Each chip carries a model of its own{equal}:"
     return (
         f"Decisions are made on validation, where {chosen['met_val']} of {chips} chips meet it. "
-        f"{'Each chip carries a model of its own: these' if run.until_met else shared} are "
-        f"{chosen['models']} independent results, from one seed."
+        f"{carried} these are {independent} independent results, from one seed."
     )
 
 
@@ -179,10 +97,10 @@ def _change(run: FinishedRun) -> str:
 def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
     """Compare the cost with that of another strategy; None for one that has no models."""
     ours, theirs = run.chosen["retraining"]["epochs"], other["retraining"]["epochs"]
-    if not other["models"] or not (theirs or _repairs(run)):
+    if not other["models"] or not (theirs or repair_steps(run)):
         return None
     against = (
-        f"Against {other['name']} ({_models(run, other)}, {_retraining(run, theirs)}, "
+        f"Against {other['name']} ({_models(run, other)}, {_retraining(run, other)}, "
         f"{other['met_test']} chips meet it on test): "
     )
     if not theirs:
@@ -215,9 +133,14 @@ def _analysis(run: FinishedRun) -> list[str]:
     """Say what the analysis cost, and what doing without it would, if anything was trained."""
     if not run.analysed:
         return ["No resilience analysis was run: no strategy here needs one."]
-    if run.until_met or not run.budget_epochs:
-        return []
     analysis = run.analysis_epochs
+    if run.until_met:
+        return [
+            f"The resilience analysis took {analysis:.1f} epochs, of which {run.chosen['name']} "
+            "makes no use."
+        ]
+    if not run.budget_epochs:
+        return []
     together, hardening = run.spent_epochs, run.hardening_epochs
     hardened = f", {hardening:.1f} of them hardening" if hardening else ""
     blind = run.budget_epochs * len(run.chips)
@@ -226,7 +149,7 @@ def _analysis(run: FinishedRun) -> list[str]:
         f"The resilience analysis, done once a network, cost {analysis:.1f} epochs more: "
         f"{together:.1f} in all{hardened}, {cheaper} than retraining every chip for the whole "
         f"budget without any analysis ({len(run.chips)} x {run.budget_epochs:.1f} = {blind:.1f}). "
-        f"The budget is {_intervals(run)}."
+        f"The budget is {budget_told(run)}."
     ]
 
 
@@ -249,37 +172,21 @@ def _verified(run: FinishedRun) -> list[str]:
     ]
 
 
-def _intervals(run: FinishedRun) -> str:
-    """Say how the budget comes about: it ends where a metric was recorded."""
-    budget = round(run.budget_epochs * run.steps_per_epoch)
-    steps = sorted({int(row["amount_steps"]) for row in run.curves})
-    every = run.eval_every_steps or min((b - a for a, b in pairwise(steps)), default=budget)
-    epochs = every / run.steps_per_epoch
-    intervals = counted(budget // every, "evaluation interval")
-    unit = "epoch" if epochs == 1 else "epochs"
-    return f"{intervals} of {epochs:.2g} {unit} ({counted(every, 'step')})"
-
-
 def _lost(run: FinishedRun) -> list[str]:
     """Name the chips that fall short, and those that nothing repairs."""
     unsalvageable = run.summary["unsalvageable"]
     short = [chip for chip in run.chosen["short"] if chip not in unsalvageable]
     found = []
     if short:
-        found.append(f"Short of the constraint on test: {_names(short)}.")
+        found.append(f"Short of the constraint on test: {some_names(short)}.")
     if unsalvageable:
         found.append(
             f"Unsalvageable, since no amount within the budget repairs them: "
-            f"{_names(unsalvageable)}."
+            f"{some_names(unsalvageable)}."
         )
     elif not run.until_met:
         found.append("No chip is unsalvageable.")
     return found
-
-
-def _names(chips: list[str]) -> str:
-    more = len(chips) - NAMED
-    return ", ".join(chips[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _bound(run: FinishedRun) -> list[str]:
@@ -300,17 +207,6 @@ def _percent(share: float) -> str:
     return f"{share:.1%}" if share < 0.01 else f"{share:.0%}"
 
 
-def _diverged(run: FinishedRun) -> list[str]:
-    """Say which trainings diverged, and what their chips carry."""
-    chosen, found = run.chosen, []
-    if chosen["diverged"]:
-        count = counted(chosen["diverged"], "training")
-        found.append(f"{count} diverged; those chips keep the masked baseline.")
-    if kept := chosen.get("kept_groups"):
-        found.append(diverged_note(kept))
-    return found
-
-
 def _next(run: FinishedRun) -> list[str]:
     """Say what a user can do where chips fall short."""
     cfg = OmegaConf.create(run.config)
@@ -318,11 +214,12 @@ def _next(run: FinishedRun) -> list[str]:
     limit = OmegaConf.select(cfg, "selection.limit")
     settings = Settings(
         tuple(run.summary.get("recipe", ("retrain",))),
-        int(OmegaConf.select(cfg, "selection.sustained") or 1),
+        in_a_row(run),
         round(run.budget_epochs / every) + 1,  # curves may end before
         "selection.max_drop" if limit is None else "selection.limit",
         OmegaConf.select(cfg, "array.dataflow") == "ws",
         run.until_met,
+        tuple(run.chosen.get("kept_groups", ())),
     )
     advice = next_steps(run.chips, settings)
     return [advice] if advice else []

@@ -118,7 +118,7 @@ class Planner(Protocol):
     """Anything that turns chips and a cost into a plan; deterministic under `seed`.
 
     It may say two things of itself: `name`, where that is not its class's in lower case, and
-    `needs_map = False`, where it never asks for a cost.
+    `needs_map = False`, where it never asks for a cost; its plans are then `until_met`.
     """
 
     def __call__(self, chips: Sequence[Chip], cost: Cost, seed: int) -> Plan:
