@@ -35,15 +35,22 @@ def pieces(name: str, out: Path, data: Path) -> dict[str, Callable[[], object]]:
     arguments = [a.format(data=data) for a in SETTINGS[name]]
     where = [f"store={out / 'store'}", "executor=serial"]
     timed: dict[str, Callable[[], object]] = {}
-    for job in ("eFAT-style", "remap + compensate", "compensate", "recalibrate"):
+    for job in (
+        "eFAT-style", "remap + compensate", "compensate", "recalibrate", "harden + recalibrate",
+        "harden",
+    ):  # fmt: skip
         if job not in JOBS[name]:
             continue
         experiment, campaign = open_study([*arguments, *JOBS[name][job].arguments, *where])
         baseline = stages.pretrain(experiment, campaign)
+        train = partial(fit.train, store=campaign.store)
+        if experiment.hardening:
+            begun = replace(experiment.hardening, start=baseline.weights, amount_steps=STEPS)
+            timed["hardening"] = partial(train, begun)
+            continue
         baseline = stages.calibrate(experiment, campaign, baseline)
         drawn = draw_fault_map(experiment.array, RATE, generator(0, "costs"))
         unit = retraining_job(experiment, baseline, drawn, 0)
-        train = partial(fit.train, store=campaign.store)
         if job != "eFAT-style":
             timed[job] = partial(train, unit)
             continue

@@ -16,7 +16,7 @@ BATCH, CALIBRATION, STEPS = 128, 1024, 32
 """Samples of a step and of a calibration; steps that `costs.csv` times in one unit."""
 VAL = defaultdict(lambda: 2000, {"mlp": 5000})
 """Images of the validation split, by network."""
-EVERY = {"cifar10": 32, "resnet8": 48, "mlp": 39}
+EVERY = {"cifar10": 32, "resnet8": 48, "mlp": 39, "mobilenet": 16}
 """Steps between evaluations of early stopping, by network: those of `settings.py`."""
 Row = dict[str, str]
 
@@ -45,6 +45,8 @@ def unit_seconds(setting: str) -> dict[str, float]:
     seconds = {what: median(values) for what, values in rounds.items()}
     bare = {"unit", "calibration", "verification"}
     seconds |= {what: s - seconds["unit"] for what, s in seconds.items() if what not in bare}
+    seconds["harden + recalibrate"] = seconds.get("recalibrate", 0.0)
+    seconds["hardening step"] = seconds.get("hardening", 0.0) / STEPS
     return seconds | {"step": seconds["steps"] / STEPS}
 
 
@@ -121,17 +123,19 @@ def cost(setting: str, job: str, strategy: str) -> dict[str, float]:
     elif strategy not in ("none", "each"):
         curves = analysis(setting, job, until_met=strategy == "until met")
     models = chips if strategy in ("each", "early_stop") else int(found["models"])
+    hardening = int(found.get("hardening_steps") or 0)
     grams = "compensate" in job
     once = seconds["calibration"] * grams + (seconds["unit"] + repair) * curves["curves"]
+    once += seconds["hardening step"] * hardening
     once += seconds["step"] * curves["steps"] + seconds["evaluation"] * curves["points"]
     spent = (seconds["unit"] + repair) * models + seconds["step"] * after["steps"]
     spent += seconds["evaluation"] * after["points"]
     verified = seconds["verification"] * chips
-    repairs = (models + curves["curves"]) * (job == "recalibrate")
+    repairs = (models + curves["curves"]) * job.endswith("recalibrate")
     val = VAL[network(setting)]
     return {
-        "models": models, "analysis": curves["steps"], "chips": after["steps"],
-        "trained": BATCH * (curves["steps"] + after["steps"]),
+        "models": models, "analysis": curves["steps"] + hardening, "chips": after["steps"],
+        "trained": BATCH * (curves["steps"] + hardening + after["steps"]),
         "forward": val * (curves["points"] + after["points"]) + CALIBRATION * (grams + repairs)
         + (val + int(base["test_samples"])) * chips,
         "seconds": once + spent + verified, "once": once, "verification": verified,

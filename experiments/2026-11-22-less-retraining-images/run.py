@@ -44,6 +44,7 @@ def serve(args: argparse.Namespace, job: str) -> None:
     where = [f"store={args.out.absolute() / 'store'}", "executor=serial"]
     experiment, campaign = open_study([*arguments, *where])
     baseline = stages.pretrain(experiment, campaign)
+    baseline = stages.harden(experiment, campaign, baseline)
     baseline = stages.calibrate(experiment, campaign, baseline)
     key = {"setting": name, "job": job}
     update(HERE / "baselines.csv", {"setting": name}, [described(experiment, campaign, baseline)])
@@ -88,6 +89,8 @@ def serve_alone(
     counts = {
         "models": 0 if key["strategy"] == "none" else len(chips),
         "retrain_steps": sum(steps for _, _, steps in carried),
+        "hardening_steps": baseline.hardened.steps if baseline.hardened else 0,
+        "hardened_val": baseline.hardened.val_metric if baseline.hardened else "",
     }
     named = {chip.chip_id for chip in chips}
     write(experiment, campaign, carried, named, key, counts)
@@ -119,7 +122,7 @@ def serve_planned(
     carried += [(Group((chip,), maps[chip], 0.0), baseline.weights, 0) for chip in left]
     counts = {
         "models": len(plan.groups), "retrain_steps": int(plan.total_steps),
-        "unsalvageable": len(plan.unsalvageable),
+        "unsalvageable": len(plan.unsalvageable), "hardening_steps": 0, "hardened_val": "",
     }  # fmt: skip
     write(experiment, campaign, carried, named, key, counts)
 

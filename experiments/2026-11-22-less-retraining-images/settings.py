@@ -41,11 +41,17 @@ def recipes(amounts: Sequence[str], grid: str) -> dict[str, Job]:
     return {
         "remap + compensate": Job(
             ("recipe=remap_compensate", *few, grid, "fault_rates.until_met=true"),
-            ("each", "planned"),
+            ("each", "planned", "early_stop"),
         ),
         "compensate": Job(("recipe=compensate", *few), ("each",)),
         "recalibrate": Job(("recipe=recalibrate", *few), ("each",)),
     }
+
+
+def hardened(amounts: Sequence[str], epoch: int, *others: str) -> tuple[str, ...]:
+    """Return what asks for 2,000 steps of hardening, and nothing but repair after it."""
+    epochs = f"hardening.epochs={2000 / epoch:.6f}"
+    return ("recipe=harden", "training=repaired", *amounts, epochs, *others)
 
 
 def efat_style(amounts: Sequence[str], grid: str, *others: str) -> dict[str, Job]:
@@ -84,6 +90,12 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "cifar10": CIFAR10,
     "cifar10-256": (*CIFAR10, "array=ws_256", "fault_rates.maps_per_rate=2"),
     "cifar10-resnet32": (*CIFAR10, *RESNET32, "fault_rates.maps_per_rate=1"),
+    "cifar10-resnet32-256": (
+        *CIFAR10,
+        *RESNET32,
+        "array=ws_256",
+        "fault_rates.maps_per_rate=1",
+    ),
     "resnet8": RESNET8,
     "resnet8 clustered": (*RESNET8, *CLUSTERED),
     "mobilenet": MOBILENET,
@@ -94,6 +106,7 @@ NARROW, WIDE = rates(0.05, 0.1, 0.2), rates(0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 REPAIRED = recipes(budget(64, 16), rates(0.05, 0.1, 0.15, 0.2, 0.25, 0.3))
 RESNET8_JOBS = {
     **REPAIRED,
+    "harden + recalibrate": Job(hardened(budget(64, 16), 78), ("each",)),
     **efat_style(
         budget(480, 48), NARROW, "training.optimizer.lr=0.002", "fault_rates.until_met=true"
     ),
@@ -108,15 +121,21 @@ MOBILENET_JOBS = {
 MLP_JOBS = {
     **efat_style(budget(429, 39, 429), WIDE),
     **{k: v for k, v in recipes(budget(429, 39, 429), WIDE).items() if k != "recalibrate"},
+    "harden": Job(hardened(budget(39, 39, 429), 429, "recipe.steps=[harden,retrain]"), ("each",)),
 }
 CIFAR10_JOBS = {
     **REPAIRED,
+    "harden + recalibrate": Job(hardened(budget(64, 16), 78), ("each",)),
     **efat_style(budget(128, 32), NARROW, "training.optimizer.lr=0.003"),
     "remap + compensate, 30-50 %": Job(
         ("recipe=remap_compensate", "training=repaired", *budget(16, 16), rates(0.3, 0.4, 0.5),
          "fault_rates.maps_per_rate=5"),
     ),
 }  # fmt: skip
+RESNET32_JOBS = {
+    **CIFAR10_JOBS,
+    **efat_style(budget(128, 32), rates(0.05, 0.1), "training.optimizer.lr=0.003"),
+}
 LONG = {
     "eFAT-style at 0.01, long": Job(
         (*budget(1024, 128, 390), rates(0.1, 0.2), "training.optimizer.lr=0.01",
@@ -126,10 +145,8 @@ LONG = {
 JOBS = {
     "cifar10": {**CIFAR10_JOBS, **LONG},
     "cifar10-256": CIFAR10_JOBS,
-    "cifar10-resnet32": {
-        **CIFAR10_JOBS,
-        **efat_style(budget(128, 32), rates(0.05, 0.1), "training.optimizer.lr=0.003"),
-    },
+    "cifar10-resnet32": RESNET32_JOBS,
+    "cifar10-resnet32-256": RESNET32_JOBS,
     "resnet8": RESNET8_JOBS,
     "resnet8 clustered": {k: v for k, v in RESNET8_JOBS.items() if "160" not in k},
     "mobilenet": MOBILENET_JOBS,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 
 from efat.pages.text import markdown_table
@@ -19,6 +18,8 @@ sys.path.append(str(HERE))
 from counting import analysis, cost, of, outcome, read, result, unit_seconds  # noqa: E402 - beside this file
 
 CIFAR10, CURVES_BEFORE = "cifar10", "2026-11-22-cifar10-resnet20"
+ARRAYS = {"cifar10": "64x64", "cifar10-256": "256x256"}
+"""Of ResNet-20, whose curves of retraining at 0.01 are in the record before."""
 LABELS = {
     ("eFAT-style", "none"): "no retraining (FAP)",
     ("eFAT-style", "planned"): "**eFAT-style** (greedy)",
@@ -28,21 +29,25 @@ LABELS = {
     ("eFAT-style", "fixed"): "one amount for all, a model a chip",
     ("eFAT-style", "early_stop"): "early stopping, one model a chip",
     ("recalibrate", "each"): "BatchNorm re-estimated, one model a chip",
+    ("harden + recalibrate", "each"): "hardened, then BatchNorm re-estimated, one model a chip",
+    ("harden", "each"): "hardened, one model a chip",
     ("compensate", "each"): "compensate, one model a chip",
     ("remap + compensate", "each"): "**remap + compensate, one model a chip**",
+    ("remap + compensate", "early_stop"): "remap + compensate, trained on where that falls short",
     ("remap + compensate", "planned"): "remap + compensate, analysis and `best`",
 }
 NAMES = {
     "cifar10": "CIFAR-10, ResNet-20, 64x64",
     "cifar10-256": "CIFAR-10, ResNet-20, 256x256",
     "cifar10-resnet32": "CIFAR-10, ResNet-32, 64x64",
+    "cifar10-resnet32-256": "CIFAR-10, ResNet-32, 256x256",
     "resnet8": "Fashion-MNIST, ResNet-8, 32x32",
     "mobilenet": "Fashion-MNIST, MobileNetV2 of width 0.25, 64x64",
     "mlp": "Fashion-MNIST, MLP, 256x256",
 }
 """Networks, data and arrays, by the first word of a setting."""
 PARTS = ("step", "evaluation", "verification", "calibration", "remap + compensate", "compensate",
-         "recalibrate")  # fmt: skip
+         "recalibrate", "hardening step")  # fmt: skip
 HEAD = (
     "", "models", "steps: analysis", "steps: chips", "samples trained", "samples forward",
     "seconds", "of them once", "verification", "chips measured", "met val.", "met test",
@@ -75,8 +80,10 @@ def table(setting: str) -> str:
     return markdown_table(HEAD, lines)
 
 
-def curves_table(setting: str, jobs: Sequence[str]) -> str:
+def curves_table(setting: str) -> str:
     """Lay out validation accuracy by fault rate: what is reached after how many steps."""
+    jobs = dict.fromkeys(row["job"] for row in of("curves.csv", setting=setting))
+    jobs = [job for job in jobs if not job.endswith(", long")]
     rows = [row for job in jobs for row in of("curves.csv", setting=setting, job=job)]
     rates = sorted({float(row["fault_rate"]) for row in rows})
     kinds = dict.fromkeys((row["job"].split(",")[0], int(row["amount_steps"])) for row in rows)
@@ -89,7 +96,8 @@ def curves_table(setting: str, jobs: Sequence[str]) -> str:
          *(spread(v.values()) if (v := found.get((job, steps, r))) else "" for r in rates)]
         for job, steps in sorted(kinds)
     ]  # fmt: skip
-    before = at_amount(records.read(CURVES_BEFORE, "results.csv"), "64x64 retrained", 64)
+    run = f"{ARRAYS[setting]} retrained"
+    before = at_amount(records.read(CURVES_BEFORE, "results.csv"), run, 64)
     earlier = dict(zip(rate_heads(before), by_rate(before, "val_metric"), strict=True))
     lines.insert(0, ["retrained at 0.01, 64 steps (5 maps, earlier record)",
                      *(earlier.get(percent(rate), "") for rate in rates)])  # fmt: skip
@@ -125,7 +133,7 @@ def costs_table() -> str:
         if not of("costs.csv", setting=kind):
             continue
         seconds = unit_seconds(kind)
-        lines.append([NAMES[kind], *(f"{seconds[p]:.3g}" if p in seconds else "" for p in PARTS)])
+        lines.append([NAMES[kind], *(f"{seconds[p]:.3g}" if seconds.get(p) else "" for p in PARTS)])
     return markdown_table(["seconds", *PARTS], lines)
 
 
@@ -203,12 +211,9 @@ def fleets_table() -> str:
 def tables() -> list[str]:
     """Return all tables of the page."""
     settings = sorted({row["setting"] for row in read("results.csv")})
-    jobs = dict.fromkeys(row["job"] for row in of("curves.csv", setting=CIFAR10))
-    long = [job for job in jobs if job.endswith(", long")]
     return [
         summary_table(), costs_table(), *map(table, settings), plans_table(),
-        curves_table(CIFAR10, [job for job in jobs if job not in long]), rates_table(),
-        *([long_table(CIFAR10)] if long else []), fleets_table(),
+        *map(curves_table, ARRAYS), rates_table(), long_table(CIFAR10), fleets_table(),
     ]  # fmt: skip
 
 

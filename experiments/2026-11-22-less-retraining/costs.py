@@ -1,7 +1,6 @@
 """Processor seconds of what the strategies are made of, as units of a campaign, interleaved.
 
 python experiments/2026-11-22-less-retraining/costs.py --store outputs/less-retraining/store
-    [--recipes]     # the other recipes, beside a bare unit and 96 steps: costs_recipes.csv
 """
 
 from __future__ import annotations
@@ -46,57 +45,40 @@ def repair_job(store: Store, *words: str) -> TrainingJob:
     return trainings.retraining_job(experiment, baseline, chip.fault_map, 0)
 
 
-def main_parts(store: Store) -> Timed:
-    """Return what the strategies of the main comparison are made of."""
-    jobs = {mode: repair_job(store, f"recipe.mode={mode}") for mode in ("one_shot", "sequential")}
-    plain = replace(jobs["one_shot"], repair=None)
-    setup, start, array, maps = plain.setup, plain.start, plain.array, (plain.fault_map,)
-    return {
-        **bare_parts(plain, store),
-        "evaluation": lambda: fit.train(replace(plain, eval_every_steps=96), store),
-        "one-shot": lambda: fit.train(jobs["one_shot"], store),
-        "sequential": lambda: fit.train(jobs["sequential"], store),
-        "calibration": lambda: mending.calibrate(CalibrationJob(setup, start, 1024, 0), store),
-        "verification": lambda: fit.evaluate(EvaluationJob(setup, start, array, maps * 5), store),
-    }
-
-
-def recipe_parts(store: Store) -> Timed:
-    """Return what the other recipes are made of."""
+def parts(store: Store) -> Timed:
+    """Return what the strategies are made of."""
     jobs = {
+        "one-shot": repair_job(store),
+        "sequential": repair_job(store, "recipe.mode=sequential"),
         "rows": repair_job(store, "recipe.remap=rows_and_columns"),
         "compensate": repair_job(store, "recipe=compensate"),
         "recalibrate": repair_job(store, "recipe=recalibrate"),
     }
+    plain = replace(jobs["one-shot"], repair=None)
+    setup, start, array, maps = plain.setup, plain.start, plain.array, (plain.fault_map,)
     (cfg,) = compose_jobs(["+experiment=resnet_fat", "recipe=harden", f"store={store.root}"])
     hardening = build_experiment(cfg).hardening
     assert hardening is not None  # noqa: S101 - the recipe hardens
-    harden = replace(hardening, start=jobs["rows"].start, amount_steps=96)
-    return {
-        **bare_parts(replace(jobs["rows"], repair=None), store),
-        **{name: lambda job=job: fit.train(job, store) for name, job in jobs.items()},
-        "96 steps of hardening": lambda: fit.train(harden, store),
-    }
-
-
-def bare_parts(plain: TrainingJob, store: Store) -> Timed:
-    """Return a unit that does nothing and one of 96 steps."""
+    harden = replace(hardening, start=start, amount_steps=96)
     return {
         "unit": lambda: fit.train(plain, store),
         "96 steps": lambda: fit.train(replace(plain, amount_steps=96), store),
+        "evaluation": lambda: fit.train(replace(plain, eval_every_steps=96), store),
+        **{name: lambda job=job: fit.train(job, store) for name, job in jobs.items()},
+        "96 steps of hardening": lambda: fit.train(harden, store),
+        "calibration": lambda: mending.calibrate(CalibrationJob(setup, start, 1024, 0), store),
+        "verification": lambda: fit.evaluate(EvaluationJob(setup, start, array, maps * 5), store),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--recipes", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
     store = Store(args.store)
-    timed = recipe_parts(store) if args.recipes else main_parts(store)
-    name = "costs_recipes.csv" if args.recipes else "costs.csv"
-    with (HERE / name).open("w", newline="") as file:
+    timed = parts(store)
+    with (HERE / "costs.csv").open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("round", "what", "processor_s"))
         for turn in range(-1, ROUNDS):  # the first is a warm-up

@@ -11,7 +11,6 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,12 +19,11 @@ from costs import Quiet
 from efat import report, stages
 from efat.atomic import write_json
 from efat.campaign import Campaign
-from efat.chips import Fleet
 from efat.executors.serial import Serial
 from efat.experiment import Experiment
 from efat.findings import Analysis, Baseline
 from efat.overrides import compose_jobs
-from efat.planning.base import Group, Plan
+from efat.planning.base import Plan
 from efat.preflight import build_experiment
 from efat.report import StrategyResult
 from efat.resilience import ResilienceCurve, ResilienceMap
@@ -62,16 +60,14 @@ COMPARED = {
     "one-shot": "greedy,individual,early_stop",
 }
 """On the main fleet, beside `best`."""
-COMPARED_ELSEWHERE = {"eFAT-style": "none,greedy,early_stop"}
+COMPARED_ELSEWHERE = {"eFAT-style": "none,greedy,early_stop", "one-shot": "early_stop"}
 FLEETS = {
     MAIN: (),
     "clustered-40": ("fleet=clustered",),
-    "uniform-100": ("fleet.chips=100",),
+    "uniform-100": ("fleet.chips=100", "fleet.fault_rate=[0.01,0.2]"),
     "uniform-1000": ("fleet.chips=1000",),
     "clustered-1000": ("fleet=clustered", "fleet.chips=1000"),
 }
-LARGE, EVERY = 1000, 40
-"""From so many chips on, each so-many-th is measured: 25 of 1,000."""
 
 
 def open_experiment(fleet: str, job: str, seed: int, store: Store) -> Experiment:
@@ -93,49 +89,23 @@ def campaign_rows(fleet: str, job: str, seed: int, store: Store) -> dict[str, li
     resilience_map = stages.select(experiment, analysis, target)
     plans, planning_s = plan(experiment, resilience_map)
     once = once_costs(experiment, baseline, analysis, target)
-    fleet_size, shown = len(experiment.fleet), sample(experiment)
-    models = stages.retrain(shown, campaign, baseline, serving(plans, shown))
-    evaluation = stages.evaluate(shown, campaign, baseline, models)
+    models = stages.retrain(experiment, campaign, baseline, plans)
+    evaluation = stages.evaluate(experiment, campaign, baseline, models)
     outcome = report.build_outcome(
-        shown, baseline, analysis, resilience_map, serving(plans, shown), models, evaluation
+        experiment, baseline, analysis, resilience_map, plans, models, evaluation
     )
     head = {"fleet": fleet, "seed": seed, "job": job}
     results = [
         head
         | {"strategy": s.name, "repair": REPAIRS.get(job, job)}
-        | counts(plans[s.name], s, fleet_size // len(shown.fleet), once)
+        | counts(plans[s.name], s, once)
         | paid(once, plans[s.name])
-        | {"verified_chips": fleet_size, "measured_chips": len(shown.fleet)}
+        | {"chips": len(experiment.fleet)}
         | measured(s)
         | {"target_test": f"{outcome.targets.test:.6f}", "planning_s": f"{planning_s[s.name]:.2f}"}
         for s in outcome.strategies
     ]
     return {"results": results, "chips": [head | chip_cells(chip) for chip in outcome.chips]}
-
-
-def sample(experiment: Experiment) -> Experiment:
-    """Return the experiment with the chips that are measured."""
-    chips = experiment.fleet.chips
-    some = chips[EVERY // 2 :: EVERY] if len(chips) >= LARGE else chips
-    return replace(experiment, fleet=Fleet(some))
-
-
-def serving(plans: dict[str, Plan], shown: Experiment) -> dict[str, Plan]:
-    """Return the groups that chips of this fleet are in, without the others' chips."""
-    names = {chip.chip_id for chip in shown.fleet}
-    return {
-        name: replace(
-            plan,
-            groups=tuple(
-                Group(members, group.fused, group.amount_steps)
-                for group in plan.groups
-                for members in [tuple(m for m in group.members if m in names)]
-                if members
-            ),
-            unsalvageable=tuple(m for m in plan.unsalvageable if m in names),
-        )
-        for name, plan in plans.items()
-    }
 
 
 def plan(experiment: Experiment, found: ResilienceMap) -> tuple[dict[str, Plan], dict[str, float]]:
@@ -184,23 +154,19 @@ def paid(once: dict[str, int], plan: Plan) -> dict[str, int]:
     }
 
 
-def counts(plan: Plan, result: StrategyResult, share: int, once: dict[str, int]) -> dict[str, int]:
-    """Return what a strategy costs for all chips, of which one in `share` is carried out.
-
-    Steps are then of the plan; of early stopping, which plans none, those found times `share`.
-    """
-    planned = share > 1 and not plan.until_met
+def counts(plan: Plan, result: StrategyResult, once: dict[str, int]) -> dict[str, int]:
+    """Return what a strategy costs the chips."""
     return {
         "models": len(plan.groups),
-        "retrain_steps": int(plan.total_steps) if planned else result.retraining.steps * share,
-        "evaluations": result.retraining.evaluations * share,
+        "retrain_steps": result.retraining.steps,
+        "evaluations": result.retraining.evaluations,
         "repairs": len(plan.groups) * bool(once["analysis_repairs"]),
         "unsalvageable": len(plan.unsalvageable),
     }
 
 
 def measured(result: StrategyResult) -> dict:
-    """Return what a strategy achieved, of the chips measured."""
+    """Return what a strategy achieved."""
     return {
         "met_val": result.met_val,
         "met_test": result.met_test,
@@ -221,7 +187,7 @@ def chip_cells(chip: dict) -> dict:
 
 def all_runs() -> list[str]:
     """Name every campaign, FLEET/JOB/SEED: all jobs on the main fleet, two on the others."""
-    main = [f"{MAIN}/{job}/{s}" for job in JOBS for s in (0, 1, 2) if job != "harden" or not s]
+    main = [f"{MAIN}/{job}/{s}" for job in JOBS for s in (0, 1, 2)]
     others = [f"{fleet}/{job}/0" for fleet in FLEETS for job in ("eFAT-style", "one-shot")]
     return main + [name for name in others if not name.startswith(MAIN)]
 
