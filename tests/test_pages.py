@@ -134,6 +134,7 @@ def test_the_text_has_the_same_table(report):
     assert f"**{headline(report[0])}**" in text
     assert "| fixed | 12 | 24.0 | 36.0 | 0 | 10 | 10 | 10 |" in text
     assert "`python -m efat.run`" in text
+    assert "`None`" not in text  # a figure that does not apply is left out
 
 
 def test_what_is_missing_or_damaged_is_named(tmp_path):

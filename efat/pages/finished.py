@@ -56,6 +56,15 @@ class FinishedRun:
     fused: tuple[Chip, ...]
 
     @property
+    def made_lines(self) -> list[tuple[str, str]]:
+        """How the run was made, a line each; without what does not apply."""
+        flat: list[tuple[str, str]] = []
+        for name, value in self.made.items():
+            items = value.items() if isinstance(value, dict) else [("", value)]
+            flat += [(f"{name} {part}".strip().replace("_", " "), item) for part, item in items]
+        return [(name, str(item)) for name, item in flat if item is not None]
+
+    @property
     def metric(self) -> Metric:
         """What the constraint is about."""
         return Metric(**self.summary["metric"])

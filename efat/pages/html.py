@@ -83,7 +83,7 @@ def _values(run: FinishedRun) -> dict[str, Any]:
         "glosses": glossary(s["name"] for s in run.summary["strategies"]),
         "figures": figures_of(run),
         "rates": sorted({row["fault_rate"] for row in run.curves}),
-        "made": _made(run),
+        "made": run.made_lines,
         "stages": _stages(run),
         "config": public(run.config),
         "data": packed(json.dumps(page_data(run), allow_nan=False).encode()),
@@ -134,15 +134,6 @@ def _map_bytes(faulty: NDArray[np.bool_]) -> bytes:
     sums = np.add.reduceat(np.add.reduceat(faulty.astype(float), starts[0], 0), starts[1], 1)
     tall, wide = ([len(part) for part in axis] for axis in parts)
     return bytes(np.rint(255 * sums / np.outer(tall, wide)).astype(np.uint8))
-
-
-def _made(run: FinishedRun) -> list[tuple[str, str]]:
-    """List how the run was made, a line each."""
-    flat: list[tuple[str, str]] = []
-    for name, value in run.made.items():
-        items = value.items() if isinstance(value, dict) else [("", value)]
-        flat += [(f"{name} {part}".strip().replace("_", " "), str(item)) for part, item in items]
-    return [(name, value) for name, value in flat if value != "None"]
 
 
 def _stages(run: FinishedRun) -> list[tuple[str, int, int, float]]:

@@ -20,7 +20,7 @@ def write_text(run: FinishedRun, path: Path) -> None:
         markdown_table(strategy_head(run), strategy_rows(run)),
         *_figures(run.folder),
         "## How this was made",
-        "\n".join(f"- {name}: `{value}`" for name, value in run.made.items()),
+        "\n".join(f"- {name}: `{value}`" for name, value in run.made_lines),
         "Each unit of work is a row of `units.csv`: its settings, cost, host, result and log.",
     ]
     atomic.write_bytes(path, ("\n\n".join(parts) + "\n").encode())
