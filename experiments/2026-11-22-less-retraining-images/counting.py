@@ -16,7 +16,8 @@ BATCH, CALIBRATION, STEPS = 128, 1024, 32
 """Samples of a step and of a calibration; steps that `costs.csv` times in one unit."""
 VAL = defaultdict(lambda: 2000, {"mlp": 5000})
 """Images of the validation split, by network."""
-EVERY = {"cifar10": 32, "resnet8": 48, "mlp": 39, "mobilenet": 16}
+EVERY = defaultdict(lambda: 32, {"resnet8": 48, "mlp": 39})
+AFTER_REPAIR = defaultdict(lambda: 16, {"mlp": 39})
 """Steps between evaluations of early stopping, by network: those of `settings.py`."""
 Row = dict[str, str]
 
@@ -102,7 +103,7 @@ def analysis(setting: str, job: str, until_met: bool) -> dict[str, float]:
 def early_stops(setting: str, job: str, chips: int) -> dict[str, float]:
     """Return steps and evaluations of early stopping: of the chips measured, scaled to all."""
     rows = of("chips.csv", setting=setting, job=job, strategy="early_stop")
-    every = EVERY[network(setting)]
+    every = (EVERY if job == "eFAT-style" else AFTER_REPAIR)[network(setting)]
     steps = [int(row["amount_steps"]) for row in rows]
     whole = chips / len(rows)
     return {
