@@ -28,9 +28,9 @@ from efat import (
 from efat.artifacts import RunFolder
 from efat.campaign import Campaign
 from efat.errors import EfatError, raise_problems
+from efat.estimate import MAPPING, estimate
 from efat.experiment import Experiment
 from efat.findings import Analysis, Baseline
-from efat.jobs import CALIBRATION_STEPS
 from efat.library_files import read_library, write_library
 from efat.pages.writing import write_comparison, write_report
 from efat.progress import Progress
@@ -42,9 +42,6 @@ from efat.tracking.scene import describe_scene, track
 from efat.tracking.wandb_dashboard import apply_dashboard
 
 OK, NO = 0, 1
-
-MAPPING = ("analyse", "assign")
-"""Stages that need the resilience map whoever plans."""
 
 
 def run_job(cfg: DictConfig, experiment: Experiment) -> int:
@@ -70,7 +67,7 @@ def run_job(cfg: DictConfig, experiment: Experiment) -> int:
         store.open()
         executor.start()
     per_epoch = experiment.amounts.steps_per_epoch
-    with Progress(console, _estimate(experiment, cfg.stage), per_epoch) as progress:
+    with Progress(console, estimate(experiment, cfg.stage), per_epoch) as progress:
         scene = describe_scene(experiment, OmegaConf.to_container(cfg, resolve=True), folder.path)
         tracker, finished = Guard(instantiate(cfg.tracking), progress.say), None
         tracker.begin(scene)
@@ -93,7 +90,7 @@ def run_job(cfg: DictConfig, experiment: Experiment) -> int:
 def print_status(cfg: DictConfig, experiment: Experiment) -> None:
     """Print what a checked job has done and has left; writes nothing."""
     store = Store(Path(cfg.store))
-    guess = _estimate(experiment, "evaluate")
+    guess = estimate(experiment, "evaluate")
     counts = status.take_stock(experiment, store, guess)
     workers = instantiate(cfg.executor).workers
     console = Console()
@@ -273,30 +270,3 @@ def _run_single(campaign: Campaign, folder: RunFolder, baseline: Baseline, targe
     folder.write_models(campaign.store, (model,))
     campaign.progress.say(terminal.describe_single(experiment, chip, curve, evaluation, target))
     return OK
-
-
-def _estimate(experiment: Experiment, stage: str) -> dict[str, int]:
-    """Guess the work ahead, in training steps, until each stage knows better."""
-    amounts, chips = experiment.amounts, len(experiment.fleet)
-    strategies = 1 + len(experiment.compare)
-    analysed = experiment.needs_map or stage in MAPPING
-    if stage == "fleet":
-        return {"fleet": 0}
-    if stage == "single":
-        return {"pretrain": amounts.pretrain_steps, "single": amounts.budget_steps}
-    if stage == "assign":  # none of the strategies that a plan is compared with
-        strategies, stage = 1, "evaluate"
-    curves = len(experiment.fault_rates) * experiment.maps_per_rate
-    guess = {
-        "pretrain": amounts.pretrain_steps,
-        "harden": experiment.hardening.amount_steps if experiment.hardening else 0,
-        "calibrate": CALIBRATION_STEPS if experiment.recipe.needs_grams else 0,
-        "analyse": analysed
-        * curves
-        * (amounts.budget_steps + 3 * amounts.budget_steps // amounts.eval_every_steps),
-        "plan": 0,
-        "retrain": chips * strategies * amounts.budget_steps // 6,
-        "evaluate": 6 * chips * strategies,
-    }
-    last = list(guess).index(stage)
-    return dict(list(guess.items())[: last + 1])

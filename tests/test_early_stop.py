@@ -1,29 +1,20 @@
 """`planner=early_stop`: each chip until it meets the constraint; no analysis that nobody needs."""
 
 import json
-import math
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
 
-from efat.advice import Settings, next_steps
-from efat.artifacts import RunFolder
 from efat.chips import Chip, Fleet
-from efat.errors import EfatError
 from efat.findings import Model as TrainedModel
 from efat.fleets import load_fleet, save_fleet
 from efat.pages.compare import compare_runs
 from efat.pages.compare_page import compare_figures, without_map
 from efat.pages.finished import read_run
 from efat.pages.verdict import headline, sentences
-from efat.planning.base import Group, Plan
 from efat.planning.early_stop import EarlyStopping
-from efat.planning.fixed import Fixed
-from efat.planning.greedy import Greedy
-from efat.preflight import COMPARE
-from efat.stages import plan as plan_fleet
 from efat.terminal import describe_until_met
 from efat.tracking import wandb_results
 from tests.command_line import efat, errors, rows
@@ -276,16 +267,6 @@ def test_equal_fault_maps_are_one_result(alone):
     assert "its own, the same where fault maps are: these are 3 independent results" in said
 
 
-def test_the_terminal_tells_them_apart_too():
-    models = (
-        TrainedModel(group("a", amount=0), 20, ("retrain", "a"), 1.0, met=False, kept_steps=0),
-        TrainedModel(group("b", amount=0), 40, ("retrain", "b"), 1.0, met=False),
-    )
-    said = describe_until_met(experiment(planner=EarlyStopping(), compare={}), models)
-    assert "2 were trained" in said
-    assert "short at the end of the budget: b. Training diverged for a: the network" in said
-
-
 def test_a_plan_until_the_constraint_is_met_is_no_library(home, alone):
     _, folder = home.run("compare=[none]", "stage=plan")
     assert (folder / "plan.json").exists()
@@ -294,41 +275,9 @@ def test_a_plan_until_the_constraint_is_met_is_no_library(home, alone):
     assert "no library.json in it; name the folder of a run that" in problem
 
 
-def test_an_assignment_beyond_the_map_is_written_as_json(tmp_path):
-    plan = SimpleNamespace(total_steps=math.inf)
-    placed = SimpleNamespace(library=(), price=math.inf, unsalvageable=())
-    rows = [{"chip_id": "a", "price": math.inf, "model_steps": math.inf}]
-    arrival = SimpleNamespace(assignment=placed, plan=plan)
-    RunFolder(tmp_path, None).write_assignment(tmp_path, arrival, rows)
-    document = json.loads((tmp_path / "assignment.json").read_text())
-    assert (document["price"], document["trained_steps"]) == (None, None)
-    assert document["chips"] == [{"chip_id": "a", "price": None, "model_steps": None}]
-
-
 def test_a_limit_on_models_is_refused(home):
     (problem,) = errors(efat(home.path, *CAMPAIGN, "rules.max_groups=3", "stage=plan"))
     assert problem.startswith("rules.max_groups: 3 given; EarlyStopping puts 4 chips in groups of ")
-
-
-def test_amounts_from_a_planner_without_the_map_are_refused():
-    class Guess:
-        needs_map = False
-
-        def __call__(self, chips, cost, seed):
-            return Plan(tuple(Group((c.chip_id,), c.fault_map, 5.0) for c in chips), ())
-
-    with pytest.raises(EfatError, match=r"planner: guess says needs_map = False, but its plan has"):
-        plan_fleet(experiment(planner=Guess(), compare={}), None)
-    assert plan_fleet(experiment(planner=EarlyStopping(), compare={"none": None}), None)
-
-
-@pytest.mark.parametrize("name", [*COMPARE, "greedy"])
-def test_an_experiment_knows_whether_any_strategy_needs_the_map(name):
-    compared = {name: {**COMPARE, "greedy": Greedy()}[name]}
-    asks = name not in ("none", "early_stop")
-    assert experiment(planner=EarlyStopping(), compare=compared).needs_map is asks
-    assert experiment(planner=Fixed(), compare={}).needs_map
-    assert experiment(planner=object(), compare={}).needs_map  # a user's own says nothing of it
 
 
 def test_the_lineage_leaves_out_what_was_not_made(alone, tmp_path, monkeypatch):
@@ -357,12 +306,3 @@ def test_the_lineage_leaves_out_what_was_not_made(alone, tmp_path, monkeypatch):
             lambda _, __, stage: Live(stage), read_run(folder), SimpleNamespace(group="g")
         )
         assert logged == expected or (expected is None and len(logged) == 5)
-
-
-def test_the_advice_is_more_budget_not_topping_up():
-    settings = Settings(("compensate", "retrain"), 1, 5, "selection.max_drop", True, True)
-    row = {"met_val": False, "met_test": False, "salvageable": True, "group_size": 1}
-    advice = next_steps([row], settings)
-    assert "a larger training.budget_epochs (short on validation at its end: 1)" in advice
-    assert "top_up" not in advice
-    assert "top_up" in next_steps([row], replace(settings, until_met=False))

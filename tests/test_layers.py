@@ -72,7 +72,7 @@ LAYERS = (
     ("findings",),
     ("trainings",),
     ("stages", "workload"),
-    ("result_rows", "status"),
+    ("result_rows", "status", "estimate"),
     ("report",),
     ("library", "pruned_share"),
     ("library_files", "assignment", "provenance"),
