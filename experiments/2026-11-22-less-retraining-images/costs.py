@@ -36,8 +36,8 @@ def pieces(name: str, out: Path, data: Path) -> dict[str, Callable[[], object]]:
     where = [f"store={out / 'store'}", "executor=serial"]
     timed: dict[str, Callable[[], object]] = {}
     for job in (
-        "eFAT-style", "remap + compensate", "compensate", "recalibrate", "harden + recalibrate",
-        "harden",
+        "eFAT-style", "remap + compensate", "remap + compensate, sequential", "remap", "compensate",
+        "recalibrate", "harden + recalibrate", "harden",
     ):  # fmt: skip
         if job not in JOBS[name]:
             continue

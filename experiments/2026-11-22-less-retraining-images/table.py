@@ -31,8 +31,10 @@ LABELS = {
     ("recalibrate", "each"): "BatchNorm re-estimated, one model a chip",
     ("harden + recalibrate", "each"): "hardened, then BatchNorm re-estimated, one model a chip",
     ("harden", "each"): "hardened, one model a chip",
+    ("remap", "each"): "remap, one model a chip",
     ("compensate", "each"): "compensate, one model a chip",
     ("remap + compensate", "each"): "**remap + compensate, one model a chip**",
+    ("remap + compensate, sequential", "each"): "remap + compensate sequentially, one model a chip",
     ("remap + compensate", "early_stop"): "remap + compensate, trained on where that falls short",
     ("remap + compensate", "planned"): "remap + compensate, analysis and `best`",
 }
@@ -46,8 +48,10 @@ NAMES = {
     "mlp": "Fashion-MNIST, MLP, 256x256",
 }
 """Networks, data and arrays, by the first word of a setting."""
-PARTS = ("step", "evaluation", "verification", "calibration", "remap + compensate", "compensate",
-         "recalibrate", "hardening step")  # fmt: skip
+PARTS = (
+    "step", "evaluation", "verification", "calibration", "remap + compensate",
+    "remap + compensate, sequential", "remap", "compensate", "recalibrate", "hardening step",
+)  # fmt: skip
 HEAD = (
     "", "models", "steps: analysis", "steps: chips", "samples trained", "samples forward",
     "seconds", "of them once", "verification", "chips measured", "met val.", "met test",
