@@ -54,8 +54,8 @@ def repair_sentences(run: FinishedRun) -> list[str]:
 def _no_remap(run: FinishedRun) -> str:
     """Say where hardware that cannot remap is counted."""
     if any(row["name"] == "no_remap" for row in run.summary["strategies"]):
-        return "What hardware that cannot do it comes to is strategy no_remap."
-    return "Strategy no_remap (compare=) tells what hardware that cannot do it comes to."
+        return "For hardware that cannot do it, see strategy no_remap."
+    return "For hardware that cannot do it, compare=[no_remap] counts the same recipe without."
 
 
 def _repaired_once(run: FinishedRun) -> str:
