@@ -25,7 +25,7 @@ from efat.mapping import SystolicArray
 from efat.metric import ACCURACY
 from efat.plan_checks import plan_problems
 from efat.planning.base import Planner, needs_map
-from efat.planning.early_stop import EarlyStopping
+from efat.planning.early_stop import EarlyStopping, NoRemap
 from efat.planning.fixed import Fixed
 from efat.planning.greedy import Greedy
 from efat.planning.individual import Individual
@@ -42,6 +42,7 @@ from efat.workload import Workload, build_workload
 COMPARE: dict[str, Planner | None] = {
     "none": None,
     "early_stop": EarlyStopping(),
+    "no_remap": NoRemap(),
     "fixed": Fixed(),
     "individual": Individual(),
     "single": Single(),
@@ -78,6 +79,8 @@ def build_experiment(
     workload = build_workload(cfg, problems)
     data, metric = workload.data, workload.metric or ACCURACY
     recipe = problems.attempt("recipe", lambda: _recipe(cfg))
+    if recipe and problems.known("compare"):
+        problems.attempt("compare", lambda: _check_no_remap(cfg, recipe))
     if recipe and problems.known("array", "model", "data"):
         problems.attempt("recipe", lambda: _check_recipe(cfg, recipe, workload))
     selection = problems.attempt("selection", lambda: build_selection(cfg, metric, problems))
@@ -239,6 +242,16 @@ def _recipe(cfg: DictConfig) -> Recipe:
     part = cfg.recipe
     gradual = Gradual.of(part.inject, part.inject_parts, part.inject_every_epochs)
     return Recipe(tuple(part.steps), part.mode, part.samples, gradual, part.remap)
+
+
+def _check_no_remap(cfg: DictConfig, recipe: Recipe) -> None:
+    """Refuse to compare with a recipe that is the same, or none."""
+    if "no_remap" in cfg.compare and not {"remap"} < set(recipe.steps):
+        others = ",".join(name for name in cfg.compare if name != "no_remap")
+        raise EfatError(
+            f"compare: no_remap given, but recipe.steps={list(recipe.steps)}; it takes remap and a "
+            f"further step: use compare=[{others}], or recipe=remap_compensate"
+        )
 
 
 def _check_recipe(cfg: DictConfig, recipe: Recipe, workload: Workload) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from efat.errors import EfatError, raise_problems
@@ -114,6 +115,14 @@ class Recipe:
         if type(self.samples) is not int or self.samples < 1:
             problems.append(f"recipe.samples: {self.samples!r} given; an int >= 1 is needed")
         raise_problems(problems)
+
+    def without(self, steps: Collection[str]) -> Recipe:
+        """Return the recipe less these steps.
+
+        >>> Recipe(("remap", "compensate", "retrain")).without(["remap"]).steps
+        ('compensate', 'retrain')
+        """
+        return replace(self, steps=tuple(step for step in self.steps if step not in steps))
 
     @property
     def repairs(self) -> tuple[Step, ...]:

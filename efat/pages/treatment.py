@@ -40,7 +40,8 @@ def repair_sentences(run: FinishedRun) -> list[str]:
     if "remap" in steps:
         found.append(
             "Remapping asks for address generation only: a model's weights are loaded into other "
-            "columns and its results read from there; the placement is in the model's file."
+            "columns and its results read from there; the placement is in the model's file. "
+            + _no_remap(run)
         )
     if "remap" in steps and summary.get("remap") == "rows_and_columns":
         found.append(
@@ -48,6 +49,13 @@ def repair_sentences(run: FinishedRun) -> list[str]:
             "rows in an order of the model's own, and zeros into rows that are left empty."
         )
     return found
+
+
+def _no_remap(run: FinishedRun) -> str:
+    """Say where hardware that cannot remap is counted."""
+    if any(row["name"] == "no_remap" for row in run.summary["strategies"]):
+        return "For hardware that cannot do it, see strategy no_remap."
+    return "For hardware that cannot do it, compare=[no_remap] counts the same recipe without."
 
 
 def _repaired_once(run: FinishedRun) -> str:
