@@ -24,7 +24,7 @@ from efat.library_checks import check_library
 from efat.mapping import SystolicArray
 from efat.metric import ACCURACY
 from efat.plan_checks import plan_problems
-from efat.planning.base import Planner, needs_map
+from efat.planning.base import Planner, name_of, needs_map
 from efat.planning.early_stop import EarlyStopping, NoRemap
 from efat.planning.fixed import Fixed
 from efat.planning.greedy import Greedy
@@ -70,7 +70,7 @@ def build_experiment(
     problems.attempt("tracking", lambda: _with(cfg.tracking, "finish"))
     problems.attempt("store", lambda: _check_store(cfg))
     _check_trainer(cfg, problems)
-    planner = problems.attempt("planner", lambda: _with(cfg.planner, "__call__"))
+    planner = problems.attempt("planner", lambda: _planner(cfg))
     rules = problems.attempt("rules", lambda: instantiate(cfg.rules))
     array = problems.attempt("array", lambda: _array(cfg))
     _check_array(cfg, array, problems)
@@ -79,8 +79,6 @@ def build_experiment(
     workload = build_workload(cfg, problems)
     data, metric = workload.data, workload.metric or ACCURACY
     recipe = problems.attempt("recipe", lambda: _recipe(cfg))
-    if recipe and problems.known("compare"):
-        problems.attempt("compare", lambda: _check_no_remap(cfg, recipe))
     if recipe and problems.known("array", "model", "data"):
         problems.attempt("recipe", lambda: _check_recipe(cfg, recipe, workload))
     selection = problems.attempt("selection", lambda: build_selection(cfg, metric, problems))
@@ -164,6 +162,17 @@ def _with(node: DictConfig, method: str) -> Any:
     return part
 
 
+def _planner(cfg: DictConfig) -> Any:
+    """Build the planner; it plans for the recipe as it is."""
+    planner = _with(cfg.planner, "__call__")
+    if without := getattr(planner, "without", ()):
+        raise EfatError(
+            f"planner: {name_of(planner)} given; it is to compare with: its models are made "
+            f"without {', '.join(without)}; leave that out of recipe.steps instead"
+        )
+    return planner
+
+
 def _check_trainer(cfg: DictConfig, problems: Problems) -> None:
     """Try Lightning's arguments one by one, since it stops at the first; then all together."""
     arguments = {
@@ -242,16 +251,6 @@ def _recipe(cfg: DictConfig) -> Recipe:
     part = cfg.recipe
     gradual = Gradual.of(part.inject, part.inject_parts, part.inject_every_epochs)
     return Recipe(tuple(part.steps), part.mode, part.samples, gradual, part.remap)
-
-
-def _check_no_remap(cfg: DictConfig, recipe: Recipe) -> None:
-    """Refuse to compare with a recipe that is the same, or none."""
-    if "no_remap" in cfg.compare and not {"remap"} < set(recipe.steps):
-        others = ",".join(name for name in cfg.compare if name != "no_remap")
-        raise EfatError(
-            f"compare: no_remap given, but recipe.steps={list(recipe.steps)}; it takes remap and a "
-            f"further step: use compare=[{others}], or recipe=remap_compensate"
-        )
 
 
 def _check_recipe(cfg: DictConfig, recipe: Recipe, workload: Workload) -> None:

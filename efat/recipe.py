@@ -117,12 +117,14 @@ class Recipe:
         raise_problems(problems)
 
     def without(self, steps: Collection[str]) -> Recipe:
-        """Return the recipe less these steps.
+        """Return the recipe less these steps; where none is left, retraining for no amount.
 
         >>> Recipe(("remap", "compensate", "retrain")).without(["remap"]).steps
         ('compensate', 'retrain')
         """
-        return replace(self, steps=tuple(step for step in self.steps if step not in steps))
+        left: tuple[Step, ...] = tuple(step for step in self.steps if step not in steps)
+        remap = self.remap if "remap" in left else "columns"  # what nothing asks for is no key
+        return replace(self, steps=left or ("retrain",), remap=remap)
 
     @property
     def repairs(self) -> tuple[Step, ...]:

@@ -93,7 +93,7 @@ def repair_of(experiment: Experiment, baseline: Baseline) -> Repair | None:
     return Repair(
         recipe.repairs,
         recipe.mode,
-        measured.grams if measured else None,
+        measured.grams if measured and recipe.needs_grams else None,
         recipe.samples if recipe.needs_samples else 0,
         derive(experiment.seed, "calibration") if recipe.needs_samples else 0,
         recipe.remap,

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from efat.findings import diverged_note
 from efat.metric import kept_note
 from efat.pages.finished import FinishedRun
+from efat.planning.early_stop import NoRemap
 from efat.progress import counted
 from efat.recipe import TRAINING
 
@@ -40,7 +41,7 @@ def repair_sentences(run: FinishedRun) -> list[str]:
     if "remap" in steps:
         found.append(
             "Remapping asks for address generation only: a model's weights are loaded into other "
-            "columns and its results read from there; the placement is in the model's file. "
+            "columns and its results read from there; the placement is in the model's file."
             + _no_remap(run)
         )
     if "remap" in steps and summary.get("remap") == "rows_and_columns":
@@ -52,10 +53,10 @@ def repair_sentences(run: FinishedRun) -> list[str]:
 
 
 def _no_remap(run: FinishedRun) -> str:
-    """Say where hardware that cannot remap is counted."""
-    if any(row["name"] == "no_remap" for row in run.summary["strategies"]):
-        return "For hardware that cannot do it, see strategy no_remap."
-    return "For hardware that cannot do it, compare=[no_remap] counts the same recipe without."
+    """Say how to count hardware that cannot remap, where it is not among the strategies."""
+    if any(row["name"] == NoRemap.name for row in run.summary["strategies"]):
+        return ""
+    return " For hardware that cannot do it, compare=[no_remap] counts the same recipe without."
 
 
 def _repaired_once(run: FinishedRun) -> str:

@@ -19,6 +19,7 @@ from efat.pages.treatment import (
     top_up_sentences,
     until_met_sentences,
 )
+from efat.planning.early_stop import NoRemap
 from efat.progress import counted
 from efat.verification import verification_note
 
@@ -99,6 +100,11 @@ def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
     ours, theirs = run.chosen["retraining"]["epochs"], other["retraining"]["epochs"]
     if not other["models"] or not (theirs or repair_steps(run)):
         return None
+    if other["name"] == NoRemap.name:  # no choice of the user's, but other hardware
+        return (
+            f"Without remapping ({other['name']}: {_models(run, other)}, "
+            f"{_retraining(run, other)}): {other['met_test']} chips meet it on test."
+        )
     against = (
         f"Against {other['name']} ({_models(run, other)}, {_retraining(run, other)}, "
         f"{other['met_test']} chips meet it on test): "
