@@ -55,8 +55,8 @@ REPAIRS = {
     "auto": "sequential",
     "harden": "recalibrate",
 }
-"""The repair whose cost a job pays, where its name is not the job's. Remapping alone was not timed: it
-pays as much as with compensation; `auto` pays for every map as if it were sequential."""
+"""The repair whose cost a job pays, where its name is not the job's. Remapping alone was not timed:
+it pays as much as with compensation; `auto` pays for every map as if it were sequential."""
 MAIN = "uniform-40"
 COMPARED = {
     "eFAT-style": "none,greedy,fixed,individual,early_stop",
