@@ -39,6 +39,7 @@ JOBS = {
     "one-shot": (REPAIRED,),
     "one-shot-top-up": (REPAIRED, "recipe.steps=[remap,compensate,retrain,top_up]"),
     "sequential": (REPAIRED, "recipe.mode=sequential"),
+    "auto": (REPAIRED, "recipe.mode=auto"),
     "rows": (REPAIRED, "recipe.remap=rows_and_columns"),
     "compensate": (REPAIRED, "recipe=compensate"),
     "remap": (REPAIRED, "recipe.steps=[remap,retrain]", "training=sgd"),
@@ -51,10 +52,11 @@ REPAIRS = {
     "gradual": "",
     "one-shot-top-up": "one-shot",
     "remap": "one-shot",
+    "auto": "sequential",
     "harden": "recalibrate",
 }
 """The repair whose cost a job pays, where its name is not the job's. Remapping alone was not timed:
-it pays as much as with compensation."""
+it pays as much as with compensation; `auto` pays for every map as if it were sequential."""
 MAIN = "uniform-40"
 COMPARED = {
     "eFAT-style": "none,greedy,fixed,individual,early_stop",
