@@ -18,8 +18,8 @@ STEPS: tuple[Step, ...] = get_args(Step)
 """In the only order in which they can be taken."""
 
 SEQUENTIAL_FROM = 0.2
-"""Share of faulty PEs from which `auto` is sequential: better there, and no better below it on the
-published ResNet-20 (experiments/2026-11-22-repair)."""
+"""Share of faulty PEs, to the whole percent, from which `auto` is sequential. On the published
+ResNet-20 that is as good at 20 % and better from 30 % on (experiments/2026-11-22-repair)."""
 
 TRAINING = ("harden", "retrain", "top_up")
 """Those that are no repair of a masked network."""
@@ -72,7 +72,7 @@ class Recipe:
             in evaluation intervals. See `efat.repair`.
         mode: How `compensate` works: `one_shot` from the fault-free network's Gram matrices,
             `sequential` layer by layer through the repaired network; `auto`: sequential for maps
-            with a fifth of the PEs faulty and more, where it is better, and one-shot for others.
+            with 20 % faulty PEs and more (to the whole percent), one-shot for others.
         samples: Training samples to calibrate on, at the most; one pass over the training split.
         gradual: How faults come into the retraining; None: all at once.
         remap: What `remap` chooses; with rows, the hardware must stream inputs in another order.
@@ -129,7 +129,9 @@ class Recipe:
         """
         if self.mode != "auto":
             return self
-        return replace(self, mode="sequential" if fault_rate >= SEQUENTIAL_FROM else "one_shot")
+        many = round(fault_rate, 2) >= SEQUENTIAL_FROM  # a rate is drawn in whole PEs
+        sequential = many and "compensate" in self.steps
+        return replace(self, mode="sequential" if sequential else "one_shot")
 
     def without(self, steps: Collection[str]) -> Recipe:
         """Return the recipe less these steps; where none is left, retraining for no amount.

@@ -101,8 +101,12 @@ def test_a_campaign_counts_it_beside_its_own(home):
     assert "analysis none: early_stop needs no resilience map" in " ".join(ran.stdout.split())
     found = {s["name"]: s for s in json.loads((folder / "summary.json").read_text())["strategies"]}
     told = (folder / "report.md").read_text()
-    met = found["no_remap"]["met_test"]
-    assert f"Without remapping (no_remap: 4 models, no retraining): {met} chips meet it" in told
+    less, same = found["no_remap"], found["early_stop"]
+    assert (
+        "Without remapping (no_remap: 4 models, one a chip, no retraining): "
+        f"{less['met_val']} chips meet it on validation, {less['met_test']} on test; "
+        f"with it (early_stop: no retraining) {same['met_val']} and {same['met_test']}."
+    ) in told
     assert "times as many" not in told
     alone, folder = home.run("recipe.steps=[compensate]", "compare=[none]")
     assert "retrain 0, evaluate 0" in alone.stdout  # the store has them

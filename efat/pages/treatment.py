@@ -27,8 +27,10 @@ def repair_sentences(run: FinishedRun) -> list[str]:
     steps, summary = repair_steps(run), run.summary
     if not steps:
         return []
+    mode = {"compensate": f"compensate ({summary.get('mode', 'one_shot')})"}
+    recipe = ", ".join(mode.get(step, step) for step in summary["recipe"])
     found = [
-        f"Recipe: {', '.join(summary['recipe'])}. The steps before retraining took "
+        f"Recipe: {recipe}. The steps before retraining took "
         f"{run.chosen['repair_s']:.1f} s for these chips{_repaired_once(run)}; amounts of "
         "retraining are counted after them."
     ]
