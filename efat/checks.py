@@ -26,7 +26,9 @@ from efat.severity import IN_WORDS
 Value = TypeVar("Value")
 
 SEVERITIES = tuple(IN_WORDS)
-STRATEGIES = ("none", "greedy", "fixed", "individual", "early_stop", "single", "random")
+STRATEGIES = (
+    "none", "greedy", "fixed", "individual", "early_stop", "no_remap", "single", "random",
+)  # fmt: skip
 BUDGET_DEPENDENT = ("CosineAnnealingLR", "OneCycleLR", "PolynomialLR")
 
 

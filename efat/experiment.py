@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from efat.chips import Fleet
 from efat.jobs import Setup, TrainingJob
@@ -141,6 +141,10 @@ class Experiment:
         """Return the fault rates that the analysis measures after `curves`; none: it is done."""
         amounts = self.selection.amounts_by_rate(curves, target) if curves else {}
         return next_rates(self.fault_rates, amounts, self.search, self.amounts.eval_every_steps)
+
+    def without(self, steps: Sequence[str]) -> Experiment:
+        """Return the experiment with a recipe that leaves out these steps."""
+        return replace(self, recipe=self.recipe.without(steps)) if steps else self
 
     @property
     def planner_name(self) -> str:

@@ -24,8 +24,8 @@ from efat.library_checks import check_library
 from efat.mapping import SystolicArray
 from efat.metric import ACCURACY
 from efat.plan_checks import plan_problems
-from efat.planning.base import Planner, needs_map
-from efat.planning.early_stop import EarlyStopping
+from efat.planning.base import Planner, name_of, needs_map
+from efat.planning.early_stop import EarlyStopping, NoRemap
 from efat.planning.fixed import Fixed
 from efat.planning.greedy import Greedy
 from efat.planning.individual import Individual
@@ -42,6 +42,7 @@ from efat.workload import Workload, build_workload
 COMPARE: dict[str, Planner | None] = {
     "none": None,
     "early_stop": EarlyStopping(),
+    "no_remap": NoRemap(),
     "fixed": Fixed(),
     "individual": Individual(),
     "single": Single(),
@@ -69,7 +70,7 @@ def build_experiment(
     problems.attempt("tracking", lambda: _with(cfg.tracking, "finish"))
     problems.attempt("store", lambda: _check_store(cfg))
     _check_trainer(cfg, problems)
-    planner = problems.attempt("planner", lambda: _with(cfg.planner, "__call__"))
+    planner = problems.attempt("planner", lambda: _planner(cfg))
     rules = problems.attempt("rules", lambda: instantiate(cfg.rules))
     array = problems.attempt("array", lambda: _array(cfg))
     _check_array(cfg, array, problems)
@@ -159,6 +160,17 @@ def _with(node: DictConfig, method: str) -> Any:
             f"{node._get_full_key('')}: {type(part).__name__} given; it has no {method}"
         )
     return part
+
+
+def _planner(cfg: DictConfig) -> Any:
+    """Build the planner; it plans for the recipe as it is."""
+    planner = _with(cfg.planner, "__call__")
+    if without := getattr(planner, "without", ()):
+        raise EfatError(
+            f"planner: {name_of(planner)} given; it is to compare with: its models are made "
+            f"without {', '.join(without)}; leave that out of recipe.steps instead"
+        )
+    return planner
 
 
 def _check_trainer(cfg: DictConfig, problems: Problems) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from efat.errors import EfatError, raise_problems
 from efat.store import OPTIONAL
 
 Step = Literal["harden", "remap", "compensate", "recalibrate", "retrain", "top_up"]
-Mode = Literal["one_shot", "sequential"]
+Mode = Literal["one_shot", "sequential", "auto"]
 Remap = Literal["columns", "rows_and_columns"]
 Inject = Literal["at_once", "gradual"]
 
 STEPS: tuple[Step, ...] = get_args(Step)
 """In the only order in which they can be taken."""
+
+SEQUENTIAL_FROM = 0.2
+"""Share of faulty PEs, to the whole percent, from which `auto` is sequential. On the published
+ResNet-20 that is as good at 20 % and better from 30 % on (experiments/2026-11-22-repair)."""
 
 TRAINING = ("harden", "retrain", "top_up")
 """Those that are no repair of a masked network."""
@@ -66,7 +71,8 @@ class Recipe:
             training; `top_up`: where that leaves a group short of the constraint on validation, on
             in evaluation intervals. See `efat.repair`.
         mode: How `compensate` works: `one_shot` from the fault-free network's Gram matrices,
-            `sequential` layer by layer through the repaired network.
+            `sequential` layer by layer through the repaired network; `auto`: sequential for maps
+            with 20 % faulty PEs and more (to the whole percent), one-shot for others.
         samples: Training samples to calibrate on, at the most; one pass over the training split.
         gradual: How faults come into the retraining; None: all at once.
         remap: What `remap` chooses; with rows, the hardware must stream inputs in another order.
@@ -115,6 +121,28 @@ class Recipe:
             problems.append(f"recipe.samples: {self.samples!r} given; an int >= 1 is needed")
         raise_problems(problems)
 
+    def settled(self, fault_rate: float) -> Recipe:
+        """Return the recipe with the mode that `auto` means for a map of this fault rate.
+
+        >>> Recipe(("compensate",), "auto").settled(0.3).mode
+        'sequential'
+        """
+        if self.mode != "auto":
+            return self
+        many = round(fault_rate, 2) >= SEQUENTIAL_FROM  # a rate is drawn in whole PEs
+        sequential = many and "compensate" in self.steps
+        return replace(self, mode="sequential" if sequential else "one_shot")
+
+    def without(self, steps: Collection[str]) -> Recipe:
+        """Return the recipe less these steps; where none is left, retraining for no amount.
+
+        >>> Recipe(("remap", "compensate", "retrain")).without(["remap"]).steps
+        ('compensate', 'retrain')
+        """
+        left: tuple[Step, ...] = tuple(step for step in self.steps if step not in steps)
+        remap = self.remap if "remap" in left else "columns"  # what nothing asks for is no key
+        return replace(self, steps=left or ("retrain",), remap=remap)
+
     @property
     def repairs(self) -> tuple[Step, ...]:
         """The steps that mend a masked network, before any retraining.
@@ -142,11 +170,11 @@ class Recipe:
     @property
     def needs_grams(self) -> bool:
         """Whether the Gram matrices of the fault-free network are used."""
-        one_shot = "compensate" in self.steps and self.mode == "one_shot"
+        one_shot = "compensate" in self.steps and self.mode != "sequential"
         return one_shot or "remap" in self.steps
 
     @property
     def needs_samples(self) -> bool:
         """Whether each chip's repair passes calibration samples through the network."""
-        sequential = "compensate" in self.steps and self.mode == "sequential"
+        sequential = "compensate" in self.steps and self.mode != "one_shot"
         return sequential or "recalibrate" in self.steps

@@ -48,9 +48,9 @@ def recipe_problems(
             "weight in a PE; use array.dataflow=ws, or recipe=retrain (or, for a network with "
             "BatchNorm, recalibrate)",
         ]
-    sequential = "compensate" in solving and recipe.mode == "sequential"
+    sequential = "compensate" in solving and recipe.mode != "one_shot"
     by = "recipe.steps: recalibrate given without BatchNorm" if rescales else None
-    by = "recipe.mode: sequential given" if sequential else by
+    by = f"recipe.mode: {recipe.mode} given" if sequential else by
     return _weight_problems(recipe, network, inputs, off_array, by)
 
 

@@ -96,6 +96,7 @@ class Outcome:
             metric has no interval.
         recipe: Its steps; without `retrain` there is no retraining.
         remap: What `remap` places, if it is one of them.
+        mode: Of `compensate`, if it is one of them.
         calibration_s: Seconds of measuring Gram matrices, once a network.
         blocks: Blocks of the weights whose Gram matrix is in more than one, by parameter name.
         analysis_repair_s: Seconds of repair in the analysis.
@@ -115,6 +116,7 @@ class Outcome:
     needed: int | None = None
     recipe: tuple[str, ...] = ("retrain",)
     remap: str = "columns"
+    mode: str = "one_shot"
     calibration_s: float = 0.0
     blocks: Mapping[str, int] = field(default_factory=dict)
     analysis_repair_s: float = 0.0
@@ -175,6 +177,7 @@ def build_outcome(
         needed=verification.needed(targets.test),
         recipe=experiment.recipe.steps,
         remap=experiment.recipe.remap,
+        mode=experiment.recipe.mode,
         calibration_s=baseline.calibration.elapsed_s if baseline.calibration else 0.0,
         blocks=baseline.calibration.blocks if baseline.calibration else {},
         analysis_repair_s=analysis.repair_s if analysis else 0.0,

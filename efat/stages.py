@@ -194,7 +194,7 @@ def retrain(
     tops_up = experiment.recipe.tops_up
     groups = [(name, group) for name, plan in plans.items() for group in plan.groups]
     jobs = [
-        group_job(experiment, baseline, group, tops_up or plan.until_met)
+        group_job(experiment.without(plan.without), baseline, group, tops_up or plan.until_met)
         for plan in plans.values()
         for group in plan.groups
     ]

@@ -45,7 +45,7 @@ def retraining_job(
         array=experiment.array,
         fault_map=fault_map,
         keep_weights=not eval_every_steps,
-        repair=repair_of(experiment, baseline),
+        repair=repair_of(experiment, baseline, fault_map),
         injection=_injection(experiment, fault_map),
     )
 
@@ -85,15 +85,15 @@ def until_met(experiment: Experiment, baseline: Baseline) -> Until:
     return Until(target, better, experiment.selection.sustained)
 
 
-def repair_of(experiment: Experiment, baseline: Baseline) -> Repair | None:
+def repair_of(experiment: Experiment, baseline: Baseline, fault_map: FaultMap) -> Repair | None:
     """Describe what mends a masked network before it is retrained."""
-    recipe, measured = experiment.recipe, baseline.calibration
+    recipe, measured = experiment.recipe.settled(fault_map.fault_rate), baseline.calibration
     if not recipe.repairs:
         return None
     return Repair(
         recipe.repairs,
         recipe.mode,
-        measured.grams if measured else None,
+        measured.grams if measured and recipe.needs_grams else None,
         recipe.samples if recipe.needs_samples else 0,
         derive(experiment.seed, "calibration") if recipe.needs_samples else 0,
         recipe.remap,

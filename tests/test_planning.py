@@ -57,6 +57,11 @@ def test_there_is_a_planner_to_test():
     assert WITHOUT_MAP == ["early_stop"]
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_planner_is_called_in_tables_what_its_configuration_is(name):
+    assert name_of(planner_of(name)) == name
+
+
 @pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize("name", PLANNERS)
 def test_contract(name, cost):

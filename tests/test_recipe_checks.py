@@ -26,7 +26,7 @@ def test_every_problem_of_a_recipe_is_named():
     assert error.value.problems == (
         "recipe.steps: 'polish' given; allowed: harden, remap, compensate, recalibrate, retrain, "
         "top_up",
-        "recipe.mode: 'both' given; allowed: one_shot, sequential",
+        "recipe.mode: 'both' given; allowed: one_shot, sequential, auto",
         "recipe.remap: 'rows' given; allowed: columns, rows_and_columns",
         "recipe.samples: 0 given; an int >= 1 is needed",
     )
@@ -67,6 +67,8 @@ def test_what_a_network_or_array_does_not_allow_is_refused():
     attention, _ = problems(rescaled, Attentive())
     assert "recalibrate given without BatchNorm, but layer 'attention' is an attention" in attention
     assert problems(both, Attentive()) == []
+    found = problems(Recipe(("compensate",), "auto"), Attentive())
+    assert [text.split(",")[0] for text in found] == ["recipe.mode: auto given"] * 2
     attention, turned = problems(Recipe(("compensate",), "sequential"), Attentive())
     assert "layer 'attention' is an attention; use steps=[compensate], mode=one_shot" in attention
     assert "layer 'last' sees 3 rows for 2 samples: not batch first" in turned

@@ -57,7 +57,7 @@ def test_amounts_from_a_planner_without_the_map_are_refused():
 @pytest.mark.parametrize("name", [*COMPARE, "greedy"])
 def test_an_experiment_knows_whether_any_strategy_needs_the_map(name):
     compared = {name: {**COMPARE, "greedy": Greedy()}[name]}
-    asks = name not in ("none", "early_stop")
+    asks = name not in ("none", "early_stop", "no_remap")
     assert experiment(planner=EarlyStopping(), compare=compared).needs_map is asks
     assert experiment(planner=Fixed(), compare={}).needs_map
     assert experiment(planner=object(), compare={}).needs_map  # a user's own says nothing of it

@@ -15,6 +15,7 @@ GLOSSES = {
     "fixed": "one amount for all, one model a chip",
     "individual": "its own amount and model for each chip (as in Reduce)",
     "early_stop": "each chip until it meets the constraint on validation, no analysis",
+    "no_remap": "each chip until it meets the constraint on validation, nothing remapped",
     "single": "one model for all",
     "random": "random groups of the same sizes",
 }

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from efat.findings import diverged_note
 from efat.metric import kept_note
 from efat.pages.finished import FinishedRun
+from efat.planning.early_stop import NoRemap
 from efat.progress import counted
 from efat.recipe import TRAINING
 
@@ -26,8 +27,10 @@ def repair_sentences(run: FinishedRun) -> list[str]:
     steps, summary = repair_steps(run), run.summary
     if not steps:
         return []
+    mode = {"compensate": f"compensate ({summary.get('mode', 'one_shot')})"}
+    recipe = ", ".join(mode.get(step, step) for step in summary["recipe"])
     found = [
-        f"Recipe: {', '.join(summary['recipe'])}. The steps before retraining took "
+        f"Recipe: {recipe}. The steps before retraining took "
         f"{run.chosen['repair_s']:.1f} s for these chips{_repaired_once(run)}; amounts of "
         "retraining are counted after them."
     ]
@@ -41,6 +44,7 @@ def repair_sentences(run: FinishedRun) -> list[str]:
         found.append(
             "Remapping asks for address generation only: a model's weights are loaded into other "
             "columns and its results read from there; the placement is in the model's file."
+            + _no_remap(run)
         )
     if "remap" in steps and summary.get("remap") == "rows_and_columns":
         found.append(
@@ -48,6 +52,13 @@ def repair_sentences(run: FinishedRun) -> list[str]:
             "rows in an order of the model's own, and zeros into rows that are left empty."
         )
     return found
+
+
+def _no_remap(run: FinishedRun) -> str:
+    """Say how to count hardware that cannot remap, where it is not among the strategies."""
+    if any(row["name"] == NoRemap.name for row in run.summary["strategies"]):
+        return ""
+    return " For hardware that cannot do it, compare=[no_remap] counts the same recipe without."
 
 
 def _repaired_once(run: FinishedRun) -> str:

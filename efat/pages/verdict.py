@@ -19,6 +19,7 @@ from efat.pages.treatment import (
     top_up_sentences,
     until_met_sentences,
 )
+from efat.planning.early_stop import EarlyStopping, NoRemap
 from efat.progress import counted
 from efat.verification import verification_note
 
@@ -99,6 +100,8 @@ def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
     ours, theirs = run.chosen["retraining"]["epochs"], other["retraining"]["epochs"]
     if not other["models"] or not (theirs or repair_steps(run)):
         return None
+    if other["name"] == NoRemap.name and "remap" in repair_steps(run):
+        return _without_remap(run, other)
     against = (
         f"Against {other['name']} ({_models(run, other)}, {_retraining(run, other)}, "
         f"{other['met_test']} chips meet it on test): "
@@ -119,6 +122,24 @@ def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
         return f"{against}{ours / theirs:.1f} times the retraining{_spared(run, other)}."
     more = f"{abs(saved):.0%} {'less' if saved >= 0 else 'more'}"
     return f"{against}{more} retraining{_spared(run, other)}."
+
+
+def _without_remap(run: FinishedRun, other: dict[str, Any]) -> str:
+    """Say what other hardware comes to; what differs by remapping alone is `early_stop`."""
+    found = (
+        f"Without remapping ({other['name']}: {_models(run, other)}, one a chip, "
+        f"{_retraining(run, other)}): {other['met_val']} chips meet it on validation, "
+        f"{other['met_test']} on test"
+    )
+    same = [s for s in run.summary["strategies"] if s["name"] == EarlyStopping.name]
+    return (
+        found
+        + "".join(
+            f"; with it ({s['name']}: {_retraining(run, s)}) {s['met_val']} and {s['met_test']}"
+            for s in same
+        )
+        + "."
+    )
 
 
 def _spared(run: FinishedRun, other: dict[str, Any]) -> str:

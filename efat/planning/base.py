@@ -61,6 +61,7 @@ class Plan:
         bound: No plan under these rules has a lower price; proved in `efat.planning.bound`.
         until_met: Whether groups are trained on from their amount until they meet the constraint,
             whatever the recipe; their amounts are then not of an analysis.
+        without: Steps of the recipe that its models are made without.
     """
 
     groups: tuple[Group, ...]
@@ -69,6 +70,7 @@ class Plan:
     merges: tuple[Merge, ...] = ()
     bound: float = 0.0
     until_met: bool = False
+    without: tuple[str, ...] = ()
 
     @property
     def total_steps(self) -> float:

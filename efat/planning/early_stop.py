@@ -20,9 +20,17 @@ class EarlyStopping:
 
     name: ClassVar[str] = "early_stop"
     needs_map: ClassVar[bool] = False
+    without: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, chips: Sequence[Chip], cost: Cost, seed: int) -> Plan:
         """Return one group a chip, by name; `cost` and `seed` are not used."""
         named = sorted(chips, key=lambda chip: chip.chip_id)
         groups = (Group((chip.chip_id,), chip.fault_map, 0.0) for chip in named)
-        return Plan(tuple(groups), (), until_met=True)
+        return Plan(tuple(groups), (), until_met=True, without=self.without)
+
+
+class NoRemap(EarlyStopping):
+    """The same on hardware that cannot remap: every channel stays on its own column."""
+
+    name: ClassVar[str] = "no_remap"
+    without: ClassVar[tuple[str, ...]] = ("remap",)

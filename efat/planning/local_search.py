@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class LocalSearch(GroupingPlanner):
         seconds: Time limit; null (None): none, and then the plan depends on the seed alone.
     """
 
+    name: ClassVar[str] = "local_search"
     start: GroupingPlanner = HIERARCHICAL
     iterations: int | None = None
     seconds: float | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -36,8 +37,8 @@ def pieces(name: str, out: Path, data: Path) -> dict[str, Callable[[], object]]:
     where = [f"store={out / 'store'}", "executor=serial"]
     timed: dict[str, Callable[[], object]] = {}
     for job in (
-        "eFAT-style", "remap + compensate", "compensate", "recalibrate", "harden + recalibrate",
-        "harden",
+        "eFAT-style", "remap + compensate", "remap + compensate, sequential", "remap", "compensate",
+        "recalibrate", "harden + recalibrate", "harden",
     ):  # fmt: skip
         if job not in JOBS[name]:
             continue
@@ -73,17 +74,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("outputs/less-retraining-images"))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--parts", nargs="*", help="all by default; rows of others stay")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    timed, rows = pieces(args.setting, args.out.absolute(), args.data), []
+    timed = pieces(args.setting, args.out.absolute(), args.data)
     timed["unit"]()  # decodes the images
-    for turn in range(args.rounds):
-        for what, run in timed.items():
+    seconds = defaultdict(list)
+    for _ in range(args.rounds):
+        for what in args.parts or timed:
             began = time.process_time()
-            run()
-            seconds = f"{time.process_time() - began:.4f}"
-            rows.append({"round": turn, "what": what, "processor_s": seconds})
-    update(HERE / "costs.csv", {"setting": args.setting}, rows)
+            timed[what]()
+            seconds[what].append(f"{time.process_time() - began:.4f}")
+    for what, values in seconds.items():
+        rows = [{"round": turn, "processor_s": value} for turn, value in enumerate(values)]
+        update(HERE / "costs.csv", {"setting": args.setting, "what": what}, rows)
 
 
 if __name__ == "__main__":

@@ -125,14 +125,15 @@ def cost(setting: str, job: str, strategy: str) -> dict[str, float]:
         curves = analysis(setting, job, until_met=strategy == "until met")
     models = chips if strategy in ("each", "early_stop") else int(found["models"])
     hardening = int(found.get("hardening_steps") or 0)
-    grams = "compensate" in job
+    grams = "compensate" in job or "remap" in job
     once = seconds["calibration"] * grams + (seconds["unit"] + repair) * curves["curves"]
     once += seconds["hardening step"] * hardening
     once += seconds["step"] * curves["steps"] + seconds["evaluation"] * curves["points"]
     spent = (seconds["unit"] + repair) * models + seconds["step"] * after["steps"]
     spent += seconds["evaluation"] * after["points"]
     verified = seconds["verification"] * chips
-    repairs = (models + curves["curves"]) * job.endswith("recalibrate")
+    passes = 2 * job.endswith("sequential") + job.endswith("recalibrate")
+    repairs = (models + curves["curves"]) * passes
     val = VAL[network(setting)]
     return {
         "models": models, "analysis": curves["steps"] + hardening, "chips": after["steps"],

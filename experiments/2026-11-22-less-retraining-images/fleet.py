@@ -59,11 +59,13 @@ def main() -> None:
     parser.add_argument("recipe", choices=("remap + compensate", "compensate"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("outputs/less-retraining-images"))
+    parser.add_argument("--clustered", action="store_true", help="faults in clusters, 10 %%")
     parser.add_argument("--chips", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=1, help="1: in this process")
     parser.add_argument("--measure", type=int, metavar="EVERY", help="measure, repair nothing")
     args = parser.parse_args()
-    arguments = [a.format(data=args.data) for a in SETTINGS["cifar10"]]
+    setting = "cifar10 clustered" if args.clustered else "cifar10"
+    arguments = [a.format(data=args.data) for a in SETTINGS[setting]]
     arguments += JOBS["cifar10"][args.recipe].arguments
     executor = ["executor=serial"]
     if args.workers > 1:
@@ -73,13 +75,14 @@ def main() -> None:
     baseline = stages.pretrain(experiment, campaign)
     baseline = stages.calibrate(experiment, campaign, baseline)
     if not args.measure:
-        key = {"recipe": args.recipe, "chips": str(args.chips), "workers": str(args.workers)}
+        kind = "clustered" if args.clustered else "uniform"
+        key = {"fleet": kind, "recipe": args.recipe, "chips": str(args.chips)}
+        key["workers"] = str(args.workers)
         repair(experiment, campaign, baseline, key)
         return
-    setting = f"cifar10 {args.chips}"
-    update(
-        HERE / "baselines.csv", {"setting": setting}, [described(experiment, campaign, baseline)]
-    )
+    setting += f" {args.chips}"
+    row = described(experiment, campaign, baseline)
+    update(HERE / "baselines.csv", {"setting": setting}, [row])
     part = replace(experiment, fleet=Fleet(experiment.fleet.chips[:: args.measure]))
     key = {"setting": setting, "job": args.recipe, "strategy": "each"}
     serve_alone(part, campaign, baseline, key)

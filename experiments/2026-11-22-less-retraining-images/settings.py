@@ -30,6 +30,14 @@ def budget(steps: int, every: int, epoch: int = 78) -> tuple[str, ...]:
     )
 
 
+def decaying(rate: float, gamma: float) -> tuple[str, ...]:
+    """Return what asks for all training images, and a learning rate that falls with every step."""
+    scheduler = f"{{_target_:torch.optim.lr_scheduler.ExponentialLR,_partial_:true,gamma:{gamma}}}"
+    return (
+        f"training.optimizer.lr={rate}", "data.train_size=null", f"training.scheduler={scheduler}",
+    )  # fmt: skip
+
+
 def rates(*values: float) -> str:
     """Return what asks for these fault rates."""
     return f"fault_rates.rates={list(values)}"
@@ -43,6 +51,10 @@ def recipes(amounts: Sequence[str], grid: str) -> dict[str, Job]:
             ("recipe=remap_compensate", *few, grid, "fault_rates.until_met=true"),
             ("each", "planned", "early_stop"),
         ),
+        "remap + compensate, sequential": Job(
+            ("recipe=remap_compensate", "recipe.mode=sequential", *few), ("each",)
+        ),
+        "remap": Job(("recipe=remap_compensate", "recipe.steps=[remap,retrain]", *few), ("each",)),
         "compensate": Job(("recipe=compensate", *few), ("each",)),
         "recalibrate": Job(("recipe=recalibrate", *few), ("each",)),
     }
@@ -88,6 +100,7 @@ RESNET32 = (
 )  # fmt: skip
 SETTINGS: dict[str, tuple[str, ...]] = {
     "cifar10": CIFAR10,
+    "cifar10 clustered": (*CIFAR10, *CLUSTERED),
     "cifar10-256": (*CIFAR10, "array=ws_256", "fault_rates.maps_per_rate=2"),
     "cifar10-resnet32": (*CIFAR10, *RESNET32, "fault_rates.maps_per_rate=1"),
     "cifar10-resnet32-256": (
@@ -116,6 +129,7 @@ RESNET8_JOBS = {
 }
 MOBILENET_JOBS = {
     **recipes(budget(64, 16), rates(0.1, 0.2, 0.3)),
+    "harden + recalibrate": Job(hardened(budget(64, 16), 78), ("each",)),
     **efat_style(budget(128, 32), rates(0.05), "training.optimizer.lr=0.003"),
 }
 MLP_JOBS = {
@@ -141,9 +155,23 @@ LONG = {
         (*budget(1024, 128, 390), rates(0.1, 0.2), "training.optimizer.lr=0.01",
          "fault_rates.maps_per_rate=1", "data.train_size=null"),
     ),
+    "eFAT-style, 0.02 decaying, long": Job(
+        (*budget(2048, 128, 390), rates(0.1, 0.2), *decaying(0.02, 0.99834),
+         "fault_rates.maps_per_rate=1"),
+    ),
+    "eFAT-style, 0.05 decaying, long": Job(
+        (*budget(4096, 256, 390), rates(0.2), *decaying(0.05, 0.998876),
+         "fault_rates.maps_per_rate=1"),
+    ),
+    "eFAT-style, 0.05 decaying": Job(
+        ("planner=greedy", *budget(4096, 256, 390), NARROW, *decaying(0.05, 0.998876),
+         "fault_rates.maps_per_rate=1", "fault_rates.until_met=true"),
+        ("planned",),
+    ),
 }  # fmt: skip
 JOBS = {
     "cifar10": {**CIFAR10_JOBS, **LONG},
+    "cifar10 clustered": CIFAR10_JOBS,
     "cifar10-256": CIFAR10_JOBS,
     "cifar10-resnet32": RESNET32_JOBS,
     "cifar10-resnet32-256": RESNET32_JOBS,

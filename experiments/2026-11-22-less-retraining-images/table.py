@@ -25,14 +25,19 @@ LABELS = {
     ("eFAT-style", "planned"): "**eFAT-style** (greedy)",
     ("eFAT-style", "until met"): "eFAT-style, its curves ended where they meet the constraint",
     ("eFAT-style, 160 steps", "planned"): "eFAT-style, budget of 160 steps",
+    ("eFAT-style, 0.05 decaying", "planned"): (
+        "eFAT-style at 0.05 and falling, budget of 4,096 steps, its curves ended"
+    ),
     ("eFAT-style", "individual"): "Reduce: an amount and a model a chip",
     ("eFAT-style", "fixed"): "one amount for all, a model a chip",
     ("eFAT-style", "early_stop"): "early stopping, one model a chip",
     ("recalibrate", "each"): "BatchNorm re-estimated, one model a chip",
     ("harden + recalibrate", "each"): "hardened, then BatchNorm re-estimated, one model a chip",
     ("harden", "each"): "hardened, one model a chip",
+    ("remap", "each"): "remap, one model a chip",
     ("compensate", "each"): "compensate, one model a chip",
     ("remap + compensate", "each"): "**remap + compensate, one model a chip**",
+    ("remap + compensate, sequential", "each"): "remap + compensate sequentially, one model a chip",
     ("remap + compensate", "early_stop"): "remap + compensate, trained on where that falls short",
     ("remap + compensate", "planned"): "remap + compensate, analysis and `best`",
 }
@@ -46,8 +51,10 @@ NAMES = {
     "mlp": "Fashion-MNIST, MLP, 256x256",
 }
 """Networks, data and arrays, by the first word of a setting."""
-PARTS = ("step", "evaluation", "verification", "calibration", "remap + compensate", "compensate",
-         "recalibrate", "hardening step")  # fmt: skip
+PARTS = (
+    "step", "evaluation", "verification", "calibration", "remap + compensate",
+    "remap + compensate, sequential", "remap", "compensate", "recalibrate", "hardening step",
+)  # fmt: skip
 HEAD = (
     "", "models", "steps: analysis", "steps: chips", "samples trained", "samples forward",
     "seconds", "of them once", "verification", "chips measured", "met val.", "met test",
@@ -83,7 +90,7 @@ def table(setting: str) -> str:
 def curves_table(setting: str) -> str:
     """Lay out validation accuracy by fault rate: what is reached after how many steps."""
     jobs = dict.fromkeys(row["job"] for row in of("curves.csv", setting=setting))
-    jobs = [job for job in jobs if not job.endswith(", long")]
+    jobs = [job for job in jobs if not is_long(job)]
     rows = [row for job in jobs for row in of("curves.csv", setting=setting, job=job)]
     rates = sorted({float(row["fault_rate"]) for row in rows})
     kinds = dict.fromkeys((row["job"].split(",")[0], int(row["amount_steps"])) for row in rows)
@@ -107,7 +114,7 @@ def curves_table(setting: str) -> str:
 def named(setting: str) -> str:
     """Return what the page calls a setting."""
     kind, _, rest = setting.partition(" ")
-    return ", ".join(filter(None, (NAMES[kind], "fleet of 1,000" if rest == "1000" else rest)))
+    return ", ".join(filter(None, (NAMES[kind], rest.replace("1000", "fleet of 1,000"))))
 
 
 def summary_table() -> str:
@@ -163,16 +170,22 @@ def plans_table(job: str = "eFAT-style") -> str:
     return markdown_table(head, lines)
 
 
+def is_long(job: str) -> bool:
+    """Tell the jobs whose retraining is long, by their learning rate."""
+    return job.endswith(", long") or "decaying" in job
+
+
 def long_table(setting: str) -> str:
-    """Lay out validation accuracy of long retrainings: one map a rate."""
-    rows = [row for row in of("curves.csv", setting=setting) if row["job"].endswith(", long")]
-    steps = sorted({int(row["amount_steps"]) for row in rows})
-    found = {(r["fault_rate"], r["job"], int(r["amount_steps"])): r["val"] for r in rows}
+    """Lay out validation accuracy of long retrainings, each 256 steps: one map a rate."""
+    found: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
+    for row in [row for row in of("curves.csv", setting=setting) if is_long(row["job"])]:
+        label, step = row["job"].removesuffix(", long"), int(row["amount_steps"])
+        found[row["fault_rate"], label][step] = f"{100 * float(row['val']):.1f}"
+    steps = range(0, 1 + max(max(curve) for curve in found.values()), 256)
     lines = [
-        [f"{percent(float(rate))}, {job.removesuffix(', long')}",
-         *(f"{100 * float(found[rate, job, step]):.1f}" for step in steps)]
-        for rate, job in sorted({(rate, job) for rate, job, _ in found})
-    ]  # fmt: skip
+        [f"{percent(float(rate))}, {label}", *(curve.get(step, "") for step in steps)]
+        for (rate, label), curve in sorted(found.items())
+    ]
     return markdown_table(["", *(f"{step:,}" for step in steps)], lines)
 
 
@@ -193,17 +206,17 @@ def fleets_table() -> str:
     """Lay out what repairing a fleet took; where workers were not counted, at most all cores."""
     lines = []
     for row in read("fleets.csv"):
-        key = {name: row[name] for name in ("recipe", "chips", "workers")}
+        key = {name: row[name] for name in ("fleet", "recipe", "chips", "workers")}
         each = [float(chip["repair_s"]) for chip in of("fleet_chips.csv", **key)]
         wall_s = float(row["wall_s"])
         processor_s = float(row["processor_s"] or wall_s * int(row["workers"]))
         most = "" if row["processor_s"] else "at most "
         lines.append([
-            row["recipe"], f"{len(each):,}", row["workers"], f"{wall_s:.0f}",
+            row["fleet"], row["recipe"], f"{len(each):,}", row["workers"], f"{wall_s:.0f}",
             f"{most}{processor_s / len(each):.2f}", f"{min(each):.2f}-{max(each):.2f}",
             f"{most}{1000 * processor_s / len(each) / 60:.1f}",
         ])  # fmt: skip
-    head = ("recipe", "chips", "processes", "wall seconds", "processor seconds a chip",
+    head = ("fleet", "recipe", "chips", "processes", "wall seconds", "processor seconds a chip",
             "repair alone, wall seconds", "1,000 chips, core minutes")  # fmt: skip
     return markdown_table(head, lines)
 
