@@ -10,6 +10,7 @@ from efat.errors import EfatError
 from efat.findings import Calibration
 from efat.overrides import compose_jobs
 from efat.pages.treatment import repair_sentences
+from efat.pages.verdict import _against
 from efat.planning.early_stop import EarlyStopping, NoRemap
 from efat.preflight import build_experiment
 from efat.recipe import Recipe
@@ -114,3 +115,16 @@ def test_a_campaign_counts_it_beside_its_own(home):
     for name in ("mean_test", "worst_test", "met_val", "met_test"):
         assert found["no_remap"][name] == expected[name]
     assert found["early_stop"]["mean_test"] > expected["mean_test"]
+
+
+@pytest.mark.parametrize("compared", [(), ("early_stop",)])
+def test_remapping_is_compared_with_its_like_where_that_was_run(compared):
+    row = {"models": 4, "met_val": 3, "met_test": 2, "retraining": {"epochs": 0.0}}
+    strategies = [row | {"name": name} for name in ("best", "no_remap", *compared)]
+    run = SimpleNamespace(summary={"recipe": ["remap", "compensate"], "strategies": strategies})
+    run.chosen = strategies[0]
+    told = _against(run, strategies[1])
+    assert told.startswith("Without remapping (no_remap: 4 models, one a chip, no retraining): 3 ")
+    assert told.endswith(
+        "with it (early_stop: no retraining) 3 and 2." if compared else "2 on test."
+    )

@@ -131,15 +131,11 @@ def _without_remap(run: FinishedRun, other: dict[str, Any]) -> str:
         f"{_retraining(run, other)}): {other['met_val']} chips meet it on validation, "
         f"{other['met_test']} on test"
     )
-    same = [s for s in run.summary["strategies"] if s["name"] == EarlyStopping.name]
-    return (
-        found
-        + "".join(
-            f"; with it ({s['name']}: {_retraining(run, s)}) {s['met_val']} and {s['met_test']}"
-            for s in same
-        )
-        + "."
-    )
+    named = {s["name"]: s for s in run.summary["strategies"]}
+    if not (same := named.get(EarlyStopping.name)):
+        return f"{found}."
+    told = f"{same['name']}: {_retraining(run, same)}"
+    return f"{found}; with it ({told}) {same['met_val']} and {same['met_test']}."
 
 
 def _spared(run: FinishedRun, other: dict[str, Any]) -> str:
