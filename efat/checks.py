@@ -135,6 +135,23 @@ def _check_rates(cfg: DictConfig, problems: Problems) -> None:
         f"fault_rates.rates: {rates} given; increasing numbers in (0, 1] are needed",
         "fault_rates.rates",
     )
+    if cfg.fault_rates.max_cost is not None and problems.known("fault_rates.rates"):
+        _check_max_cost(cfg.fault_rates, problems)
+
+
+def _check_max_cost(grid: DictConfig, problems: Problems) -> None:
+    """Refuse a limit without a search that could keep it, or too low for a single fault rate."""
+    problems.require(
+        grid.search == "bisect",
+        f"fault_rates.max_cost: {grid.max_cost:g} given with fault_rates.search={grid.search}, "
+        "which measures every fault rate; use fault_rates.search=bisect, or null",
+    )
+    least = 1 / len(grid.rates)
+    problems.require(
+        least <= grid.max_cost <= 1,
+        f"fault_rates.max_cost: {grid.max_cost:g} given; a number in [{least:g}, 1] is needed: "
+        f"one of {len(grid.rates)} fault rates can take that much",
+    )
 
 
 def _check_amounts(cfg: DictConfig, problems: Problems) -> None:

@@ -94,6 +94,7 @@ class FaultRatesConfig:
     maps_per_rate: int = MISSING
     until_met: bool = False
     search: str = "grid"
+    max_cost: float | None = None
 
 
 @dataclass

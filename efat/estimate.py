@@ -26,7 +26,7 @@ def estimate(experiment: Experiment, stage: str) -> dict[str, int]:
         "harden": experiment.hardening.amount_steps if experiment.hardening else 0,
         "calibrate": CALIBRATION_STEPS if experiment.recipe.needs_grams else 0,
         "analyse": analysed
-        * curves
+        * int(curves * (experiment.max_cost or 1))
         * (amounts.budget_steps + 3 * amounts.budget_steps // amounts.eval_every_steps),
         "plan": 0,
         "retrain": chips * strategies * amounts.budget_steps // 6,

@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from efat.chips import Fleet
+from efat.constraint import Constraint
 from efat.jobs import Setup, TrainingJob
 from efat.mapping import SystolicArray
 from efat.metric import ACCURACY, Metric
 from efat.planning.base import Planner, name_of, needs_map
 from efat.planning.rules import Rules
-from efat.rate_search import Search, next_rates
+from efat.rate_search import RateGrid, Search
 from efat.recipe import Recipe
 from efat.resilience import (
-    Constraint,
     Interpolation,
     Monotone,
     ResilienceCurve,
     ResilienceMap,
     Stat,
+    amounts_of_rates,
     build_resilience_map,
     mean_severities,
 )
@@ -61,7 +62,12 @@ class Selection:
     sustained: int = 1
     monotone: Monotone = "envelope"
 
-    def read(self, curves: Sequence[ResilienceCurve], target: float) -> ResilienceMap:
+    def read(
+        self,
+        curves: Sequence[ResilienceCurve],
+        target: float,
+        maps_per_rate: int | None = None,
+    ) -> ResilienceMap:
         """Read the resilience map off curves (METHOD section 5)."""
         return build_resilience_map(
             curves,
@@ -71,14 +77,21 @@ class Selection:
             self.interpolation,
             self.sustained,
             self.monotone,
+            maps_per_rate,
         )
 
     def amounts_by_rate(
-        self, curves: Sequence[ResilienceCurve], target: float
+        self, curves: Sequence[ResilienceCurve], target: float, maps_per_rate: int
     ) -> dict[float, float]:
-        """Return the amount that the resilience map of `curves` has for each of their rates."""
-        resilience_map = self.read(curves, target)
-        return {rate: resilience_map.amount(at) for rate, at in mean_severities(curves).items()}
+        """Return what the resilience map of `curves` has for each fault rate that is in it."""
+        told = amounts_of_rates(
+            curves, target, self.stat, self.quantile, self.sustained, maps_per_rate
+        )
+        if not told:
+            return {}
+        resilience_map = self.read(curves, target, maps_per_rate)
+        severities = mean_severities(curves)
+        return {rate: resilience_map.amount(severities[rate]) for rate in told}
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,7 @@ class Experiment:
         until_met: Whether a curve of the analysis ends where it first meets the constraint.
         hardening: How the baseline is hardened, but for its weights; None: it is not.
         search: Whether all fault rates are measured, or those that bisection asks for.
+        max_cost: See `RateGrid`.
     """
 
     name: str
@@ -132,15 +146,29 @@ class Experiment:
     until_met: bool = False
     hardening: TrainingJob | None = None
     search: Search = "grid"
+    max_cost: float | None = None
 
     def verification(self, test_samples: int | None) -> Verification:
         """Return how chips are verified on a test split of so many samples."""
         return Verification(self.metric, test_samples, self.selection.confidence)
 
-    def rates_after(self, curves: Sequence[ResilienceCurve], target: float) -> tuple[float, ...]:
-        """Return the fault rates that the analysis measures after `curves`; none: it is done."""
-        amounts = self.selection.amounts_by_rate(curves, target) if curves else {}
-        return next_rates(self.fault_rates, amounts, self.search, self.amounts.eval_every_steps)
+    @property
+    def grid(self) -> RateGrid:
+        """The grid of the analysis, and how it is searched."""
+        points = self.amounts.budget_steps // self.amounts.eval_every_steps + 1
+        return RateGrid(self.fault_rates, self.maps_per_rate, points, self.search, self.max_cost)
+
+    def curves_after(
+        self, curves: Sequence[ResilienceCurve], target: float
+    ) -> tuple[tuple[float, int], ...]:
+        """Return rate and repeat of each curve to record after `curves`; none: that was all."""
+        amounts = self.selection.amounts_by_rate(curves, target, self.maps_per_rate)
+        return self.grid.next_curves(curves, amounts, self.amounts.eval_every_steps)
+
+    def cut_short(self, curves: Sequence[ResilienceCurve], target: float) -> bool:
+        """Return whether `max_cost` ended the search where it would have gone on."""
+        unlimited = replace(self, max_cost=None)
+        return bool(unlimited.curves_after(curves, target))
 
     def without(self, steps: Sequence[str]) -> Experiment:
         """Return the experiment with a recipe that leaves out these steps."""

@@ -110,6 +110,7 @@ def build_experiment(
         until_met=cfg.fault_rates.until_met,
         hardening=hardening_of(cfg, workload, data, array) if recipe.hardens else None,
         search=cfg.fault_rates.search,
+        max_cost=cfg.fault_rates.max_cost,
     )
     _check_work(cfg, experiment)
     return experiment

@@ -1,13 +1,70 @@
-"""Which fault rates an analysis measures next: all of a grid, or those that bisection asks for."""
+"""Which curves an analysis records next: all of a grid, or those that bisection asks for."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from efat.resilience import ResilienceCurve
+
 Search = Literal["grid", "bisect"]
+
+
+@dataclass(frozen=True)
+class RateGrid:
+    """The grid of a resilience analysis, and how it is searched.
+
+    Args:
+        fault_rates: Array fault rates, increasing, in (0, 1].
+        maps_per_rate: Random fault maps at each of them.
+        curve_points: Evaluations of a curve that takes the whole budget.
+        search: Whether all fault rates are measured, or those that bisection asks for.
+        max_cost: At most this share of the evaluations of the whole grid, and so of its steps, as a
+            curve has an evaluation more than it has intervals; None: no limit. With a limit the
+            maps of a fault rate are measured one after the other.
+    """
+
+    fault_rates: tuple[float, ...]
+    maps_per_rate: int
+    curve_points: int
+    search: Search = "grid"
+    max_cost: float | None = None
+
+    @property
+    def curves(self) -> int:
+        """Curves of the whole grid."""
+        return len(self.fault_rates) * self.maps_per_rate
+
+    def next_curves(
+        self,
+        curves: Sequence[ResilienceCurve],
+        amounts_steps: Mapping[float, float],
+        resolution_steps: float,
+    ) -> tuple[tuple[float, int], ...]:
+        """Return fault rate and repeat of each curve of the next round; none: the search is over.
+
+        With `max_cost` a round takes one more map of each of its fault rates, the highest first,
+        until their amounts are known: one that is out of reach whatever its other maps need is
+        given up there. Without, it takes all maps of its rates at once, in parallel.
+
+        Args:
+            curves: Those recorded so far.
+            amounts_steps: `E` at each fault rate whose amount they tell, in optimizer steps.
+            resolution_steps: See `next_rates`.
+        """
+        recorded = Counter(curve.fault_rate for curve in curves)
+        begun = sorted(recorded.keys() - amounts_steps.keys())
+        rates = begun or next_rates(self.fault_rates, amounts_steps, self.search, resolution_steps)
+        if self.max_cost is None:
+            return tuple((rate, repeat) for rate in rates for repeat in range(self.maps_per_rate))
+        spent = sum(len(curve.metric) for curve in curves)
+        left = self.max_cost * self.curves * self.curve_points - spent
+        room = int(left / self.curve_points + 1e-9)  # whole curves: none is cut short by the limit
+        return tuple((rate, recorded[rate]) for rate in rates[::-1])[:room]
 
 
 def next_rates(

@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import mean
 from typing import Literal, get_args
 
 import numpy as np
 from scipy.optimize import isotonic_regression
 
 from efat.errors import EfatError, raise_problems
-from efat.metric import ACCURACY, Metric
+from efat.metric import Metric
 
 Stat = Literal["max", "mean", "quantile", "conformal"]
 Monotone = Literal["envelope", "isotonic"]
@@ -139,6 +140,7 @@ def build_resilience_map(
     interpolation: Interpolation = "linear",
     sustained: int = 1,
     monotone: Monotone = "envelope",
+    maps_per_rate: int | None = None,
 ) -> ResilienceMap:
     """Turn curves into a resilience map (METHOD section 5).
 
@@ -156,6 +158,8 @@ def build_resilience_map(
         sustained: See `ResilienceCurve.crossing`.
         monotone: `envelope` never takes less than at a lower severity. `isotonic`, of `mean` alone,
             is the increasing function nearest to all crossings, in squares.
+        maps_per_rate: How many curves a rate is to have: one with fewer is left out, or out of
+            reach (see `amounts_of_rates`). None: as many as there are.
 
     Raises:
         EfatError: Too few repeats for `conformal`, or `isotonic` with another stat than `mean`.
@@ -163,19 +167,44 @@ def build_resilience_map(
     check_monotone(monotone, stat)
     points: dict[float, float] = {}
     weights: dict[float, int] = {}
-    for rate, severity in mean_severities(curves).items():
-        repeats = [curve for curve in curves if curve.fault_rate == rate]
-        crossings = [curve.crossing(target, sustained) for curve in repeats]
-        amount = _summarise(crossings, stat, quantile)
+    severities = mean_severities(curves)
+    rate_amounts = amounts_of_rates(curves, target, stat, quantile, sustained, maps_per_rate)
+    for rate, amount in rate_amounts.items():
+        severity = severities[rate]
         points[severity] = max(amount, points.get(severity, 0.0))  # two rates, one severity
-        weights[severity] = weights.get(severity, 0) + len(repeats)
-    severities = sorted(points)
-    amounts = [points[severity] for severity in severities]
+        repeats = sum(curve.fault_rate == rate for curve in curves)
+        weights[severity] = weights.get(severity, 0) + repeats
+    grid = sorted(points)
+    amounts = [points[severity] for severity in grid]
     if monotone == "isotonic":
-        amounts = _isotonic(amounts, [weights[severity] for severity in severities])
+        amounts = _isotonic(amounts, [weights[severity] for severity in grid])
     else:
         amounts = np.maximum.accumulate(amounts).tolist()
-    return ResilienceMap(target, tuple(severities), tuple(amounts), interpolation)
+    return ResilienceMap(target, tuple(grid), tuple(amounts), interpolation)
+
+
+def amounts_of_rates(
+    curves: Sequence[ResilienceCurve],
+    target: float,
+    stat: Stat,
+    quantile: float,
+    sustained: int,
+    maps_per_rate: int | None = None,
+) -> dict[float, float]:
+    """Return `E` of each fault rate by itself; see `build_resilience_map`.
+
+    Where some of the `maps_per_rate` have no curve, the rate is left out, unless it is out of reach
+    even if those needed nothing: then `E` is inf whatever they need.
+    """
+    found = {}
+    for rate in dict.fromkeys(curve.fault_rate for curve in curves):
+        repeats = [curve for curve in curves if curve.fault_rate == rate]
+        missing = max(0, (maps_per_rate or 0) - len(repeats))
+        crossings = [curve.crossing(target, sustained) for curve in repeats] + [0.0] * missing
+        amount = _summarise(crossings, stat, quantile)
+        if not missing or amount == math.inf:
+            found[rate] = amount
+    return found
 
 
 def mean_severities(curves: Sequence[ResilienceCurve]) -> dict[float, float]:
@@ -183,7 +212,7 @@ def mean_severities(curves: Sequence[ResilienceCurve]) -> dict[float, float]:
     severities: dict[float, list[float]] = {}
     for curve in curves:
         severities.setdefault(curve.fault_rate, []).append(curve.severity)
-    return {rate: float(np.mean(drawn)) for rate, drawn in severities.items()}
+    return {rate: mean(drawn) for rate, drawn in severities.items()}  # of equal ones exactly that
 
 
 def check_monotone(monotone: Monotone, stat: Stat) -> None:
@@ -246,52 +275,3 @@ def _summarise(crossings: Sequence[float], stat: Stat, quantile: float) -> float
     if stat == "conformal":
         return sorted(crossings)[conformal_rank(len(crossings), quantile) - 1]
     return float(np.quantile(crossings, quantile, method="higher"))
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """What to keep: no more than a drop below the baseline, or an absolute value of the metric.
-
-    Args:
-        max_drop: How much worse than the baseline is accepted, in the metric's unit; None where
-            `limit` is given.
-        limit: Absolute value to reach; None where `max_drop` is given.
-        metric: The metric that both are about.
-
-    Raises:
-        EfatError: Both or none given, or a value out of range; all problems at once.
-    """
-
-    max_drop: float | None = None
-    limit: float | None = None
-    metric: Metric = ACCURACY
-
-    def __post_init__(self) -> None:
-        widest = math.inf if self.metric.high is None else self.metric.high
-        least = -math.inf if self.metric.low is None else self.metric.low
-        problems = [
-            f"selection.{name}: {value!r} given; a number in [{low:g}, {high:g}] is needed"
-            for name, value, low, high in (
-                ("max_drop", self.max_drop, 0.0, widest),
-                ("limit", self.limit, least, widest),
-            )
-            if value is not None and not (low <= value <= high and math.isfinite(value))
-        ]
-        if (self.max_drop is None) == (self.limit is None):
-            problems.append(
-                f"selection: max_drop is {self.max_drop} and limit is {self.limit}; "
-                "give one of them and set the other to null"
-            )
-        raise_problems(problems)
-
-    def target(self, baseline: float) -> float:
-        """Return `A*` for a baseline measured on the same split.
-
-        >>> Constraint(max_drop=0.5).target(0.75), Constraint(limit=0.5).target(0.75)
-        (0.25, 0.5)
-        >>> Constraint(0.5, metric=Metric("mse", False, 0, None)).target(0.75)
-        1.25
-        """
-        if self.limit is not None:
-            return self.limit
-        return self.metric.worsened(baseline, self.max_drop or 0.0)

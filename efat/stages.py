@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
 from efat import fit, mending
 from efat.campaign import Runner
 from efat.chips import Chip, Fleet
+from efat.curves import curve_of, record_curves
 from efat.errors import EfatError, raise_problems
 from efat.experiment import Experiment
 from efat.faults import FaultMap
@@ -21,7 +21,6 @@ from efat.findings import (
     Measured,
     Model,
 )
-from efat.fleets import draw_fault_map
 from efat.jobs import CalibrationJob, EvaluationJob, TrainingJob, Weights, trained_steps
 from efat.loading import load_model, training_batches
 from efat.masking import weight_layouts
@@ -30,10 +29,10 @@ from efat.planning.cost import Cost, CountCost, no_cost
 from efat.planning.random import Random
 from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.saliency import magnitude_saliency, taylor_saliency
-from efat.seeds import derive, generator
+from efat.seeds import derive
 from efat.severity import array_rate, saliency_rate, weight_rate
 from efat.store import Store
-from efat.trainings import baseline_job, group_job, retraining_job, until_met
+from efat.trainings import baseline_job, group_job, retraining_job
 
 
 def pretrain(experiment: Experiment, campaign: Runner) -> Baseline:
@@ -120,38 +119,14 @@ def analyse(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Ana
     """Record resilience curves, round by round where rates are searched (METHOD section 4)."""
     target = experiment.selection.constraint.target(baseline.val_metric)
     found = Analysis((), 0.0)
-    while rates := experiment.rates_after(found.curves, target):
-        found = found.joined(_record(experiment, campaign, baseline, rates))
+    while wanted := experiment.curves_after(found.curves, target):
+        found = found.joined(record_curves(experiment, campaign, baseline, wanted))
     return found
-
-
-def _record(
-    experiment: Experiment, campaign: Runner, baseline: Baseline, rates: tuple[float, ...]
-) -> Analysis:
-    """Record a curve for every repeat of these fault rates."""
-    points = [
-        (rate, repeat, _draw(experiment, rate, repeat))
-        for rate in rates
-        for repeat in range(experiment.maps_per_rate)
-    ]
-    budget, every = experiment.amounts.budget_steps, experiment.amounts.eval_every_steps
-    until = until_met(experiment, baseline) if experiment.until_met else None
-    jobs = [
-        replace(retraining_job(experiment, baseline, drawn, budget, every), until=until)
-        for _, _, drawn in points
-    ]
-    results = [values for _, values in campaign.run("analyse", fit.train, jobs)]
-    curves = tuple(
-        _curve(experiment, rate, repeat, drawn, values)
-        for (rate, repeat, drawn), values in zip(points, results, strict=True)
-    )
-    repair_s = sum(values.get("repair_s", 0.0) for values in results)
-    return Analysis(curves, sum(values["elapsed_s"] for values in results), repair_s)
 
 
 def select(experiment: Experiment, analysis: Analysis, target: float) -> ResilienceMap:
     """Read the resilience map off the curves (METHOD section 5)."""
-    return experiment.selection.read(analysis.curves, target)
+    return experiment.selection.read(analysis.curves, target, experiment.maps_per_rate)
 
 
 def plan(experiment: Experiment, resilience_map: ResilienceMap | None) -> dict[str, Plan]:
@@ -242,7 +217,7 @@ def single(
         experiment, baseline, chip.fault_map, amounts.budget_steps, amounts.eval_every_steps
     )
     [(key, values)] = campaign.run("single", fit.train, [replace(job, keep_weights=True)])
-    curve = _curve(experiment, chip.fault_map.fault_rate, 0, chip.fault_map, values)
+    curve = curve_of(experiment, chip.fault_map.fault_rate, 0, chip.fault_map, values)
     group = Group((chip.chip_id,), chip.fault_map, amounts.budget_steps)
     model = _model(group, job, ("single", key), values)
     alone = replace(experiment, fleet=Fleet((chip,)))
@@ -281,31 +256,6 @@ def cost(experiment: Experiment, resilience_map: ResilienceMap | None) -> Cost:
         array = experiment.array
         return CountCost.of(resilience_map.amount, array.rows, array.cols)
     return lambda fault_map: resilience_map.amount(experiment.severity(fault_map))
-
-
-def _draw(experiment: Experiment, rate: float, repeat: int) -> FaultMap:
-    """Draw a map of the analysis; each has a stream of its own, so a new rate moves no other."""
-    rng = generator(experiment.seed, "analyse", rate, repeat)
-    return draw_fault_map(experiment.array, rate, rng)
-
-
-def _curve(
-    experiment: Experiment, rate: float, repeat: int, fault_map: FaultMap, values: dict[str, Any]
-) -> ResilienceCurve:
-    """Return a curve; where the training diverged, what was not recorded is NaN."""
-    amounts = experiment.amounts
-    steps = tuple(range(0, amounts.budget_steps + 1, amounts.eval_every_steps))
-    if experiment.until_met and values["diverged_steps"] is None:
-        steps = tuple(values["amount_steps"])
-    recorded = dict(zip(values["amount_steps"], values["metric"], strict=True))
-    return ResilienceCurve(
-        rate,
-        repeat,
-        experiment.severity(fault_map),
-        steps,
-        tuple(recorded.get(step, math.nan) for step in steps),
-        experiment.metric.higher_is_better,
-    )
 
 
 def _evaluation(

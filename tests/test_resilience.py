@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
 from efat import EfatError
-from efat.resilience import Constraint, ResilienceCurve, ResilienceMap, build_resilience_map
+from efat.constraint import Constraint
+from efat.resilience import ResilienceCurve, ResilienceMap, build_resilience_map
 
 accuracies = st.lists(st.floats(0, 1), min_size=4, max_size=4)
 amounts = st.lists(st.integers(0, 100), min_size=1, max_size=6)
@@ -57,6 +58,16 @@ def test_the_envelope_never_decreases_and_stays_inf():
 def test_the_grid_lies_at_the_mean_severity_of_the_repeats():
     curves = [curve(0.1, [1], 0, severity=0.02), curve(0.1, [1], 1, severity=0.04)]
     assert build_resilience_map(curves, 0.9).severities == (0.03,)
+
+
+@pytest.mark.parametrize("maps", [3, 7, 10, 14])
+def test_a_chip_of_exactly_a_measured_rate_is_not_beyond_the_map(maps):
+    """A sum of equal rates, divided, may be less than each of them."""
+    rates = [percent / 100 for percent in range(1, 100)]
+    curves = [curve(rate, [0, 1], repeat) for rate in rates for repeat in range(maps)]
+    built = build_resilience_map(curves, 0.9)
+    assert built.severities == tuple(rates)
+    assert built.amount(rates[-1]) < math.inf
 
 
 @given(amounts, st.floats(0, 1), st.sampled_from(["linear", "ceil"]))

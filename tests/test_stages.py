@@ -11,6 +11,7 @@ from torch import nn
 
 from efat import FaultMap, SystolicArray, fit, keep_masked, mask_model, stages, verify_masks
 from efat.chips import Chip, Fleet
+from efat.constraint import Constraint
 from efat.experiment import Amounts, Experiment, Selection
 from efat.findings import Analysis, Baseline, Measured, Model
 from efat.jobs import Setup
@@ -22,7 +23,7 @@ from efat.planning.greedy import Greedy
 from efat.planning.random import Random
 from efat.planning.rules import NO_RULES
 from efat.preflight import build_experiment
-from efat.resilience import Constraint, ResilienceCurve, ResilienceMap
+from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive
 from efat.severity import array_rate, saliency_rate
@@ -192,7 +193,8 @@ def test_how_amounts_are_made_monotone_reaches_the_resilience_map():
         for rate, met in ((0.25, 8), (0.5, 4))
     )
     selection = Selection(Constraint(max_drop=0.25), "mean", 0.9, "ceil", monotone="isotonic")
-    found = stages.select(experiment(selection=selection), Analysis(curves, 1.0), 0.6)
+    here = experiment(selection=selection, maps_per_rate=1)
+    found = stages.select(here, Analysis(curves, 1.0), 0.6)
     assert found.amounts_steps == (6, 6)
 
 

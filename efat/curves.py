@@ -1,0 +1,66 @@
+"""Recording resilience curves: masked networks, trained for the budget, looked at on the way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from efat import fit
+from efat.campaign import Runner
+from efat.experiment import Experiment
+from efat.faults import FaultMap
+from efat.findings import Analysis, Baseline
+from efat.fleets import draw_fault_map
+from efat.resilience import ResilienceCurve
+from efat.seeds import generator
+from efat.trainings import retraining_job, until_met
+
+
+def record_curves(
+    experiment: Experiment,
+    campaign: Runner,
+    baseline: Baseline,
+    wanted: Sequence[tuple[float, int]],
+) -> Analysis:
+    """Record a curve for each fault rate and repeat of `wanted`."""
+    maps = [_draw(experiment, rate, repeat) for rate, repeat in wanted]
+    budget, every = experiment.amounts.budget_steps, experiment.amounts.eval_every_steps
+    until = until_met(experiment, baseline) if experiment.until_met else None
+    jobs = [
+        replace(retraining_job(experiment, baseline, drawn, budget, every), until=until)
+        for drawn in maps
+    ]
+    results = [values for _, values in campaign.run("analyse", fit.train, jobs)]
+    curves = tuple(
+        curve_of(experiment, rate, repeat, drawn, values)
+        for (rate, repeat), drawn, values in zip(wanted, maps, results, strict=True)
+    )
+    repair_s = sum(values.get("repair_s", 0.0) for values in results)
+    return Analysis(curves, sum(values["elapsed_s"] for values in results), repair_s)
+
+
+def _draw(experiment: Experiment, rate: float, repeat: int) -> FaultMap:
+    """Draw a map of the analysis; each has a stream of its own, so a new rate moves no other."""
+    rng = generator(experiment.seed, "analyse", rate, repeat)
+    return draw_fault_map(experiment.array, rate, rng)
+
+
+def curve_of(
+    experiment: Experiment, rate: float, repeat: int, fault_map: FaultMap, values: dict[str, Any]
+) -> ResilienceCurve:
+    """Return a curve; where the training diverged, what was not recorded is NaN."""
+    amounts = experiment.amounts
+    steps = tuple(range(0, amounts.budget_steps + 1, amounts.eval_every_steps))
+    if experiment.until_met and values["diverged_steps"] is None:
+        steps = tuple(values["amount_steps"])
+    recorded = dict(zip(values["amount_steps"], values["metric"], strict=True))
+    return ResilienceCurve(
+        rate,
+        repeat,
+        experiment.severity(fault_map),
+        steps,
+        tuple(recorded.get(step, math.nan) for step in steps),
+        experiment.metric.higher_is_better,
+    )

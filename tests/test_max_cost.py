@@ -1,0 +1,190 @@
+"""A limit on what the analysis costs: never exceeded, and the same map where it does not bind."""
+
+import json
+import math
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from efat import stages
+from efat.constraint import Constraint
+from efat.experiment import Selection
+from efat.rate_search import RateGrid
+from efat.resilience import ResilienceCurve, build_resilience_map
+from efat.terminal import describe_map
+from tests.command_line import TINY, efat, rows, run_folder
+from tests.test_run import counts
+from tests.test_stages import BASELINE, FakeCampaign, experiment
+
+EVERY, BUDGET = 8, 96
+POINTS = BUDGET // EVERY + 1
+STATS = [("max", 0.9), ("mean", 0.9), ("quantile", 0.5), ("conformal", 0.5)]
+crossings = st.sampled_from([*range(0, BUDGET + 1, EVERY), math.inf])
+grids = st.integers(1, 4).flatmap(
+    lambda maps: st.lists(
+        st.lists(crossings, min_size=maps, max_size=maps), min_size=1, max_size=10
+    )
+)
+SEARCH = (
+    *TINY,
+    "fault_rates.until_met=true",
+    "fault_rates.search=bisect",
+    "fault_rates.rates=[0.05,0.1,0.2,0.4,0.6,0.8]",
+    "fleet.chips=3",
+)
+
+
+def curve(rate, repeat, crossing):
+    """Return a curve that ends where it meets 1.0, or at the budget."""
+    steps = range(0, int(min(crossing, BUDGET)) + 1, EVERY)
+    metric = tuple(float(step >= crossing) for step in steps)
+    return ResilienceCurve(rate, repeat, rate, tuple(steps), metric)
+
+
+def searched(needs, stat, quantile, max_cost):
+    """Return the curves that a search records among those of `needs`, and the map that it finds."""
+    rates = tuple((i + 1) / 20 for i in range(len(needs)))
+    grid = RateGrid(rates, len(needs[0]), POINTS, "bisect", max_cost)
+    selection = Selection(Constraint(0.5), stat, quantile, "ceil")
+    found = ()
+    while wanted := grid.next_curves(
+        found, selection.amounts_by_rate(found, 1.0, grid.maps_per_rate), EVERY
+    ):
+        assert len(set(wanted)) == len(wanted)
+        found += tuple(curve(rate, j, needs[rates.index(rate)][j]) for rate, j in wanted)
+    return found, selection.read(found, 1.0, grid.maps_per_rate)
+
+
+@given(grids, st.sampled_from(STATS), st.sampled_from([0.25, 0.4, 0.9]))
+def test_a_limit_is_never_exceeded(needs, stat, share):
+    limit = max(share, 1 / len(needs))
+    found, read = searched(needs, *stat, limit)
+    whole = len(needs) * len(needs[0])
+    assert sum(len(c.metric) for c in found) <= limit * whole * POINTS + 1e-6
+    assert sum(c.amount_steps[-1] for c in found) <= limit * whole * BUDGET + 1e-6
+    repeats = Counter(c.fault_rate for c in found)
+    assert {(c.fault_rate, c.repeat) for c in found} == {
+        (rate, repeat) for rate, count in repeats.items() for repeat in range(count)
+    }
+    assert read.severities  # one fault rate at least
+
+
+@given(grids, st.sampled_from(STATS))
+def test_what_a_limited_search_finds_is_what_its_rates_need(needs, stat):
+    """Each amount is that of all maps of its rate, also of rates that were given up early."""
+    _, read = searched(needs, *stat, max(0.3, 1 / len(needs)))
+    rates = [(i + 1) / 20 for i in range(len(needs))]
+    every = [
+        curve(rate, j, need)
+        for rate, row in zip(rates, needs, strict=True)
+        for j, need in enumerate(row)
+        if rate in read.severities
+    ]
+    assert build_resilience_map(every, 1.0, *stat, "ceil") == read
+
+
+@given(grids, st.sampled_from(STATS))
+def test_a_limit_that_does_not_bind_changes_no_map(needs, stat):
+    limited, same = searched(needs, *stat, 1.0)
+    unlimited, read = searched(needs, *stat, None)
+    assert same == read
+    assert {(c.fault_rate, c.repeat) for c in limited} <= {
+        (c.fault_rate, c.repeat) for c in unlimited
+    }
+
+
+def test_a_rate_is_given_up_at_the_first_map_that_is_never_met():
+    needs = [[0, 0, 0], [8, math.inf, 8], [math.inf] * 3]
+    limited, _ = searched(needs, "max", 0.9, 1.0)
+    assert [(c.fault_rate, c.repeat) for c in limited] == [
+        (0.1, 0), (0.1, 1), (0.05, 0), (0.05, 1), (0.05, 2),
+    ]  # fmt: skip
+    two_of_three, _ = searched(needs, "quantile", 0.5, 1.0)
+    assert Counter(c.fault_rate for c in two_of_three) == {0.1: 3, 0.15: 2}
+
+
+def test_rates_that_were_not_finished_are_not_in_the_map():
+    curves = [curve(0.1, 0, 8), curve(0.1, 1, 16), curve(0.2, 0, 24), curve(0.3, 0, math.inf)]
+    found = build_resilience_map(curves, 1.0, maps_per_rate=2)
+    assert (found.severities, found.amounts_steps) == ((0.1, 0.3), (16, math.inf))
+    assert build_resilience_map(curves, 1.0).amounts_steps == (16, 24, math.inf)
+
+
+class ByMap(FakeCampaign):
+    """Answers each training with a curve that crosses 0.625 at amounts set for the maps of a rate,
+    in the order in which they come."""
+
+    def __init__(self, needs):
+        super().__init__()
+        self.needs = {rate: list(found) for rate, found in needs.items()}
+
+    def trained(self, job):
+        need = self.needs[job.fault_map.fault_rate].pop(0)
+        steps = [step for step in (0, 20, 40) if step <= need]
+        metric = [0.75 if step == need else 0.5 for step in steps]
+        return super().trained(job) | {"amount_steps": steps, "metric": metric}
+
+
+NEEDS = {0.125: (0, 0), 0.25: (20, 0), 0.375: (40, 0), 0.5: (0, 60), 0.625: (60, 60)}
+
+
+def limited(max_cost):
+    return experiment(
+        fault_rates=tuple(NEEDS), maps_per_rate=2, search="bisect", until_met=True,
+        max_cost=max_cost,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("max_cost", "last"), [(0.4, []), (0.44, [[0.25]])])
+def test_maps_are_measured_one_after_the_other_until_the_limit(max_cost, last):
+    """A whole curve has 3 evaluations: 12 of 30 leave no room for 0.25, 13 only for its first."""
+    here, campaign = limited(max_cost), ByMap(NEEDS)
+    found = stages.analyse(here, campaign, BASELINE)
+    asked = [[job.fault_map.fault_rate for job in jobs] for _, _, jobs in campaign.asked]
+    assert asked == [[0.375], [0.375], [0.5, 0.125], [0.5, 0.125], *last]
+    read = stages.select(here, found, 0.625)
+    assert (read.severities, read.amounts_steps) == ((0.125, 0.375, 0.5), (0, 40, math.inf))
+
+
+def test_the_terminal_says_that_the_limit_ended_the_search():
+    said = {}
+    for max_cost in (0.4, 1.0):
+        here = limited(max_cost)
+        found = stages.analyse(here, ByMap(NEEDS), BASELINE)
+        said[max_cost] = describe_map(here, found, stages.select(here, found, 0.625))
+    assert "(fault_rates.max_cost ended the search)" in said[0.4]
+    assert "max_cost" not in said[1.0]
+
+
+def test_a_limited_job_ends_with_a_report_and_finds_its_curves_again(tmp_path):
+    limit = "fault_rates.max_cost=0.35"
+    result = efat(tmp_path, *SEARCH, limit)
+    assert result.returncode == 0, result.stderr
+    folder = run_folder(tmp_path)
+    recorded = rows(folder / "curves.csv")
+    whole = 6 * 2 * 5
+    assert len(recorded) <= 0.35 * whole
+    found = json.loads((folder / "resilience_map.json").read_text())["severities"]
+    assert 1 <= len(found) <= len({row["fault_rate"] for row in recorded})
+    units = {(row["fault_rate"], row["repeat"]) for row in recorded}
+    assert f"{len(units)} curves" in result.stdout
+    assert (folder / "report.html").exists()
+    status = counts(efat(tmp_path, *SEARCH, limit, "stage=status"))
+    assert status["analyse"] == [str(len(units)), "0", "0"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["fault_rates.max_cost=0.25"], "0.25 given with fault_rates.search=grid"),
+        (["fault_rates.max_cost=0.1", "fault_rates.search=bisect"], "0.1 given; a number in [0.3"),
+        (["fault_rates.max_cost=1.5", "fault_rates.search=bisect"], "1.5 given; a number in"),
+    ],
+)
+def test_limits_that_cannot_be_kept_are_refused(tmp_path, overrides, problem):
+    result = efat(tmp_path, *TINY, *overrides)
+    assert result.returncode == 2
+    assert f"fault_rates.max_cost: {problem}" in result.stderr
+    assert not (tmp_path / "outputs").exists()
