@@ -170,7 +170,8 @@ def test_a_limited_job_ends_with_a_report_and_finds_its_curves_again(tmp_path):
     assert 1 <= len(found) <= len({row["fault_rate"] for row in recorded})
     units = {(row["fault_rate"], row["repeat"]) for row in recorded}
     assert f"{len(units)} curves" in result.stdout
-    assert (folder / "report.html").exists()
+    read_off = f"read off {len(found)} of 6 fault rates, which bisection chose, for at most 35%"
+    assert read_off in (folder / "report.html").read_text()
     status = counts(efat(tmp_path, *SEARCH, limit, "stage=status"))
     assert status["analyse"] == [str(len(units)), "0", "0"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from omegaconf import OmegaConf
+
 from efat.pages.charts import needs_retraining
 from efat.pages.finished import FinishedRun
 from efat.pages.resilience import chips_beyond, crossings, curves_of, early_ends
@@ -59,7 +61,18 @@ def _map(run: FinishedRun) -> str:
             f" Triangles lie above {budget} ({lost} of {len(found)} fault maps, "
             f"{beyond} of {len(run.chips)} chips)."
         )
-    return caption
+    return caption + _searched(run)
+
+
+def _searched(run: FinishedRun) -> str:
+    """Say how many of the grid's fault rates the line is read off, where a search chose them."""
+    grid = OmegaConf.select(OmegaConf.create(run.config), "fault_rates") or {}
+    rates, read_off = len(grid.get("rates", ())), len(run.resilience_map["severities"])
+    if grid.get("search", "grid") == "grid" or read_off == rates:
+        return ""
+    share = grid.get("max_cost")
+    limit = f", for at most {share:.0%} of what the whole grid costs" if share else ""
+    return f" The line is read off {read_off} of {rates} fault rates, which bisection chose{limit}."
 
 
 def _curves(run: FinishedRun) -> str:

@@ -1,6 +1,6 @@
-"""Whole analyses with five sets of random maps a seed, and short ones of the first set.
+"""Analyses of digits, five sets of random maps a seed; and of two other networks, one set a seed.
 
-python experiments/2026-11-22-cheap-analysis/run.py
+python experiments/2026-11-22-cheap-analysis/run.py --data ../shared/data
 """
 
 from __future__ import annotations
@@ -17,17 +17,41 @@ from efat.resilience import ResilienceCurve
 
 HERE = Path(__file__).parent
 MAPS = 25
-"""Maps a rate: five sets of the main job's five."""
-JOBS = {
-    "whole": (f"fault_rates.maps_per_rate={MAPS}",),
-    "short": ("fault_rates.until_met=true", "fault_rates.search=bisect"),
-}
+"""Maps a rate of digits: five sets of the main job's five."""
+SHORT = ("fault_rates.until_met=true", "fault_rates.search=bisect")
+JOBS = {"grid": (), "short": SHORT, "limited": (*SHORT, "fault_rates.max_cost=0.25")}
+"""What is run on the first set of maps."""
+FASHION = (
+    "data.path={data}/fashion_mnist", "fault_rates=grid", "selection.max_drop=0.01",
+    "selection.interpolation=ceil",
+)  # fmt: skip
+NETWORKS = {
+    "digits ResNet-8": ("+experiment=resnet_fat",),
+    "Fashion-MNIST MLP": (
+        "+experiment=mlp_vts18", *FASHION, "training.budget_epochs=1",
+        "training.eval_every_epochs=0.0909091",
+    ),
+    "Fashion-MNIST ResNet-8": (
+        "+experiment=fashion_mnist_resnet8", *FASHION, "data.train_size=10000",
+        "data.val_size=2000", "baseline.epochs=16", "baseline.scheduler.gamma=0.997",
+        "fault_rates.maps_per_rate=3", "training.optimizer.lr=0.002",
+        "training.budget_epochs=2", "training.eval_every_epochs=0.2051282",
+    ),
+}  # fmt: skip
+"""Arguments of `efat.run`; budgets and intervals in steps: 96 and 8, 429 and 39, 156 and 16."""
+SEEDS = {"digits ResNet-8": (0, 1, 2, 3, 4)}
 
 
-def command(job: str, seed: int, out: Path) -> list[str]:
-    where = [f"store={out / 'store'}", f"hydra.run.dir={out / job}-{seed}", "executor=serial"]
-    what = ["+experiment=resnet_fat", "stage=analyse", f"seed={seed}", *JOBS[job]]
-    return [sys.executable, "-m", "efat.run", *what, *where]
+def analyse(
+    network: str, seed: int, folder: Path, job: tuple[str, ...], args: argparse.Namespace
+) -> None:
+    """Run an analysis, unless it is there."""
+    if (folder / "resilience_map.json").exists():
+        return
+    what = [argument.format(data=args.data) for argument in NETWORKS[network]]
+    where = [f"store={args.out / 'store'}", f"hydra.run.dir={folder}", "executor=serial"]
+    command = [sys.executable, "-m", "efat.run", *what, "stage=analyse", f"seed={seed}", *job]
+    subprocess.run([*command, *where], check=True)
 
 
 def curves_of(folder: Path) -> list[ResilienceCurve]:
@@ -58,18 +82,29 @@ def crossings(seed: int, folder: Path) -> list[dict]:
     return rows
 
 
-def short(seed: int, folder: Path) -> dict:
-    """Return what the short analysis measured, and the amounts that it found."""
+def run(network: str, seed: int, job: str, folder: Path) -> dict:
+    """Return what an analysis measured, the map that it found, and what its units took."""
     curves = curves_of(folder)
-    amounts = json.loads((folder / "resilience_map.json").read_text())["amounts_steps"]
+    found = json.loads((folder / "resilience_map.json").read_text())
+    with (folder / "units.csv").open(newline="") as file:
+        units = [row for row in csv.DictReader(file) if row["stage"] == "analyse"]
     return {
+        "network": network,
         "seed": seed,
+        "job": job,
         "rates": " ".join(str(rate) for rate in sorted({c.fault_rate for c in curves})),
-        "amounts_steps": " ".join("inf" if a is None else f"{a:g}" for a in amounts),
+        "severities": " ".join(f"{severity:.9g}" for severity in found["severities"]),
+        "amounts_steps": " ".join("inf" if a is None else f"{a:g}" for a in found["amounts_steps"]),
         "curves": len(curves),
         "steps": sum(c.amount_steps[-1] for c in curves),
         "evaluations": sum(len(c.amount_steps) for c in curves),
+        "seconds": round(sum(float(unit["seconds"]) for unit in units), 3),
     }
+
+
+def read(name: str) -> list[dict]:
+    with (HERE / name).open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def write(name: str, rows: list[dict]) -> None:
@@ -81,18 +116,24 @@ def write(name: str, rows: list[dict]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with fashion_mnist")
     parser.add_argument("--out", type=Path, default=Path("outputs/cheap-analysis").absolute())
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     args = parser.parse_args()
-    whole, runs = [], []
-    for seed in args.seeds:
-        for job in JOBS:
-            folder = args.out / f"{job}-{seed}"
-            if not (folder / "resilience_map.json").exists():
-                subprocess.run(command(job, seed, args.out), check=True)
-        whole += crossings(seed, args.out / f"whole-{seed}")
-        runs.append(short(seed, args.out / f"short-{seed}"))
-    write("crossings.csv", whole)
+    whole, runs = [], [row for row in read("runs.csv") if row["network"] not in args.networks]
+    for network in args.networks:
+        for seed in SEEDS.get(network, (0, 1, 2)):
+            name = f"{network.replace(' ', '-')}-{seed}"
+            folders = {job: args.out / f"{name}-{job}" for job in (*JOBS, "whole")}
+            for job, arguments in JOBS.items():
+                analyse(network, seed, folders[job], arguments, args)
+                runs.append(run(network, seed, job, folders[job]))
+            if network in SEEDS:
+                more = (f"fault_rates.maps_per_rate={MAPS}",)
+                analyse(network, seed, folders["whole"], more, args)
+                whole += crossings(seed, folders["whole"])
+    if whole:
+        write("crossings.csv", whole)
     write("runs.csv", runs)
 
 

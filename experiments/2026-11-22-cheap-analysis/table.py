@@ -9,14 +9,16 @@ import csv
 import math
 import runpy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
 from pathlib import Path
 from statistics import mean
 
-from efat.rate_search import next_rates
-from efat.resilience import ResilienceCurve, ResilienceMap, build_resilience_map
+from efat.constraint import Constraint
+from efat.experiment import Selection
+from efat.rate_search import RateGrid, Search
+from efat.resilience import ResilienceCurve, ResilienceMap
 
 HERE = Path(__file__).parent
 BUDGET, EVERY, BATCH, VAL, MAPS = 96, 8, 32, 359, 5
@@ -28,6 +30,40 @@ READINGS = {
     "mean": ("mean", "envelope"),
     "isotonic": ("mean", "isotonic"),
 }
+
+
+TRIED = {"0": 5, "1": 5, "2": 3}
+"""Sets, by seed, on which the ways were thought out; the others were run when all was decided."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to analyse: how maps are read, which rates are measured, where curves and search end."""
+
+    label: str
+    reading: str = "max"
+    search: Search = "grid"
+    until_met: bool = False
+    max_cost: float | None = None
+    resolution_steps: int = EVERY
+
+
+WHOLE = Way("whole grid")
+UNTIL = Way("`until_met`", until_met=True)
+BISECT = Way("`search=bisect`", search="bisect")
+BOTH = replace(BISECT, label="both", until_met=True)
+LIMITED = replace(BOTH, label="**both, `max_cost=0.25`**", max_cost=0.25)
+WAYS = (
+    WHOLE,
+    UNTIL,
+    BISECT,
+    BOTH,
+    LIMITED,
+    replace(LIMITED, label="the same, `stat=mean`", reading="mean"),
+    replace(LIMITED, label="the same, `stat=mean monotone=isotonic`", reading="isotonic"),
+)
+RAN = {"grid": WHOLE, "short": BOTH, "limited": LIMITED}
+"""What `run.py` calls the ways that it runs."""
 
 
 @dataclass(frozen=True)
@@ -59,35 +95,45 @@ def sets() -> dict[tuple[str, int], tuple[ResilienceCurve, ...]]:
     return found
 
 
-def map_of(curves: Sequence[ResilienceCurve], reading: str) -> ResilienceMap:
+def selection(reading: str) -> Selection:
     stat, monotone = READINGS[reading]
-    return build_resilience_map(curves, 1.0, stat, interpolation="ceil", monotone=monotone)
+    return Selection(Constraint(limit=1.0), stat, 0.9, "ceil", monotone=monotone)
+
+
+def ended(curve: ResilienceCurve) -> ResilienceCurve:
+    """Return a curve as `until_met` records it: up to its crossing."""
+    points = int(min(curve.crossing(1.0), BUDGET)) // EVERY + 1
+    return replace(curve, amount_steps=curve.amount_steps[:points], metric=curve.metric[:points])
 
 
 @cache
-def analyse(
-    key: tuple[str, int], reading: str, search: str, resolution_steps: float = EVERY
-) -> Analysis:
-    """Replay an analysis on the curves of a set, which are all there."""
-    curves = sets()[key]
-    candidates = sorted({curve.fault_rate for curve in curves})
-    measured: dict[float, float] = {}
-    rounds = 0
-    while rates := next_rates(candidates, measured, search, resolution_steps):
-        known = [c for c in curves if c.fault_rate in measured or c.fault_rate in rates]
-        found = map_of(known, reading)
-        measured = {c.fault_rate: found.amount(c.fault_rate) for c in known}
+def analyse(key: tuple[str, int], way: Way) -> Analysis:
+    """Replay an analysis on the curves of a set, which are all there, as a campaign does."""
+    whole = {(c.fault_rate, c.repeat % MAPS): c for c in sets()[key]}
+    rates = tuple(sorted({rate for rate, _ in whole}))
+    grid = RateGrid(rates, MAPS, BUDGET // EVERY + 1, way.search, way.max_cost)
+    how, curves, rounds = selection(way.reading), (), 0
+    while wanted := grid.next_curves(
+        curves, how.amounts_by_rate(curves, 1.0, MAPS), way.resolution_steps
+    ):
+        curves += tuple(ended(whole[at]) if way.until_met else whole[at] for at in wanted)
         rounds += 1
-    return Analysis(found, tuple(known), rounds)
+    return Analysis(how.read(curves, 1.0, MAPS), curves, rounds)
 
 
-def cost(analysis: Analysis, until_met: bool) -> dict[str, float]:
+def cost(analysis: Analysis) -> dict[str, float]:
     """Return steps, samples passed forward for evaluation, and seconds of one processor."""
-    ends = [min(c.crossing(1.0), BUDGET) if until_met else BUDGET for c in analysis.curves]
-    steps, evaluations = sum(ends), sum(end / EVERY + 1 for end in ends)
-    part = seconds_of_parts()
-    seconds = part["step"] * steps + part["evaluation"] * evaluations + part["unit"] * len(ends)
+    steps = sum(curve.amount_steps[-1] for curve in analysis.curves)
+    evaluations = sum(len(curve.metric) for curve in analysis.curves)
+    part, units = seconds_of_parts(), len(analysis.curves)
+    seconds = part["step"] * steps + part["evaluation"] * evaluations + part["unit"] * units
     return {"steps": steps, "forward": VAL * evaluations, "seconds": seconds}
+
+
+def shares(key: tuple[str, int], way: Way) -> dict[str, float]:
+    """Return what a way costs on a set, as shares of its whole grid."""
+    whole = cost(analyse(key, WHOLE))
+    return {name: paid / whole[name] for name, paid in cost(analyse(key, way)).items()}
 
 
 @cache
@@ -95,16 +141,6 @@ def seconds_of_parts() -> dict[str, float]:
     """Return what a step, an evaluation and a unit take, as 2026-11-22-less-retraining measured."""
     script = HERE.parent / "2026-11-22-less-retraining/table.py"
     return runpy.run_path(str(script))["unit_seconds"]()
-
-
-WAYS = (
-    ("whole grid", "max", "grid", False),
-    ("`until_met`", "max", "grid", True),
-    ("`search=bisect`", "max", "bisect", False),
-    ("**both**", "max", "bisect", True),
-    ("both, `stat=mean`", "mean", "bisect", True),
-    ("both, `stat=mean monotone=isotonic`", "isotonic", "bisect", True),
-)
 
 
 def spread(values: Iterable[float], form: str = ".2f") -> str:
@@ -119,98 +155,148 @@ def spread(values: Iterable[float], form: str = ".2f") -> str:
 def costs_table() -> str:
     """Lay out what each way costs, as shares of the whole grid: mean, least to most over sets."""
     lines = []
-    for label, reading, search, until_met in WAYS:
-        runs = [analyse(key, reading, search) for key in sets()]
-        wholes = [cost(analyse(key, reading, "grid"), False) for key in sets()]
-        costs = [cost(run, until_met) for run in runs]
-        shares = {
-            name: [paid[name] / whole[name] for paid, whole in zip(costs, wholes, strict=True)]
-            for name in wholes[0]
-        }
-        quarter = sum(share <= 0.25 for share in shares["steps"])
+    for way in WAYS:
+        runs = [analyse(key, way) for key in sets()]
+        paid = [shares(key, way) for key in sets()]
         lines.append(
             [
-                label,
-                spread((len({c.fault_rate for c in run.curves}) for run in runs), ".1f"),
-                spread((run.rounds for run in runs), ".1f"),
-                *(spread(shares[name]) for name in ("steps", "forward", "seconds")),
-                f"{quarter} of {len(runs)}",
+                way.label,
+                spread((len(run.curves) for run in runs), ".0f"),
+                spread((run.rounds for run in runs), ".0f"),
+                *(spread(share[name] for share in paid) for name in paid[0]),
+                f"{sum(max(share.values()) <= 0.25 for share in paid)} of {len(paid)}",
             ]
         )
-    head = ["", "rates", "rounds", "steps", "samples forward", "seconds", "steps at most 0.25"]
+    head = ["", "curves", "rounds", "steps", "samples forward", "seconds", "all at most 0.25"]
     return markdown(head, lines)
 
 
+def fresh_table() -> str:
+    """Lay out the limited way on the sets that it was thought out on, and on those run later."""
+    lines = []
+    for label, keys in (
+        ("tried on: seeds 0-2", [key for key in sets() if key[1] < TRIED.get(key[0], 0)]),
+        ("later: seeds 2-4", [key for key in sets() if key[1] >= TRIED.get(key[0], 0)]),
+    ):
+        paid = [shares(key, LIMITED) for key in keys]
+        whole = {key: analyse(key, WHOLE).found for key in keys}
+        own = [(analyse(key, LIMITED).found, whole[key]) for key in keys]
+        others = [(whole[a], whole[b]) for a, b in combinations(keys, 2) if a[0] == b[0]]
+        lines.append(
+            [
+                label,
+                str(len(keys)),
+                *(spread(share[name] for share in paid) for name in paid[0]),
+                *(" and ".join(told) for told in zip(apart(own), apart(others), strict=True)),
+            ]
+        )
+    head = ["", "sets", "steps", "samples forward", "seconds"]
+    return markdown([*head, "steps apart", "most", "only one within reach"], lines)
+
+
+def ran_table() -> str:
+    """Lay out what analyses took that were run, as shares of the whole one, and their maps."""
+    ran = {(row["network"], row["seed"], row["job"]): row for row in read("runs.csv")}
+    lines = []
+    for network, seed in dict.fromkeys((network, seed) for network, seed, _ in ran):
+        whole, limited = ran[network, seed, "grid"], ran[network, seed, "limited"]
+        found = [
+            f"{float(ran[network, seed, job][name]) / float(whole[name]):.2f}"
+            for job in ("short", "limited")
+            for name in ("steps", "evaluations", "seconds")
+        ]
+        near = apart([(ran_map(limited), ran_map(whole))])
+        lines.append([network, seed, f"{float(whole['seconds']):.0f}", *found, *near])
+    head = ["", "seed", "whole, seconds", "both: steps", "evaluations", "seconds", "limited: steps"]
+    return markdown(
+        [*head, "evaluations", "seconds", "steps apart, mean", "most", "only one within reach"],
+        lines,
+    )
+
+
+def others_table() -> str:
+    """Lay out how far whole maps of two seeds are apart, network by network."""
+    maps: dict[str, list[ResilienceMap]] = {}
+    for row in read("runs.csv"):
+        if row["job"] == "grid":
+            maps.setdefault(row["network"], []).append(ran_map(row))
+    lines = [[name, *apart(combinations(found, 2))] for name, found in maps.items()]
+    return markdown(["", "steps apart, mean", "most", "only one within reach"], lines)
+
+
+def ran_map(row: dict[str, str]) -> ResilienceMap:
+    severities, amounts = (
+        tuple(map(float, row[name].split())) for name in ("severities", "amounts_steps")
+    )
+    return ResilienceMap(1.0, severities, amounts, "ceil")
+
+
 def seeds_table() -> str:
-    """Lay out the steps of both together, seed by seed."""
+    """Lay out the steps of both together, without and with the limit, seed by seed."""
     lines = []
     for seed in dict.fromkeys(seed for seed, _ in sets()):
         mine = [key for key in sets() if key[0] == seed]
-        paid = [cost(analyse(key, "max", "bisect"), True)["steps"] for key in mine]
-        whole = len(sets()[mine[0]]) * BUDGET
-        lines.append(
-            [seed, *(f"{steps / whole:.2f}" for steps in paid), f"{mean(paid) / whole:.2f}"]
-        )
-    most = max(len(line) for line in lines) - 2
-    lines = [[*line[:-1], *[""] * (most + 2 - len(line)), line[-1]] for line in lines]
-    return markdown(["seed", *(f"set {i}" for i in range(most)), "mean"], lines)
+        for way in (BOTH, LIMITED):
+            paid = [f"{shares(key, way)['steps']:.2f}" for key in mine]
+            lines.append([seed, way.label, *paid, *[""] * (5 - len(mine))])
+    return markdown(["seed", "steps", *(f"set {i}" for i in range(5))], lines)
 
 
-def difference(one: ResilienceMap, other: ResilienceMap) -> tuple[list[float], int]:
-    """Return by how many steps two maps differ at each rate of a chip, and at how many only one
-    of them is within reach."""
-    pairs = [(one.amount(rate), other.amount(rate)) for rate in READ_AT]
-    finite = [abs(a - b) for a, b in pairs if max(a, b) < math.inf]
-    return finite, sum((a < math.inf) != (b < math.inf) for a, b in pairs)
+def apart(pairs: Iterable[tuple[ResilienceMap, ResilienceMap]]) -> list[str]:
+    """Write how far maps are apart at the rates of chips: by how many steps on average and at
+    most, and at how many of the rates only one of them is within reach."""
+    finite, one_sided = [], []
+    for one, other in pairs:
+        amounts = [(one.amount(rate), other.amount(rate)) for rate in READ_AT]
+        finite += [abs(a - b) for a, b in amounts if max(a, b) < math.inf]
+        one_sided += [(a < math.inf) != (b < math.inf) for a, b in amounts]
+    return [f"{mean(finite):.1f}", f"{max(finite):.0f}", f"{100 * mean(one_sided):.0f} %"]
+
+
+def asks(pairs: Iterable[tuple[ResilienceMap, ResilienceMap]]) -> str:
+    """Write at how many of the rates of chips the first of two maps asks less, and more."""
+    amounts = [(one.amount(rate), other.amount(rate)) for one, other in pairs for rate in READ_AT]
+    less, more = mean(a < b for a, b in amounts), mean(a > b for a, b in amounts)
+    return f"{100 * less:.0f} / {100 * more:.0f} %"
 
 
 def differences_table() -> str:
     """Lay out how far maps are apart: a short one from its own whole one, two whole ones."""
     lines = []
     for reading, (stat, monotone) in READINGS.items():
-        whole = {key: analyse(key, reading, "grid").found for key in sets()}
-        short = {key: analyse(key, reading, "bisect").found for key in sets()}
+        found = {
+            way: {key: analyse(key, replace(way, reading=reading)).found for key in sets()}
+            for way in (WHOLE, BOTH, LIMITED)
+        }
+        whole = found[WHOLE]
         noise = [(whole[a], whole[b]) for a, b in combinations(whole, 2) if a[0] == b[0]]
         rows = {
-            "short and whole, same maps": [(short[key], whole[key]) for key in whole],
+            "both and whole, same maps": [(found[BOTH][key], whole[key]) for key in whole],
+            "limited and whole, same maps": [(found[LIMITED][key], whole[key]) for key in whole],
             "two whole ones, other maps": noise,
         }
-        for label, pairs in rows.items():
-            found = [difference(one, other) for one, other in pairs]
-            steps = [step for finite, _ in found for step in finite]
-            apart = sum(count for _, count in found) / (len(found) * len(READ_AT))
-            lines.append(
-                [
-                    f"`{stat}`, {monotone}: {label}", str(len(pairs)), f"{mean(steps):.1f}",
-                    f"{max(steps):.0f}", f"{100 * apart:.0f} %",
-                ]
-            )  # fmt: skip
+        lines += [
+            [f"`{stat}`, {monotone}: {label}", str(len(pairs)), *apart(pairs), asks(pairs)]
+            for label, pairs in rows.items()
+        ]
+        lines[-1][-1] = ""  # which of two whole ones comes first says nothing
     head = ["", "pairs", "steps apart, mean", "most", "only one within reach"]
+    head.append("short asks less / more")
     return markdown(head, lines)
 
 
 def resolutions_table() -> str:
     """Lay out what other gaps between neighbours than one evaluation would cost and lose."""
     lines = []
-    for resolution in (EVERY, 2 * EVERY, 3 * EVERY, 4 * EVERY, BUDGET):
-        runs = {key: analyse(key, "max", "bisect", resolution) for key in sets()}
-        shares = [
-            cost(run, True)["steps"] / (len(sets()[key]) * BUDGET) for key, run in runs.items()
-        ]
-        found = [
-            difference(run.found, analyse(key, "max", "grid").found) for key, run in runs.items()
-        ]
-        steps = [step for finite, _ in found for step in finite]
-        apart = sum(count for _, count in found) / (len(found) * len(READ_AT))
-        label = f"{resolution} steps" if resolution < BUDGET else "only where the map ends"
-        lines.append([label, spread(shares), f"{mean(steps):.1f}", f"{100 * apart:.0f} %"])
-    head = [
-        "measured between amounts more apart than",
-        "steps",
-        "steps apart",
-        "only one within reach",
-    ]
-    return markdown(head, lines)
+    for steps in (EVERY, 2 * EVERY, 3 * EVERY, 4 * EVERY, BUDGET):
+        way = replace(BOTH, resolution_steps=steps)
+        pairs = [(analyse(key, way).found, analyse(key, WHOLE).found) for key in sets()]
+        paid = spread(shares(key, way)["steps"] for key in sets())
+        mean_apart, _, one_sided = apart(pairs)
+        label = f"{steps} steps" if steps < BUDGET else "only where the map ends"
+        lines.append([label, paid, mean_apart, one_sided])
+    head = ["measured between amounts more apart than", "steps", "steps apart"]
+    return markdown([*head, "only one within reach"], lines)
 
 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -218,4 +304,8 @@ def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    print(costs_table(), seeds_table(), differences_table(), resolutions_table(), sep="\n\n")
+    for make in (
+        costs_table, fresh_table, ran_table, others_table, seeds_table, differences_table,
+        resolutions_table,
+    ):  # fmt: skip
+        print(make(), end="\n\n")
