@@ -45,6 +45,8 @@ def plot_curves(
     for axes, rate in zip(panels.ravel(), rates, strict=False):
         repeats = [curve for curve in curves if curve.fault_rate == rate]
         _draw_curves(axes, repeats, steps_per_epoch, target, metric)
+    for axes in panels.ravel()[: len(rates)][-cols:]:  # also where the panel below is empty
+        axes.tick_params(labelbottom=True)
     if metric == ACCURACY:
         panels[0, 0].set_ylim(100 * max(0.0, target - 0.1), min(100.5, 100 * target + 3))
     figure.supxlabel("amount of retraining (epochs)", fontsize=10)
@@ -71,8 +73,8 @@ def _draw_curves(
         for curve in repeats:
             epochs = np.array(curve.amount_steps) / steps_per_epoch
             values = unit * np.array(curve.metric)
-            axes.plot(epochs, values, color=BLUE, lw=0.8, marker="o", ms=2, clip_on=False)
-            axes.plot(epochs[-1:], values[-1:], color=BLUE, marker="o", ms=4, clip_on=False)
+            axes.plot(epochs, values, color=BLUE, lw=0.8, marker="o", ms=2)
+            axes.plot(epochs[-1:], values[-1:], color=BLUE, marker="o", ms=4)
     axes.axhline(unit * target, color=ORANGE, lw=1, ls="--")
     axes.set_title(f"{repeats[0].fault_rate:.0%} of the PEs faulty", fontsize=9)
     axes.text(

@@ -130,7 +130,8 @@ def describe_map(experiment: Experiment, analysis: Analysis, resilience_map: Res
         return f"analysis   {count}; none of the fault rates reaches it within the budget"
     worst = resilience_map.amount(resilience_map.max_severity)
     if experiment.cut_short(analysis.curves, resilience_map.target):
-        count += " (fault_rates.max_cost ended the search)"
+        kept = len(resilience_map.severities)
+        count += f" (fault_rates.max_cost ended the search: {kept} of them are in the map)"
     return (
         f"analysis   {count}; the map reaches {resilience_map.max_severity:.0%} "
         f"{IN_WORDS[experiment.severity_name]} and asks "

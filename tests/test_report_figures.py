@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,22 @@ def test_figures_on_paper_agree_with_the_page():
     assert (severity, height > 4.0) == (0.5, True)
     assert len(marks["one fault map"]) == 2
     assert axes.get_xlabel() == "severity: share of faulty PEs"
+
+
+def test_curves_that_end_stay_in_their_panels_and_each_column_has_its_axis():
+    curves = [
+        ResilienceCurve(rate / 10, 0, rate / 10, (0, 20, 40), (0.1, 0.5, 0.95))
+        for rate in range(1, 7)
+    ]
+    figure = plot_curves([replace(curves[0], amount_steps=(0,), metric=(0.95,)), *curves], 10, 0.9)
+    figure.savefig(BytesIO(), format="png")
+    for axes in figure.axes[:6]:
+        assert all(line.get_clip_on() for line in axes.lines)
+    shown = [
+        any(label.get_visible() and label.get_text() for label in axes.get_xticklabels())
+        for axes in figure.axes[:6]
+    ]
+    assert shown == [False, True, True, True, True, True]
 
 
 def test_a_plan_of_models_alone_is_drawn_in_models():
