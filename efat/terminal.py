@@ -126,12 +126,12 @@ def describe_map(experiment: Experiment, analysis: Analysis, resilience_map: Res
     measured, rates = {c.fault_rate for c in analysis.curves}, len(experiment.fault_rates)
     count = f"{len(analysis.curves)} curves"
     count += f" at {len(measured)} of {rates} fault rates" if len(measured) < rates else ""
-    if resilience_map.max_severity == 0:
-        return f"analysis   {count}; none of the fault rates reaches it within the budget"
-    worst = resilience_map.amount(resilience_map.max_severity)
     if experiment.cut_short(analysis.curves, resilience_map.target):
         kept = len(resilience_map.severities)
         count += f" (fault_rates.max_cost ended the search: {kept} of them are in the map)"
+    if resilience_map.max_severity == 0:
+        return f"analysis   {count}; none of the measured fault rates reaches it within the budget"
+    worst = resilience_map.amount(resilience_map.max_severity)
     return (
         f"analysis   {count}; the map reaches {resilience_map.max_severity:.0%} "
         f"{IN_WORDS[experiment.severity_name]} and asks "

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -156,6 +157,14 @@ def test_the_terminal_says_that_the_limit_ended_the_search():
         said[max_cost] = describe_map(here, found, stages.select(here, found, 0.625))
     assert "at 4 of 5 fault rates (fault_rates.max_cost ended the search: 3 of them" in said[0.44]
     assert "max_cost" not in said[1.0]
+    hopeless = {faults / 16: (60, 60) for faults in range(1, 11)}
+    here = replace(limited(0.1), fault_rates=tuple(hopeless))
+    found = stages.analyse(here, ByMap(hopeless), BASELINE)
+    said = describe_map(here, found, stages.select(here, found, 0.625))
+    assert said == (
+        "analysis   2 curves at 2 of 10 fault rates (fault_rates.max_cost ended the search: 2 of "
+        "them are in the map); none of the measured fault rates reaches it within the budget"
+    )
 
 
 def test_a_limited_job_ends_with_a_report_and_finds_its_curves_again(tmp_path):
