@@ -33,7 +33,10 @@ SEARCH = (
     "fault_rates.until_met=true",
     "fault_rates.search=bisect",
     "fault_rates.rates=[0.05,0.1,0.2,0.4,0.6,0.8]",
-    "fleet.chips=3",
+    "fleet.chips=2",
+    "planner=greedy",
+    "compare=[none]",
+    "executor=serial",
 )
 
 
