@@ -54,7 +54,8 @@ class RunFolder:
         self, analysis: Analysis, resilience_map: ResilienceMap, plan: Plan | None
     ) -> None:
         """Write `resilience_map.json` and its figure, with fused groups once there is a plan."""
-        document = _map_document(self.experiment, resilience_map)
+        told = self.experiment.amounts_by_rate(analysis.curves, resilience_map.target)
+        document = _map_document(self.experiment, resilience_map, sorted(told))
         atomic.write_json(self.path / "resilience_map.json", document)
         figure = plots.plot_resilience_map(self.experiment, analysis.curves, resilience_map, plan)
         self._write_figure("resilience_map", figure)
@@ -173,7 +174,9 @@ def _curve_rows(experiment: Experiment, curves: Iterable[ResilienceCurve]) -> li
     ]
 
 
-def _map_document(experiment: Experiment, resilience_map: ResilienceMap) -> Row:
+def _map_document(
+    experiment: Experiment, resilience_map: ResilienceMap, fault_rates: list[float]
+) -> Row:
     """Return the resilience map as JSON holds it; an amount never reached is null."""
     return {
         "metric": experiment.metric.name,
@@ -186,6 +189,7 @@ def _map_document(experiment: Experiment, resilience_map: ResilienceMap) -> Row:
         "max_severity": resilience_map.max_severity,
         "steps_per_epoch": experiment.amounts.steps_per_epoch,
         "budget_steps": experiment.amounts.budget_steps,
+        "fault_rates": fault_rates,
         "severities": list(resilience_map.severities),
         "amounts_steps": [_finite_or_none(a) for a in resilience_map.amounts_steps],
     }

@@ -135,7 +135,7 @@ def _check_rates(cfg: DictConfig, problems: Problems) -> None:
         f"fault_rates.rates: {rates} given; increasing numbers in (0, 1] are needed",
         "fault_rates.rates",
     )
-    if cfg.fault_rates.max_cost is not None and problems.known("fault_rates.rates"):
+    if cfg.fault_rates.max_cost is not None and problems.known("fault_rates"):
         _check_max_cost(cfg.fault_rates, problems)
 
 
@@ -146,7 +146,7 @@ def _check_max_cost(grid: DictConfig, problems: Problems) -> None:
         f"fault_rates.max_cost: {grid.max_cost:g} given with fault_rates.search={grid.search}, "
         "which measures every fault rate; use fault_rates.search=bisect, or null",
     )
-    least = 1 / len(grid.rates)
+    least = math.ceil(1e4 / len(grid.rates)) / 1e4  # what is shown is allowed
     problems.require(
         least <= grid.max_cost <= 1,
         f"fault_rates.max_cost: {grid.max_cost:g} given; a number in [{least:g}, 1] is needed: "

@@ -12,9 +12,7 @@ from efat.campaign import Runner
 from efat.experiment import Experiment
 from efat.faults import FaultMap
 from efat.findings import Analysis, Baseline
-from efat.fleets import draw_fault_map
 from efat.resilience import ResilienceCurve
-from efat.seeds import generator
 from efat.trainings import retraining_job, until_met
 
 
@@ -25,7 +23,7 @@ def record_curves(
     wanted: Sequence[tuple[float, int]],
 ) -> Analysis:
     """Record a curve for each fault rate and repeat of `wanted`."""
-    maps = [_draw(experiment, rate, repeat) for rate, repeat in wanted]
+    maps = [experiment.draw(rate, repeat) for rate, repeat in wanted]
     budget, every = experiment.amounts.budget_steps, experiment.amounts.eval_every_steps
     until = until_met(experiment, baseline) if experiment.until_met else None
     jobs = [
@@ -39,12 +37,6 @@ def record_curves(
     )
     repair_s = sum(values.get("repair_s", 0.0) for values in results)
     return Analysis(curves, sum(values["elapsed_s"] for values in results), repair_s)
-
-
-def _draw(experiment: Experiment, rate: float, repeat: int) -> FaultMap:
-    """Draw a map of the analysis; each has a stream of its own, so a new rate moves no other."""
-    rng = generator(experiment.seed, "analyse", rate, repeat)
-    return draw_fault_map(experiment.array, rate, rng)
 
 
 def curve_of(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from statistics import mean
 
 from efat.chips import Fleet
 from efat.constraint import Constraint
+from efat.faults import FaultMap
+from efat.fleets import draw_fault_map
 from efat.jobs import Setup, TrainingJob
 from efat.mapping import SystolicArray
 from efat.metric import ACCURACY, Metric
@@ -22,8 +26,8 @@ from efat.resilience import (
     Stat,
     amounts_of_rates,
     build_resilience_map,
-    mean_severities,
 )
+from efat.seeds import generator
 from efat.severity import Severity
 from efat.verification import Verification
 from efat.weight_files import WeightFile
@@ -66,7 +70,7 @@ class Selection:
         self,
         curves: Sequence[ResilienceCurve],
         target: float,
-        maps_per_rate: int | None = None,
+        severities: Mapping[float, Sequence[float]] | None = None,
     ) -> ResilienceMap:
         """Read the resilience map off curves (METHOD section 5)."""
         return build_resilience_map(
@@ -77,21 +81,22 @@ class Selection:
             self.interpolation,
             self.sustained,
             self.monotone,
-            maps_per_rate,
+            severities,
         )
 
     def amounts_by_rate(
-        self, curves: Sequence[ResilienceCurve], target: float, maps_per_rate: int
+        self,
+        curves: Sequence[ResilienceCurve],
+        target: float,
+        severities: Mapping[float, Sequence[float]],
     ) -> dict[float, float]:
         """Return what the resilience map of `curves` has for each fault rate that is in it."""
-        told = amounts_of_rates(
-            curves, target, self.stat, self.quantile, self.sustained, maps_per_rate
-        )
+        maps = {rate: len(drawn) for rate, drawn in severities.items()}
+        told = amounts_of_rates(curves, target, self.stat, self.quantile, self.sustained, maps)
         if not told:
             return {}
-        resilience_map = self.read(curves, target, maps_per_rate)
-        severities = mean_severities(curves)
-        return {rate: resilience_map.amount(severities[rate]) for rate in told}
+        resilience_map = self.read(curves, target, severities)
+        return {rate: resilience_map.amount(mean(severities[rate])) for rate in told}
 
 
 @dataclass(frozen=True)
@@ -152,17 +157,44 @@ class Experiment:
         """Return how chips are verified on a test split of so many samples."""
         return Verification(self.metric, test_samples, self.selection.confidence)
 
+    def draw(self, fault_rate: float, repeat: int) -> FaultMap:
+        """Draw a map of the analysis, from a stream of its own, so that no rate moves another."""
+        rng = generator(self.seed, "analyse", fault_rate, repeat)
+        return draw_fault_map(self.array, fault_rate, rng)
+
+    @cached_property
+    def severities(self) -> dict[float, tuple[float, ...]]:
+        """Severities of all maps of each fault rate, which say where it lies on the map's axis."""
+        repeats = range(self.maps_per_rate)
+        return {
+            rate: tuple(self.severity(self.draw(rate, repeat)) for repeat in repeats)
+            for rate in self.fault_rates
+        }
+
     @property
     def grid(self) -> RateGrid:
         """The grid of the analysis, and how it is searched."""
         points = self.amounts.budget_steps // self.amounts.eval_every_steps + 1
-        return RateGrid(self.fault_rates, self.maps_per_rate, points, self.search, self.max_cost)
+        repairs = bool(self.recipe.repairs)
+        return RateGrid(
+            self.fault_rates, self.maps_per_rate, points, self.search, self.max_cost, repairs
+        )
+
+    def read(self, curves: Sequence[ResilienceCurve], target: float) -> ResilienceMap:
+        """Read the resilience map off the curves of the analysis."""
+        return self.selection.read(curves, target, self.severities)
+
+    def amounts_by_rate(
+        self, curves: Sequence[ResilienceCurve], target: float
+    ) -> dict[float, float]:
+        """Return what that map has for each fault rate that it is read off."""
+        return self.selection.amounts_by_rate(curves, target, self.severities)
 
     def curves_after(
         self, curves: Sequence[ResilienceCurve], target: float
     ) -> tuple[tuple[float, int], ...]:
         """Return rate and repeat of each curve to record after `curves`; none: that was all."""
-        amounts = self.selection.amounts_by_rate(curves, target, self.maps_per_rate)
+        amounts = self.amounts_by_rate(curves, target)
         return self.grid.next_curves(curves, amounts, self.amounts.eval_every_steps)
 
     def cut_short(self, curves: Sequence[ResilienceCurve], target: float) -> bool:

@@ -86,7 +86,7 @@ def _footnotes(experiment: Experiment, outcome: Outcome) -> str:
             f"{r.name} {r.diverged} of {r.models}" for r in outcome.strategies if r.diverged
         )
         notes += f"\ntrainings that diverged, whose chips carry the masked baseline: {lost}"
-    settings = _settings(experiment, outcome.strategies[0].kept_groups)
+    settings = _settings(experiment, outcome)
     if kept := settings.kept_groups:
         chips_kept = [row["chip_id"] for row in outcome.chips if row["group"] in kept]
         named = chips_kept if settings.until_met else kept
@@ -111,7 +111,7 @@ def _once_note(outcome: Outcome) -> str:
     )
 
 
-def _settings(experiment: Experiment, kept_groups: tuple[str, ...]) -> Settings:
+def _settings(experiment: Experiment, outcome: Outcome) -> Settings:
     amounts, constraint = experiment.amounts, experiment.selection.constraint
     return Settings(
         experiment.recipe.steps,
@@ -120,7 +120,8 @@ def _settings(experiment: Experiment, kept_groups: tuple[str, ...]) -> Settings:
         "selection.max_drop" if constraint.limit is None else "selection.limit",
         experiment.array.dataflow == "ws",
         not needs_map(experiment.planner),
-        kept_groups,
+        outcome.strategies[0].kept_groups,
+        outcome.cut_short,
     )
 
 

@@ -26,6 +26,7 @@ class RateGrid:
         max_cost: At most this share of the evaluations of the whole grid, and so of its steps, as a
             curve has an evaluation more than it has intervals; None: no limit. With a limit the
             maps of a fault rate are measured one after the other.
+        repairs: Whether each curve begins with a repair, of which the limit is then one too.
     """
 
     fault_rates: tuple[float, ...]
@@ -33,6 +34,7 @@ class RateGrid:
     curve_points: int
     search: Search = "grid"
     max_cost: float | None = None
+    repairs: bool = False
 
     @property
     def curves(self) -> int:
@@ -61,10 +63,14 @@ class RateGrid:
         rates = begun or next_rates(self.fault_rates, amounts_steps, self.search, resolution_steps)
         if self.max_cost is None:
             return tuple((rate, repeat) for rate in rates for repeat in range(self.maps_per_rate))
-        spent = sum(len(curve.metric) for curve in curves)
-        left = self.max_cost * self.curves * self.curve_points - spent
-        room = int(left / self.curve_points + 1e-9)  # whole curves: none is cut short by the limit
-        return tuple((rate, recorded[rate]) for rate in rates[::-1])[:room]
+        one_each = tuple((rate, recorded[rate]) for rate in rates[::-1])
+        return one_each[: self._room(self.max_cost, curves)]
+
+    def _room(self, max_cost: float, curves: Sequence[ResilienceCurve]) -> int:
+        """Return how many curves more the limit allows, each for the whole budget."""
+        allowed, spent = max_cost * self.curves, sum(len(curve.metric) for curve in curves)
+        room = int(allowed - spent / self.curve_points + 1e-9)
+        return min(room, int(allowed + 1e-9) - len(curves)) if self.repairs else room
 
 
 def next_rates(

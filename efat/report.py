@@ -100,6 +100,7 @@ class Outcome:
         calibration_s: Seconds of measuring Gram matrices, once a network.
         blocks: Blocks of the weights whose Gram matrix is in more than one, by parameter name.
         analysis_repair_s: Seconds of repair in the analysis.
+        cut_short: Whether its limit (`fault_rates.max_cost`) ended the analysis.
         hardening: Cost of hardening the network; None: it was not.
         hardened: The metric of the hardened network without faults.
     """
@@ -120,6 +121,7 @@ class Outcome:
     calibration_s: float = 0.0
     blocks: Mapping[str, int] = field(default_factory=dict)
     analysis_repair_s: float = 0.0
+    cut_short: bool = False
     hardening: Cost | None = None
     hardened: Measured | None = None
 
@@ -181,6 +183,7 @@ def build_outcome(
         calibration_s=baseline.calibration.elapsed_s if baseline.calibration else 0.0,
         blocks=baseline.calibration.blocks if baseline.calibration else {},
         analysis_repair_s=analysis.repair_s if analysis else 0.0,
+        cut_short=analysis is not None and experiment.cut_short(analysis.curves, asked),
         hardening=_cost(experiment, hardened.steps, hardened.elapsed_s, 1) if hardened else None,
         hardened=evaluation.hardened,
     )

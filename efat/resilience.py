@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import mean
@@ -140,7 +140,7 @@ def build_resilience_map(
     interpolation: Interpolation = "linear",
     sustained: int = 1,
     monotone: Monotone = "envelope",
-    maps_per_rate: int | None = None,
+    severities: Mapping[float, Sequence[float]] | None = None,
 ) -> ResilienceMap:
     """Turn curves into a resilience map (METHOD section 5).
 
@@ -158,8 +158,8 @@ def build_resilience_map(
         sustained: See `ResilienceCurve.crossing`.
         monotone: `envelope` never takes less than at a lower severity. `isotonic`, of `mean` alone,
             is the increasing function nearest to all crossings, in squares.
-        maps_per_rate: How many curves a rate is to have: one with fewer is left out, or out of
-            reach (see `amounts_of_rates`). None: as many as there are.
+        severities: Of all maps of each fault rate; some may have no curve (see `amounts_of_rates`).
+            None: all have one.
 
     Raises:
         EfatError: Too few repeats for `conformal`, or `isotonic` with another stat than `mean`.
@@ -167,13 +167,12 @@ def build_resilience_map(
     check_monotone(monotone, stat)
     points: dict[float, float] = {}
     weights: dict[float, int] = {}
-    severities = mean_severities(curves)
-    rate_amounts = amounts_of_rates(curves, target, stat, quantile, sustained, maps_per_rate)
-    for rate, amount in rate_amounts.items():
-        severity = severities[rate]
+    drawn = severities or _severities(curves)
+    maps = {rate: len(of) for rate, of in drawn.items()}
+    for rate, amount in amounts_of_rates(curves, target, stat, quantile, sustained, maps).items():
+        severity = mean(drawn[rate])  # exact: of equal ones it is each of them
         points[severity] = max(amount, points.get(severity, 0.0))  # two rates, one severity
-        repeats = sum(curve.fault_rate == rate for curve in curves)
-        weights[severity] = weights.get(severity, 0) + repeats
+        weights[severity] = weights.get(severity, 0) + maps[rate]
     grid = sorted(points)
     amounts = [points[severity] for severity in grid]
     if monotone == "isotonic":
@@ -189,30 +188,28 @@ def amounts_of_rates(
     stat: Stat,
     quantile: float,
     sustained: int,
-    maps_per_rate: int | None = None,
+    maps: Mapping[float, int],
 ) -> dict[float, float]:
     """Return `E` of each fault rate by itself; see `build_resilience_map`.
 
-    Where some of the `maps_per_rate` have no curve, the rate is left out, unless it is out of reach
-    even if those needed nothing: then `E` is inf whatever they need.
+    Where some of the `maps` of a rate have no curve, it is left out, unless it is out of reach even
+    if those needed nothing: then `E` is inf whatever they need.
     """
     found = {}
     for rate in dict.fromkeys(curve.fault_rate for curve in curves):
-        repeats = [curve for curve in curves if curve.fault_rate == rate]
-        missing = max(0, (maps_per_rate or 0) - len(repeats))
-        crossings = [curve.crossing(target, sustained) for curve in repeats] + [0.0] * missing
-        amount = _summarise(crossings, stat, quantile)
+        crossings = [c.crossing(target, sustained) for c in curves if c.fault_rate == rate]
+        missing = maps[rate] - len(crossings)
+        amount = _summarise(crossings + [0.0] * missing, stat, quantile)
         if not missing or amount == math.inf:
             found[rate] = amount
     return found
 
 
-def mean_severities(curves: Sequence[ResilienceCurve]) -> dict[float, float]:
-    """Return where each fault rate lies on the axis of the resilience map."""
+def _severities(curves: Sequence[ResilienceCurve]) -> dict[float, list[float]]:
     severities: dict[float, list[float]] = {}
     for curve in curves:
         severities.setdefault(curve.fault_rate, []).append(curve.severity)
-    return {rate: mean(drawn) for rate, drawn in severities.items()}  # of equal ones exactly that
+    return severities
 
 
 def check_monotone(monotone: Monotone, stat: Stat) -> None:

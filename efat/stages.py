@@ -126,7 +126,7 @@ def analyse(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Ana
 
 def select(experiment: Experiment, analysis: Analysis, target: float) -> ResilienceMap:
     """Read the resilience map off the curves (METHOD section 5)."""
-    return experiment.selection.read(analysis.curves, target, experiment.maps_per_rate)
+    return experiment.read(analysis.curves, target)
 
 
 def plan(experiment: Experiment, resilience_map: ResilienceMap | None) -> dict[str, Plan]:

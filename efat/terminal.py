@@ -126,11 +126,13 @@ def describe_map(experiment: Experiment, analysis: Analysis, resilience_map: Res
     measured, rates = {c.fault_rate for c in analysis.curves}, len(experiment.fault_rates)
     count = f"{len(analysis.curves)} curves"
     count += f" at {len(measured)} of {rates} fault rates" if len(measured) < rates else ""
+    which = "the fault rates"
     if experiment.cut_short(analysis.curves, resilience_map.target):
-        kept = len(resilience_map.severities)
-        count += f" (fault_rates.max_cost ended the search: {kept} of them are in the map)"
+        told = len(experiment.amounts_by_rate(analysis.curves, resilience_map.target))
+        count += f"; fault_rates.max_cost ended the search, the map is read off {told} fault rates"
+        which = "these"
     if resilience_map.max_severity == 0:
-        return f"analysis   {count}; none of the measured fault rates reaches it within the budget"
+        return f"analysis   {count}; none of {which} reaches it within the budget"
     worst = resilience_map.amount(resilience_map.max_severity)
     return (
         f"analysis   {count}; the map reaches {resilience_map.max_severity:.0%} "

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from efat import stages
 from efat.constraint import Constraint
+from efat.estimate import estimate
 from efat.experiment import Selection
 from efat.rate_search import RateGrid
+from efat.recipe import Recipe
 from efat.resilience import ResilienceCurve, build_resilience_map
 from efat.terminal import describe_map
 from tests.command_line import TINY, efat, rows, run_folder
@@ -47,18 +49,19 @@ def curve(rate, repeat, crossing):
     return ResilienceCurve(rate, repeat, rate, tuple(steps), metric)
 
 
-def searched(needs, stat, quantile, max_cost):
+def searched(needs, stat, quantile, max_cost, repairs=False):
     """Return the curves that a search records among those of `needs`, and the map that it finds."""
     rates = tuple((i + 1) / 20 for i in range(len(needs)))
-    grid = RateGrid(rates, len(needs[0]), POINTS, "bisect", max_cost)
+    grid = RateGrid(rates, len(needs[0]), POINTS, "bisect", max_cost, repairs)
+    severities = {rate: (rate,) * grid.maps_per_rate for rate in rates}
     selection = Selection(Constraint(0.5), stat, quantile, "ceil")
     found = ()
     while wanted := grid.next_curves(
-        found, selection.amounts_by_rate(found, 1.0, grid.maps_per_rate), EVERY
+        found, selection.amounts_by_rate(found, 1.0, severities), EVERY
     ):
         assert len(set(wanted)) == len(wanted)
         found += tuple(curve(rate, j, needs[rates.index(rate)][j]) for rate, j in wanted)
-    return found, selection.read(found, 1.0, grid.maps_per_rate)
+    return found, selection.read(found, 1.0, severities)
 
 
 @given(grids, st.sampled_from(STATS), st.sampled_from([0.25, 0.4, 0.9]))
@@ -111,9 +114,50 @@ def test_a_rate_is_given_up_at_the_first_map_that_is_never_met():
 
 def test_rates_that_were_not_finished_are_not_in_the_map():
     curves = [curve(0.1, 0, 8), curve(0.1, 1, 16), curve(0.2, 0, 24), curve(0.3, 0, math.inf)]
-    found = build_resilience_map(curves, 1.0, maps_per_rate=2)
+    severities = {rate: (rate, rate) for rate in (0.1, 0.2, 0.3)}
+    found = build_resilience_map(curves, 1.0, severities=severities)
     assert (found.severities, found.amounts_steps) == ((0.1, 0.3), (16, math.inf))
     assert build_resilience_map(curves, 1.0).amounts_steps == (16, 24, math.inf)
+
+
+def test_a_rate_lies_where_all_its_maps_do_whichever_has_a_curve():
+    """The one map of 0.3 that was measured is milder than those of 0.2, its mean is not."""
+    curves = [
+        replace(curve(0.2, repeat, 8), severity=severity)
+        for repeat, severity in enumerate((0.20, 0.21, 0.19))
+    ]
+    curves.append(replace(curve(0.3, 0, math.inf), severity=0.18))
+    severities = {0.2: (0.20, 0.21, 0.19), 0.3: (0.18, 0.23, 0.25)}
+    found = build_resilience_map(curves, 1.0, severities=severities)
+    assert (found.max_severity, found.severities[-1]) == (pytest.approx(0.2), pytest.approx(0.22))
+
+
+@pytest.mark.parametrize("whole_curves", [10, 29, 57, 58, 93, 100])
+def test_a_limit_of_so_many_whole_curves_has_room_for_them(whole_curves):
+    """0.58 * 100 is a little less than 58."""
+    grid = RateGrid(tuple(i / 20 for i in range(1, 11)), 10, POINTS, "bisect", whole_curves / 100)
+    found = ()
+    while wanted := grid.next_curves(found, {}, EVERY):
+        found += tuple(curve(rate, repeat, math.inf) for rate, repeat in wanted)
+    assert len(found) == whole_curves
+
+
+@given(grids, st.sampled_from(STATS))
+def test_repairs_are_limited_too(needs, stat):
+    limit = max(0.25, 1 / len(needs))
+    found, read = searched(needs, *stat, limit, repairs=True)
+    assert len(found) <= limit * len(needs) * len(needs[0]) + 1e-6
+    assert read.severities
+
+
+def test_the_recipe_tells_whether_curves_begin_with_a_repair():
+    assert not experiment().grid.repairs
+    assert experiment(recipe=Recipe(("compensate", "retrain"))).grid.repairs
+
+
+def test_the_work_ahead_is_guessed_by_the_limit():
+    whole, quarter = (estimate(limited(share), "analyse")["analyse"] for share in (None, 0.5))
+    assert (whole, quarter) == (10 * (40 + 6), 5 * (40 + 6))
 
 
 class ByMap(FakeCampaign):
@@ -158,15 +202,18 @@ def test_the_terminal_says_that_the_limit_ended_the_search():
         here = limited(max_cost)
         found = stages.analyse(here, ByMap(NEEDS), BASELINE)
         said[max_cost] = describe_map(here, found, stages.select(here, found, 0.625))
-    assert "at 4 of 5 fault rates (fault_rates.max_cost ended the search: 3 of them" in said[0.44]
+    assert said[0.44].startswith(
+        "analysis   7 curves at 4 of 5 fault rates; fault_rates.max_cost ended the search, the map "
+        "is read off 3 fault rates; the map reaches 38%"
+    )
     assert "max_cost" not in said[1.0]
     hopeless = {faults / 16: (60, 60) for faults in range(1, 11)}
     here = replace(limited(0.1), fault_rates=tuple(hopeless))
     found = stages.analyse(here, ByMap(hopeless), BASELINE)
     said = describe_map(here, found, stages.select(here, found, 0.625))
     assert said == (
-        "analysis   2 curves at 2 of 10 fault rates (fault_rates.max_cost ended the search: 2 of "
-        "them are in the map); none of the measured fault rates reaches it within the budget"
+        "analysis   2 curves at 2 of 10 fault rates; fault_rates.max_cost ended the search, the "
+        "map is read off 2 fault rates; none of these reaches it within the budget"
     )
 
 
@@ -178,12 +225,14 @@ def test_a_limited_job_ends_with_a_report_and_finds_its_curves_again(tmp_path):
     recorded = rows(folder / "curves.csv")
     whole = 6 * 2 * 5
     assert len(recorded) <= 0.35 * whole
-    found = json.loads((folder / "resilience_map.json").read_text())["severities"]
+    found = json.loads((folder / "resilience_map.json").read_text())["fault_rates"]
     assert 1 <= len(found) <= len({row["fault_rate"] for row in recorded})
     units = {(row["fault_rate"], row["repeat"]) for row in recorded}
     assert f"{len(units)} curves" in result.stdout
-    read_off = f"read off {len(found)} of 6 fault rates, which bisection chose, for at most 35%"
-    assert read_off in (folder / "report.html").read_text()
+    assert (
+        f"read off {len(found)} of 6 fault rates, those that bisection measured, until "
+        "fault_rates.max_cost ended it" in (folder / "report.html").read_text()
+    )
     status = counts(efat(tmp_path, *SEARCH, limit, "stage=status"))
     assert status["analyse"] == [str(len(units)), "0", "0"]
 
@@ -194,6 +243,10 @@ def test_a_limited_job_ends_with_a_report_and_finds_its_curves_again(tmp_path):
         (["fault_rates.max_cost=0.25"], "0.25 given with fault_rates.search=grid"),
         (["fault_rates.max_cost=0.1", "fault_rates.search=bisect"], "0.1 given; a number in [0.3"),
         (["fault_rates.max_cost=1.5", "fault_rates.search=bisect"], "1.5 given; a number in"),
+        (
+            ["fault_rates.max_cost=0.333333", "fault_rates.search=bisect"],
+            "0.333333 given; a number in [0.3334, 1] is needed",
+        ),
     ],
 )
 def test_limits_that_cannot_be_kept_are_refused(tmp_path, overrides, problem):
@@ -201,3 +254,9 @@ def test_limits_that_cannot_be_kept_are_refused(tmp_path, overrides, problem):
     assert result.returncode == 2
     assert f"fault_rates.max_cost: {problem}" in result.stderr
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_search_that_is_none_is_one_problem(tmp_path):
+    result = efat(tmp_path, *TINY, "fault_rates.max_cost=0.5", "fault_rates.search=halve")
+    assert "fault_rates.search: 'halve' given" in result.stderr
+    assert "max_cost" not in result.stderr

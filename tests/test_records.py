@@ -1,10 +1,13 @@
 """Tables of records are what their raw rows give."""
 
+import ast
 import csv
+import importlib
 import runpy
 from collections import Counter
 from pathlib import Path
 from statistics import mean
+from types import ModuleType
 
 import pytest
 
@@ -124,3 +127,29 @@ def test_analyses_that_ran_are_those_that_are_replayed():
         paid = script["cost"](replayed)
         assert paid["steps"] == int(row["steps"])
         assert paid["forward"] == script["VAL"] * int(row["evaluations"])
+
+
+SCRIPTS = sorted(ROOT.glob("experiments/**/*.py"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_script_asks_of_efat_is_there(script):
+    """Scripts of records are not run here; what they import and call by name must exist."""
+    tree = ast.parse(script.read_text())
+    modules = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "efat":
+            for name in (alias.name for alias in node.names):
+                found = getattr(importlib.import_module(node.module), name, None)
+                modules[name] = found or importlib.import_module(f"{node.module}.{name}")
+    asked = [
+        (node.value.id, node.attr)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    ]
+    missing = [
+        f"{name}.{attribute}"
+        for name, attribute in asked
+        if isinstance(modules.get(name), ModuleType) and not hasattr(modules[name], attribute)
+    ]
+    assert missing == []

@@ -225,7 +225,9 @@ LOST = SHORT | {"salvageable": False}
         ([LOST], replace(SETTINGS, recipe=("remap", "compensate")),
          ["For the 1 unsalvageable chip, try recipe.steps=[remap,compensate,retrain]"],
          ["training.budget_epochs"]),
-        ([UNSURE], SETTINGS, [], ["individual"]),
+        ([UNSURE], SETTINGS, [], ["individual", "max_cost"]),
+        ([LOST], replace(SETTINGS, cut_short=True),
+         ["For the 1 unsalvageable chip, try a larger fault_rates.max_cost"], []),
         ([UNSURE | {"group_size": 2}], SETTINGS,
          ["planner=individual", "(chips that share one: 1)"], []),
         ([UNSURE, LOST], SETTINGS, ["For the 1 short chip", "For the 1 unsalvageable"], []),
@@ -235,6 +237,26 @@ def test_what_to_do_next_hangs_on_the_run(chips, settings, said, unsaid):
     advice = next_steps(chips, settings)
     assert [words for words in said if words not in advice] == []
     assert [words for words in unsaid if words in advice] == []
+
+
+def test_what_a_limited_analysis_does_not_know_is_not_called_lost(run):
+    config = run.config + "fault_rates: {rates: [0.1, 0.2, 0.3, 0.5]}\n"
+    found = run.resilience_map | {"fault_rates": [0.1, 0.3, 0.5]}
+    read_off = "The line is read off 3 of 4 fault rates, those that bisection measured"
+    for cut_short in (False, True):
+        here = replace(
+            run,
+            config=config,
+            resilience_map=found,
+            summary=run.summary | {"cut_short": cut_short},
+        )
+        assert f"{read_off}{', until fault_rates.max_cost' * cut_short}" in caption(here, "map")
+        said = " ".join(sentences(here))
+        assert ("no amount within the budget repairs them" in said) == (not cut_short)
+        assert ("which fault_rates.max_cost ended, found no amount" in said) == cut_short
+        assert ("a larger fault_rates.max_cost" in said) == cut_short
+    whole = replace(run, config=config.replace("0.2, ", ""), resilience_map=found)
+    assert "read off 3" not in caption(whole, "map")
 
 
 def test_nothing_is_advised_where_all_is_well(run):

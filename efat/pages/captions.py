@@ -66,13 +66,15 @@ def _map(run: FinishedRun) -> str:
 
 def _searched(run: FinishedRun) -> str:
     """Say how many of the grid's fault rates the line is read off, where a search chose them."""
-    grid = OmegaConf.select(OmegaConf.create(run.config), "fault_rates") or {}
-    rates, read_off = len(grid.get("rates", ())), len(run.resilience_map["severities"])
-    if grid.get("search", "grid") == "grid" or read_off == rates:
+    rates = OmegaConf.select(OmegaConf.create(run.config), "fault_rates.rates") or ()
+    read_off = run.resilience_map.get("fault_rates", rates)
+    if len(read_off) == len(rates):
         return ""
-    share = grid.get("max_cost")
-    limit = f", for at most {share:.0%} of what the whole grid costs" if share else ""
-    return f" The line is read off {read_off} of {rates} fault rates, which bisection chose{limit}."
+    ended = ", until fault_rates.max_cost ended it" if run.summary.get("cut_short") else ""
+    return (
+        f" The line is read off {len(read_off)} of {len(rates)} fault rates, those that bisection "
+        f"measured{ended}."
+    )
 
 
 def _curves(run: FinishedRun) -> str:

@@ -197,10 +197,10 @@ def _lost(run: FinishedRun) -> list[str]:
     if short:
         found.append(f"Short of the constraint on test: {some_names(short)}.")
     if unsalvageable:
-        found.append(
-            f"Unsalvageable, since no amount within the budget repairs them: "
-            f"{some_names(unsalvageable)}."
-        )
+        why = "no amount within the budget repairs them"
+        if run.summary.get("cut_short"):
+            why = "the analysis, which fault_rates.max_cost ended, found no amount for them"
+        found.append(f"Unsalvageable, since {why}: {some_names(unsalvageable)}.")
     elif not run.until_met:
         found.append("No chip is unsalvageable.")
     return found
@@ -237,6 +237,7 @@ def _next(run: FinishedRun) -> list[str]:
         OmegaConf.select(cfg, "array.dataflow") == "ws",
         run.until_met,
         tuple(run.chosen.get("kept_groups", ())),
+        run.summary.get("cut_short", False),
     )
     advice = next_steps(run.chips, settings)
     return [advice] if advice else []

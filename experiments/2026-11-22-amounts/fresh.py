@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 
 from efat import fit, stages
+from efat.trainings import retraining_job
 from experiments.studies import open_study
 
 HERE = Path(__file__).parent
@@ -41,9 +42,7 @@ def main() -> None:
         amount = resilience_map.amount(rate)
         steps = int(min(amount, experiment.amounts.budget_steps))
         jobs = [
-            stages._retraining(
-                experiment, baseline, stages._draw(experiment, rate, FIRST + chip), steps, every
-            )
+            retraining_job(experiment, baseline, experiment.draw(rate, FIRST + chip), steps, every)
             for chip in range(CHIPS)
         ]
         for chip, (_, values) in enumerate(campaign.run("fresh", fit.train, jobs)):

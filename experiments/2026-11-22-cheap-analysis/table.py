@@ -112,13 +112,14 @@ def analyse(key: tuple[str, int], way: Way) -> Analysis:
     whole = {(c.fault_rate, c.repeat % MAPS): c for c in sets()[key]}
     rates = tuple(sorted({rate for rate, _ in whole}))
     grid = RateGrid(rates, MAPS, BUDGET // EVERY + 1, way.search, way.max_cost)
+    severities = {rate: (rate,) * MAPS for rate in rates}
     how, curves, rounds = selection(way.reading), (), 0
     while wanted := grid.next_curves(
-        curves, how.amounts_by_rate(curves, 1.0, MAPS), way.resolution_steps
+        curves, how.amounts_by_rate(curves, 1.0, severities), way.resolution_steps
     ):
         curves += tuple(ended(whole[at]) if way.until_met else whole[at] for at in wanted)
         rounds += 1
-    return Analysis(how.read(curves, 1.0, MAPS), curves, rounds)
+    return Analysis(how.read(curves, 1.0, severities), curves, rounds)
 
 
 def cost(analysis: Analysis) -> dict[str, float]:

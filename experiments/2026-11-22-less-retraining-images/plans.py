@@ -32,7 +32,7 @@ def recorded(experiment: Experiment, setting: str, job: str) -> list[ResilienceC
     curves = []
     for rows in curves_of(setting, job):
         rate, repeat = float(rows[0]["fault_rate"]), int(rows[0]["repeat"])
-        severity = stages._draw(experiment, rate, repeat).fault_rate
+        severity = experiment.draw(rate, repeat).fault_rate
         steps = tuple(int(row["amount_steps"]) for row in rows)
         metric = tuple(float(row["val"]) for row in rows)
         curves.append(ResilienceCurve(rate, repeat, severity, steps, metric))
