@@ -114,8 +114,11 @@ def test_the_tables_of_the_analysis_are_those_of_its_rows(record):
 
 
 def test_analyses_that_ran_are_those_that_are_replayed():
-    script = runpy.run_path(str(HERE / "2026-11-22-cheap-analysis/table.py"))
-    ran = [row for row in script["read"]("runs.csv") if row["network"] == "digits ResNet-8"]
+    script = runpy.run_path(str(HERE / "2026-11-22-cheap-analysis/replay.py"))
+    recorded = script["read"]("runs.csv")
+    networks = runpy.run_path(str(HERE / "2026-11-22-cheap-analysis/run.py"))["NETWORKS"]
+    assert {row["network"] for row in recorded} == set(networks)
+    ran = [row for row in recorded if row["network"] == script["DIGITS"]]
     assert {row["job"] for row in ran} == set(script["RAN"])
     for row in ran:
         replayed = script["analyse"]((row["seed"], 0), script["RAN"][row["job"]])

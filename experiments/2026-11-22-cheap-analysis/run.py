@@ -1,4 +1,4 @@
-"""Analyses of digits, five sets of random maps a seed; and of two other networks, one set a seed.
+"""Analyses of digits, five sets of random maps a seed; and of other networks, one set a seed.
 
 python experiments/2026-11-22-cheap-analysis/run.py --data ../shared/data
 """
@@ -27,6 +27,7 @@ FASHION = (
 )  # fmt: skip
 NETWORKS = {
     "digits ResNet-8": ("+experiment=resnet_fat",),
+    "digits ResNet-8, repaired": ("+experiment=resnet_fat_best", "fault_rates.until_met=false"),
     "Fashion-MNIST MLP": (
         "+experiment=mlp_vts18", *FASHION, "training.budget_epochs=1",
         "training.eval_every_epochs=0.0909091",
@@ -39,7 +40,8 @@ NETWORKS = {
     ),
 }  # fmt: skip
 """Arguments of `efat.run`; budgets and intervals in steps: 96 and 8, 429 and 39, 156 and 16."""
-SEEDS = {"digits ResNet-8": (0, 1, 2, 3, 4)}
+DIGITS = ("digits ResNet-8", "digits ResNet-8, repaired")
+"""Analysed with five seeds, and with all maps of a seed; the others with three seeds."""
 
 
 def analyse(
@@ -66,14 +68,19 @@ def curves_of(folder: Path) -> list[ResilienceCurve]:
     ]
 
 
-def crossings(seed: int, folder: Path) -> list[dict]:
+def crossings(network: str, seed: int, folder: Path) -> list[dict]:
     """Return a row a map: the steps to meet it 1, 2 and 3 evaluations in a row; empty: never."""
     target = json.loads((folder / "resilience_map.json").read_text())["target"]
     rows = []
     for curve in curves_of(folder):
         found = {k: curve.crossing(target, k) for k in (1, 2, 3)}
         rows.append(
-            {"seed": seed, "fault_rate": curve.fault_rate, "repeat": curve.repeat}
+            {
+                "network": network,
+                "seed": seed,
+                "fault_rate": curve.fault_rate,
+                "repeat": curve.repeat,
+            }
             | {
                 f"crossing_{k}": "" if steps == math.inf else int(steps)
                 for k, steps in found.items()
@@ -120,20 +127,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/cheap-analysis").absolute())
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     args = parser.parse_args()
-    whole, runs = [], [row for row in read("runs.csv") if row["network"] not in args.networks]
+    whole, runs = (
+        [row for row in read(name) if row["network"] not in args.networks]
+        for name in ("crossings.csv", "runs.csv")
+    )
     for network in args.networks:
-        for seed in SEEDS.get(network, (0, 1, 2)):
-            name = f"{network.replace(' ', '-')}-{seed}"
+        for seed in range(5 if network in DIGITS else 3):
+            name = f"{network.replace(', ', ' ').replace(' ', '-')}-{seed}"
             folders = {job: args.out / f"{name}-{job}" for job in (*JOBS, "whole")}
             for job, arguments in JOBS.items():
                 analyse(network, seed, folders[job], arguments, args)
                 runs.append(run(network, seed, job, folders[job]))
-            if network in SEEDS:
+            if network in DIGITS:
                 more = (f"fault_rates.maps_per_rate={MAPS}",)
                 analyse(network, seed, folders["whole"], more, args)
-                whole += crossings(seed, folders["whole"])
-    if whole:
-        write("crossings.csv", whole)
+                whole += crossings(network, seed, folders["whole"])
+    write("crossings.csv", whole)
     write("runs.csv", runs)
 
 

@@ -1,147 +1,51 @@
-"""The tables of the record, from its raw rows: every way to analyse, replayed on the same curves.
+"""The tables of the record, from its raw rows.
 
 python experiments/2026-11-22-cheap-analysis/table.py
 """
 
 from __future__ import annotations
 
-import csv
 import math
-import runpy
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from statistics import mean
 
-from efat.constraint import Constraint
-from efat.experiment import Selection
-from efat.rate_search import RateGrid, Search
-from efat.resilience import ResilienceCurve, ResilienceMap
+from efat.resilience import ResilienceMap
 
-HERE = Path(__file__).parent
-BUDGET, EVERY, BATCH, VAL, MAPS = 96, 8, 32, 359, 5
-"""Steps; steps; samples of a step and of validation; maps a rate."""
-READ_AT = [percent / 100 for percent in range(1, 26)]
-"""Fault rates at which maps are compared: those of the main job's chips."""
-READINGS = {
-    "max": ("max", "envelope"),
-    "mean": ("mean", "envelope"),
-    "isotonic": ("mean", "isotonic"),
-}
-
-
-TRIED = {"0": 5, "1": 5, "2": 3}
-"""Sets, by seed, on which the ways were thought out; the others were run when all was decided."""
-
-
-@dataclass(frozen=True)
-class Way:
-    """How to analyse: how maps are read, which rates are measured, where curves and search end."""
-
-    label: str
-    reading: str = "max"
-    search: Search = "grid"
-    until_met: bool = False
-    max_cost: float | None = None
-    resolution_steps: int = EVERY
-
-
-WHOLE = Way("whole grid")
-UNTIL = Way("`until_met`", until_met=True)
-BISECT = Way("`search=bisect`", search="bisect")
-BOTH = replace(BISECT, label="both", until_met=True)
-LIMITED = replace(BOTH, label="**both, `max_cost=0.25`**", max_cost=0.25)
-WAYS = (
-    WHOLE,
-    UNTIL,
+sys.path.append(str(Path(__file__).parent))
+from replay import (
     BISECT,
     BOTH,
+    BUDGET,
+    DIGITS,
+    EVERY,
+    FEW,
     LIMITED,
-    replace(LIMITED, label="the same, `stat=mean`", reading="mean"),
-    replace(LIMITED, label="the same, `stat=mean monotone=isotonic`", reading="isotonic"),
-)
-RAN = {"grid": WHOLE, "short": BOTH, "limited": LIMITED}
-"""What `run.py` calls the ways that it runs."""
+    READINGS,
+    REPAIRED,
+    UNTIL,
+    WHOLE,
+    Way,
+    analyse,
+    evaluations_of,
+    maps_of,
+    markdown,
+    other_maps,
+    read,
+    sets,
+    shares,
+)  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Analysis:
-    """One way to analyse one set of maps: the map found, the curves paid for, and the rounds."""
-
-    found: ResilienceMap
-    curves: tuple[ResilienceCurve, ...]
-    rounds: int
-
-
-def read(name: str) -> list[dict[str, str]]:
-    with (HERE / name).open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-@cache
-def sets() -> dict[tuple[str, int], tuple[ResilienceCurve, ...]]:
-    """Return whole curves by seed and set of maps; a curve is 1 from its crossing on, 0 before."""
-    found: dict[tuple[str, int], tuple[ResilienceCurve, ...]] = {}
-    steps = tuple(range(0, BUDGET + 1, EVERY))
-    for row in read("crossings.csv"):
-        rate, repeat = float(row["fault_rate"]), int(row["repeat"])
-        crossing = float(row["crossing_1"] or math.inf)
-        metric = tuple(float(step >= crossing) for step in steps)
-        curve = ResilienceCurve(rate, repeat, rate, steps, metric)
-        key = row["seed"], repeat // MAPS
-        found[key] = (*found.get(key, ()), curve)
-    return found
-
-
-def selection(reading: str) -> Selection:
-    stat, monotone = READINGS[reading]
-    return Selection(Constraint(limit=1.0), stat, 0.9, "ceil", monotone=monotone)
-
-
-def ended(curve: ResilienceCurve) -> ResilienceCurve:
-    """Return a curve as `until_met` records it: up to its crossing."""
-    points = int(min(curve.crossing(1.0), BUDGET)) // EVERY + 1
-    return replace(curve, amount_steps=curve.amount_steps[:points], metric=curve.metric[:points])
-
-
-@cache
-def analyse(key: tuple[str, int], way: Way) -> Analysis:
-    """Replay an analysis on the curves of a set, which are all there, as a campaign does."""
-    whole = {(c.fault_rate, c.repeat % MAPS): c for c in sets()[key]}
-    rates = tuple(sorted({rate for rate, _ in whole}))
-    grid = RateGrid(rates, MAPS, BUDGET // EVERY + 1, way.search, way.max_cost)
-    severities = {rate: (rate,) * MAPS for rate in rates}
-    how, curves, rounds = selection(way.reading), (), 0
-    while wanted := grid.next_curves(
-        curves, how.amounts_by_rate(curves, 1.0, severities), way.resolution_steps
-    ):
-        curves += tuple(ended(whole[at]) if way.until_met else whole[at] for at in wanted)
-        rounds += 1
-    return Analysis(how.read(curves, 1.0, severities), curves, rounds)
-
-
-def cost(analysis: Analysis) -> dict[str, float]:
-    """Return steps, samples passed forward for evaluation, and seconds of one processor."""
-    steps = sum(curve.amount_steps[-1] for curve in analysis.curves)
-    evaluations = sum(len(curve.metric) for curve in analysis.curves)
-    part, units = seconds_of_parts(), len(analysis.curves)
-    seconds = part["step"] * steps + part["evaluation"] * evaluations + part["unit"] * units
-    return {"steps": steps, "forward": VAL * evaluations, "seconds": seconds}
-
-
-def shares(key: tuple[str, int], way: Way) -> dict[str, float]:
-    """Return what a way costs on a set, as shares of its whole grid."""
-    whole = cost(analyse(key, WHOLE))
-    return {name: paid / whole[name] for name, paid in cost(analyse(key, way)).items()}
-
-
-@cache
-def seconds_of_parts() -> dict[str, float]:
-    """Return what a step, an evaluation and a unit take, as 2026-11-22-less-retraining measured."""
-    script = HERE.parent / "2026-11-22-less-retraining/table.py"
-    return runpy.run_path(str(script))["unit_seconds"]()
+READ_AT = [percent / 100 for percent in range(1, 26)]
+"""Fault rates at which maps are compared: those of the main job's chips."""
+TRIED = {"0": 5, "1": 5, "2": 3}
+"""Sets, by seed, on which the ways were thought out; the others were run when all was decided."""
+MEAN = replace(LIMITED, label="the same, `stat=mean`", reading="mean")
+ISOTONIC = replace(LIMITED, label="the same, `stat=mean monotone=isotonic`", reading="isotonic")
+Pairs = Iterable[tuple[ResilienceMap, ResilienceMap]]
 
 
 def spread(values: Iterable[float], form: str = ".2f") -> str:
@@ -155,10 +59,24 @@ def spread(values: Iterable[float], form: str = ".2f") -> str:
 
 def costs_table() -> str:
     """Lay out what each way costs, as shares of the whole grid: mean, least to most over sets."""
+    return _costs(DIGITS, (WHOLE, UNTIL, FEW, BISECT, BOTH, LIMITED, MEAN, ISOTONIC))
+
+
+def repaired_costs_table() -> str:
+    """Lay out the same where each curve begins with a repair."""
+    return _costs(REPAIRED, (WHOLE, UNTIL, FEW, BOTH, LIMITED))
+
+
+def _costs(network: str, ways: Iterable[Way]) -> str:
     lines = []
-    for way in WAYS:
-        runs = [analyse(key, way) for key in sets()]
-        paid = [shares(key, way) for key in sets()]
+    for way in ways:
+        runs = [analyse(key, way, network) for key in sets(network)]
+        paid = [shares(key, way, network) for key in sets(network)]
+        unused = [
+            evaluations_of(c for c in run.curves if c.fault_rate not in run.told)
+            / evaluations_of(run.curves)
+            for run in runs
+        ]
         lines.append(
             [
                 way.label,
@@ -166,33 +84,100 @@ def costs_table() -> str:
                 spread((run.rounds for run in runs), ".0f"),
                 *(spread(share[name] for share in paid) for name in paid[0]),
                 f"{sum(max(share.values()) <= 0.25 for share in paid)} of {len(paid)}",
+                spread(unused),
             ]
         )
-    head = ["", "curves", "rounds", "steps", "samples forward", "seconds", "all at most 0.25"]
-    return markdown(head, lines)
+    shown = ["steps", "samples forward", "seconds", *["repairs"] * (network == REPAIRED)]
+    return markdown(["", "curves", "rounds", *shown, "all at most 0.25", "of it unused"], lines)
+
+
+def same_table() -> str:
+    """Lay out how far maps are apart: shorter and whole ones, of the same and of other maps."""
+    return _same(DIGITS, (FEW, BOTH, LIMITED))
+
+
+def repaired_same_table() -> str:
+    """Lay out the same where each curve begins with a repair."""
+    return _same(REPAIRED, (FEW, BOTH, LIMITED))
+
+
+def _same(network: str, ways: Iterable[Way]) -> str:
+    whole, lines = maps_of(WHOLE, network), []
+    for way in ways:
+        found = maps_of(way, network)
+        lines.append([f"{way.label}; whole, same maps", *apart(zip_maps(found, whole))])
+        lines.append([f"{way.label}; whole, other maps", *apart(other_maps(found, whole))])
+    lines.append(["whole; whole, other maps", *apart(other_maps(whole, whole))])
+    return markdown(["", *APART], lines)
+
+
+def zip_maps(ones: dict, others: dict) -> Pairs:
+    return [(one, others[key]) for key, one in ones.items()]
+
+
+APART = ("pairs", "steps apart, mean", "most", "only one within reach", "first asks less / more",
+         "first ends lower / higher")  # fmt: skip
+
+
+def apart(pairs: Pairs) -> list[str]:
+    """Write how far maps are apart: at the rates of chips by how many steps where both are within
+    reach, at how many only one is, at how many the first asks less or more (inf is most), and in
+    how many pairs the first map ends at a lower or higher fault rate."""
+    pairs = list(pairs)
+    amounts = [(one.amount(rate), other.amount(rate)) for one, other in pairs for rate in READ_AT]
+    finite = [abs(a - b) for a, b in amounts if max(a, b) < math.inf]
+    one_sided = mean((a < math.inf) != (b < math.inf) for a, b in amounts)
+    ends = [(one.max_severity, other.max_severity) for one, other in pairs]
+    return [
+        str(len(pairs)),
+        f"{mean(finite):.1f}",
+        f"{max(finite):.0f}",
+        f"{100 * one_sided:.0f} %",
+        f"{100 * mean(a < b for a, b in amounts):.0f} / "
+        f"{100 * mean(a > b for a, b in amounts):.0f} %",
+        f"{sum(a < b for a, b in ends)} / {sum(a > b for a, b in ends)}",
+    ]
 
 
 def fresh_table() -> str:
     """Lay out the limited way on the sets that it was thought out on, and on those run later."""
-    lines = []
+    whole, found, lines = maps_of(WHOLE), maps_of(LIMITED), []
     for label, keys in (
         ("tried on: seeds 0-2", [key for key in sets() if key[1] < TRIED.get(key[0], 0)]),
         ("later: seeds 2-4", [key for key in sets() if key[1] >= TRIED.get(key[0], 0)]),
     ):
         paid = [shares(key, LIMITED) for key in keys]
-        whole = {key: analyse(key, WHOLE).found for key in keys}
-        own = [(analyse(key, LIMITED).found, whole[key]) for key in keys]
-        others = [(whole[a], whole[b]) for a, b in combinations(keys, 2) if a[0] == b[0]]
+        mine = {key: whole[key] for key in keys}
+        own = apart((found[key], whole[key]) for key in keys)
+        others = apart(other_maps(mine, mine))
         lines.append(
             [
                 label,
                 str(len(keys)),
                 *(spread(share[name] for share in paid) for name in paid[0]),
-                *(" and ".join(told) for told in zip(apart(own), apart(others), strict=True)),
+                *(f"{own[i]} and {others[i]}" for i in (1, 2, 3)),
             ]
         )
-    head = ["", "sets", "steps", "samples forward", "seconds"]
-    return markdown([*head, "steps apart", "most", "only one within reach"], lines)
+    head = ["", "sets", "steps", "samples forward", "seconds", *APART[1:4]]
+    return markdown(head, lines)
+
+
+def sets_table() -> str:
+    """Lay out set by set what the limited way costs, and how far its map is from the whole one."""
+    lines = []
+    for seed in dict.fromkeys(seed for seed, _ in sets()):
+        mine = [key for key in sets() if key[0] == seed]
+        for way in (BOTH, LIMITED):
+            paid = [f"{shares(key, way)['steps']:.2f}" for key in mine]
+            lines.append([seed, f"steps, {way.label}", *paid])
+        pairs = [(analyse(key, LIMITED).found, analyse(key, WHOLE).found) for key in mine]
+        told = [apart([pair]) for pair in pairs]
+        lines.append(
+            [seed, "steps apart; only one within reach", *(f"{t[1]}; {t[3]}" for t in told)]
+        )
+        ends = [f"{one.max_severity:.2f}; {other.max_severity:.2f}" for one, other in pairs]
+        lines.append([seed, "map ends at: limited; whole", *ends])
+    return markdown(["seed", "", *(f"set {i}" for i in range(5))], lines)
 
 
 def ran_table() -> str:
@@ -202,17 +187,16 @@ def ran_table() -> str:
     for network, seed in dict.fromkeys((network, seed) for network, seed, _ in ran):
         whole, limited = ran[network, seed, "grid"], ran[network, seed, "limited"]
         found = [
-            f"{float(ran[network, seed, job][name]) / float(whole[name]):.2f}"
+            " ".join(
+                f"{float(ran[network, seed, job][name]) / float(whole[name]):.2f}"
+                for name in ("steps", "evaluations", "curves", "seconds")
+            )
             for job in ("short", "limited")
-            for name in ("steps", "evaluations", "seconds")
         ]
-        near = apart([(ran_map(limited), ran_map(whole))])
+        near = apart([(ran_map(limited), ran_map(whole))])[1:4]
         lines.append([network, seed, f"{float(whole['seconds']):.0f}", *found, *near])
-    head = ["", "seed", "whole, seconds", "both: steps", "evaluations", "seconds", "limited: steps"]
-    return markdown(
-        [*head, "evaluations", "seconds", "steps apart, mean", "most", "only one within reach"],
-        lines,
-    )
+    head = ["", "seed", "whole, seconds", "both: steps, evaluations, curves, seconds"]
+    return markdown([*head, "limited: the same", *APART[1:4]], lines)
 
 
 def others_table() -> str:
@@ -221,8 +205,8 @@ def others_table() -> str:
     for row in read("runs.csv"):
         if row["job"] == "grid":
             maps.setdefault(row["network"], []).append(ran_map(row))
-    lines = [[name, *apart(combinations(found, 2))] for name, found in maps.items()]
-    return markdown(["", "steps apart, mean", "most", "only one within reach"], lines)
+    lines = [[name, *apart(combinations(found, 2))[:4]] for name, found in maps.items()]
+    return markdown(["", *APART[:4]], lines)
 
 
 def ran_map(row: dict[str, str]) -> ResilienceMap:
@@ -232,81 +216,49 @@ def ran_map(row: dict[str, str]) -> ResilienceMap:
     return ResilienceMap(1.0, severities, amounts, "ceil")
 
 
-def seeds_table() -> str:
-    """Lay out the steps of both together, without and with the limit, seed by seed."""
+def readings_table() -> str:
+    """Lay out how far maps of means are apart: whole, limited, made monotone in two ways."""
     lines = []
-    for seed in dict.fromkeys(seed for seed, _ in sets()):
-        mine = [key for key in sets() if key[0] == seed]
-        for way in (BOTH, LIMITED):
-            paid = [f"{shares(key, way)['steps']:.2f}" for key in mine]
-            lines.append([seed, way.label, *paid, *[""] * (5 - len(mine))])
-    return markdown(["seed", "steps", *(f"set {i}" for i in range(5))], lines)
-
-
-def apart(pairs: Iterable[tuple[ResilienceMap, ResilienceMap]]) -> list[str]:
-    """Write how far maps are apart at the rates of chips: by how many steps on average and at
-    most, and at how many of the rates only one of them is within reach."""
-    finite, one_sided = [], []
-    for one, other in pairs:
-        amounts = [(one.amount(rate), other.amount(rate)) for rate in READ_AT]
-        finite += [abs(a - b) for a, b in amounts if max(a, b) < math.inf]
-        one_sided += [(a < math.inf) != (b < math.inf) for a, b in amounts]
-    return [f"{mean(finite):.1f}", f"{max(finite):.0f}", f"{100 * mean(one_sided):.0f} %"]
-
-
-def asks(pairs: Iterable[tuple[ResilienceMap, ResilienceMap]]) -> str:
-    """Write at how many of the rates of chips the first of two maps asks less, and more."""
-    amounts = [(one.amount(rate), other.amount(rate)) for one, other in pairs for rate in READ_AT]
-    less, more = mean(a < b for a, b in amounts), mean(a > b for a, b in amounts)
-    return f"{100 * less:.0f} / {100 * more:.0f} %"
-
-
-def differences_table() -> str:
-    """Lay out how far maps are apart: a short one from its own whole one, two whole ones."""
-    lines = []
-    for reading, (stat, monotone) in READINGS.items():
-        found = {
-            way: {key: analyse(key, replace(way, reading=reading)).found for key in sets()}
-            for way in (WHOLE, BOTH, LIMITED)
-        }
-        whole = found[WHOLE]
-        noise = [(whole[a], whole[b]) for a, b in combinations(whole, 2) if a[0] == b[0]]
-        rows = {
-            "both and whole, same maps": [(found[BOTH][key], whole[key]) for key in whole],
-            "limited and whole, same maps": [(found[LIMITED][key], whole[key]) for key in whole],
-            "two whole ones, other maps": noise,
-        }
-        lines += [
-            [f"`{stat}`, {monotone}: {label}", str(len(pairs)), *apart(pairs), asks(pairs)]
-            for label, pairs in rows.items()
-        ]
-        lines[-1][-1] = ""  # which of two whole ones comes first says nothing
-    head = ["", "pairs", "steps apart, mean", "most", "only one within reach"]
-    head.append("short asks less / more")
-    return markdown(head, lines)
+    for reading in ("mean", "isotonic"):
+        whole, found = (maps_of(replace(way, reading=reading)) for way in (WHOLE, LIMITED))
+        label = ", ".join(READINGS[reading])
+        lines.append([f"{label}: limited; whole, same maps", *apart(zip_maps(found, whole))])
+        lines.append([f"{label}: whole; whole, other maps", *apart(other_maps(whole, whole))])
+    return markdown(["", *APART], lines)
 
 
 def resolutions_table() -> str:
     """Lay out what other gaps between neighbours than one evaluation would cost and lose."""
-    lines = []
+    lines, whole = [], maps_of(WHOLE)
     for steps in (EVERY, 2 * EVERY, 3 * EVERY, 4 * EVERY, BUDGET):
         way = replace(BOTH, resolution_steps=steps)
-        pairs = [(analyse(key, way).found, analyse(key, WHOLE).found) for key in sets()]
         paid = spread(shares(key, way)["steps"] for key in sets())
-        mean_apart, _, one_sided = apart(pairs)
         label = f"{steps} steps" if steps < BUDGET else "only where the map ends"
-        lines.append([label, paid, mean_apart, one_sided])
-    head = ["measured between amounts more apart than", "steps", "steps apart"]
-    return markdown([*head, "only one within reach"], lines)
+        lines.append([label, paid, *apart(zip_maps(maps_of(way), whole))[1:]])
+    return markdown(["measured between amounts more apart than", "steps", *APART[1:]], lines)
 
 
-def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(c) + " |" for c in [head, ["---"] * len(head), *lines])
+def where_table() -> str:
+    """Lay out where the steps of the unlimited search go."""
+    curves = [curve for key in sets() for curve in analyse(key, BOTH).curves]
+    total = sum(curve.amount_steps[-1] for curve in curves)
+    parts = {
+        "below 30 % faults": [c for c in curves if c.fault_rate < 0.3],
+        "from 30 % on": [c for c in curves if c.fault_rate >= 0.3],
+        "maps never met, at any rate": [c for c in curves if c.crossing(1.0) == math.inf],
+    }
+    lines = [
+        [label, f"{100 * sum(curve.amount_steps[-1] for curve in some) / total:.0f} %"]
+        for label, some in parts.items()
+    ]
+    return markdown(["curves", "steps"], lines)
 
+
+TABLES = (
+    costs_table, same_table, sets_table, fresh_table, repaired_costs_table, repaired_same_table,
+    ran_table, others_table, readings_table, where_table, resolutions_table,
+)  # fmt: skip
 
 if __name__ == "__main__":
-    for make in (
-        costs_table, fresh_table, ran_table, others_table, seeds_table, differences_table,
-        resolutions_table,
-    ):  # fmt: skip
-        print(make(), end="\n\n")
+    for make in TABLES:
+        print(make.__name__, make(), sep="\n", end="\n\n")
