@@ -28,7 +28,7 @@ from efat.tracking.guard import Guard
 from efat.tracking.lightning import LightningTracker
 from efat.tracking.wandb_runs import WandbTracker
 from tests.run_folders import finished
-from tests.wandb_files import of_kind, records
+from tests.wandb_files import of_kind, payloads, records
 
 KEY = "0123456789abcdef" * 4
 TRAINING = Training("analyse", KEY, {"fault_rate": 0.1}, (0, 10, 20), (0.5, 0.6, 0.7), 20, 1.5)
@@ -65,6 +65,16 @@ def scene(folder):
 def items(record):
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json)
             for item in record.item}  # fmt: skip
+
+
+def test_a_file_that_is_still_being_written_is_read_up_to_its_last_whole_record(tracked, tmp_path):
+    folder, _ = tracked
+    [path] = folder.glob("wandb/*fromagent/*.wandb")
+    whole, part = list(payloads(path)), tmp_path / "part.wandb"
+    for end in range(0, path.stat().st_size, 97):
+        part.write_bytes(path.read_bytes()[:end])
+        assert (read := list(payloads(part))) == whole[: len(read)]
+    assert len(read) > len(whole) / 2  # the last cut has most of the file
 
 
 def test_a_training_is_a_run_of_the_campaigns_group(tracked):

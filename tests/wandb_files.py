@@ -7,17 +7,18 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 
 def payloads(path):
-    """Yield the records of a `.wandb` file, as bytes."""
+    """Yield the whole records of a `.wandb` file, as bytes; W&B may still be writing to it."""
     data, at, parts = path.read_bytes(), HEADER, []
     while at + HEADER <= len(data):
         if BLOCK - at % BLOCK < HEADER:  # the rest of a block that holds no header is padding
             at += BLOCK - at % BLOCK
             continue
         _, length, kind = struct.unpack("<IHB", data[at : at + HEADER])
-        if kind == 0:
+        at += HEADER
+        if kind == 0 or at + length > len(data):  # not written yet, or not to its end
             return
-        parts.append(data[at + HEADER : at + HEADER + length])
-        at += HEADER + length
+        parts.append(data[at : at + length])
+        at += length
         if kind in (FULL, LAST):
             yield b"".join(parts)
             parts = []
