@@ -205,7 +205,7 @@ def lost_note(plan: Plan) -> str:
     """Name the unsalvageable chips."""
     if not plan.unsalvageable:
         return ""
-    return f"; unsalvageable within the budget: {', '.join(plan.unsalvageable)}"
+    return f"; unsalvageable, beyond the resilience map: {', '.join(plan.unsalvageable)}"
 
 
 def describe_until_met(experiment: Experiment, models: Sequence[Model]) -> str:

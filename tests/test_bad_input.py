@@ -162,7 +162,7 @@ def test_an_unreachable_constraint_finishes_and_says_so(tmp_path):
     )  # fmt: skip
     assert result.returncode == 1, result.stdout
     assert "none of the fault rates reaches it within the budget" in result.stdout
-    names = "unsalvageable within the budget: chip0, chip1, chip2, chip3, chip4, chip5"
+    names = "unsalvageable, beyond the resilience map: chip0, chip1, chip2, chip3, chip4, chip5"
     assert names in " ".join(result.stdout.split())
     chips = rows(run_folder(tmp_path) / "chips.csv")
     assert {chip["salvageable"] for chip in chips} == {"False"}
