@@ -12,7 +12,6 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from efat import (
     assignment,
@@ -62,7 +61,8 @@ def run_job(cfg: DictConfig, experiment: Experiment) -> int:
     atomic.write_bytes(folder.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
     command = shlex.join(["python", "-m", "efat.run", *HydraConfig.get().overrides.task])
     folder.write_made(command, time.strftime("%Y-%m-%dT%H:%M:%S%z"))
-    executor, console, store = instantiate(cfg.executor), Console(), Store(Path(cfg.store))
+    executor, store = instantiate(cfg.executor), Store(Path(cfg.store))
+    console = terminal.open_console()
     if cfg.stage != "fleet":
         store.open()
         executor.start()
@@ -93,7 +93,7 @@ def print_status(cfg: DictConfig, experiment: Experiment) -> None:
     guess = estimate(experiment, "evaluate")
     counts = status.take_stock(experiment, store, guess)
     workers = instantiate(cfg.executor).workers
-    console = Console()
+    console = terminal.open_console()
     console.print(f"{cfg.name}: units in {store.root}", highlight=False, soft_wrap=True)
     per_epoch = experiment.amounts.steps_per_epoch
     console.print(status.describe_stock(counts, per_epoch, workers), highlight=False)
@@ -111,7 +111,7 @@ def write_reports(cfg: DictConfig) -> None:
     for name in cfg.runs:
         try:
             write_report(Path(name))
-            Console().print(f"report in {Path(name) / 'report.html'}", soft_wrap=True)
+            terminal.open_console().print(f"report in {Path(name) / 'report.html'}", soft_wrap=True)
         except EfatError as error:  # noqa: PERF203 - one run at a time
             problems += error.problems
     raise_problems(problems)
@@ -126,7 +126,7 @@ def compare(cfg: DictConfig) -> None:
     target = Path("outputs/compare") / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"  # as runs are named
     findings = write_comparison([Path(name) for name in cfg.runs], target)
     for finding in [*findings, f"comparison in {target / 'compare.html'} (also .md and .csv)"]:
-        Console().print(finding, soft_wrap=True, highlight=False)
+        terminal.open_console().print(finding, soft_wrap=True, highlight=False)
 
 
 def set_up_dashboard(cfg: DictConfig) -> None:
@@ -140,7 +140,7 @@ def set_up_dashboard(cfg: DictConfig) -> None:
         problems.append("tracking: stage=dashboard is for W&B; add tracking=wandb")
     raise_problems(problems)
     address = apply_dashboard(cfg.tracking.project)
-    Console().print(f"dashboard  {address}", soft_wrap=True, highlight=False)
+    terminal.open_console().print(f"dashboard  {address}", soft_wrap=True, highlight=False)
 
 
 def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:

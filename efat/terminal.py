@@ -45,11 +45,16 @@ FILES = {
 }
 
 
+def open_console(stderr: bool = False) -> Console:
+    """Return a console that prints a list, as of `recipe.steps=[retrain]`, as it is: no markup."""
+    return Console(stderr=stderr, markup=False)
+
+
 def print_problems(error: EfatError) -> None:
     """Print every problem on standard error, one line each."""
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     for problem in error.problems:
-        console.print(f"error: {problem}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"error: {problem}", highlight=False, soft_wrap=True)
 
 
 def describe_data(experiment: Experiment) -> str | None:

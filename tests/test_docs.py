@@ -14,10 +14,12 @@ import yaml
 from torch import nn
 
 from efat.data.digits import Digits
+from efat.errors import EfatError
 from efat.fleets import save_fleet, uniform_fleet
 from efat.mapping import SystolicArray
 from efat.models.resnet import ResNet
 from efat.overrides import compose_jobs
+from efat.preflight import build_experiment
 from efat.run import main
 from tests.pages import BLOCKS, COMMANDS, INLINE, PAGES, ROOT
 
@@ -29,6 +31,8 @@ TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILI
 ONCE = [(page, line) for line, page in {line: page for page, line in [*COMMANDS, *INLINE]}.items()]
 EFAT = [(page, line) for page, line in ONCE if "python -m efat.run" in line]
 OTHER = [(page, line) for page, line in ONCE if "python -m efat.run" not in line]
+NOT_HERE = "no such (file|folder)|no library.json in it|No module named|No supported gpu|efat.ray"
+"""What commands of the pages may be refused for where their files, extras and devices are not."""
 
 RUNNING = [name for name, found in BLOCKS.items() if any(b.language == "python" for b in found)]
 
@@ -92,6 +96,19 @@ def test_commands_compose(page, command, tmp_path, monkeypatch):
         assert len(jobs) == 8 if "array=ws_8,ws_16 seed=0,1" in command else len(jobs) >= 3
     else:
         assert len(jobs) == (0 if "--help" in command or "--cfg" in command else 1)
+    problems = [problem for job in jobs for problem in refused(job)]
+    assert [p for p in problems if not re.search(NOT_HERE, p)] == []
+
+
+def refused(job):
+    """Return what a job is refused for, before any work."""
+    if job.stage in ("report", "compare", "dashboard"):  # of runs that are there
+        return []
+    try:
+        build_experiment(job)
+    except EfatError as error:
+        return error.problems
+    return []
 
 
 @pytest.mark.parametrize(("page", "command"), OTHER)

@@ -15,7 +15,7 @@ from efat.planning.rules import Rules
 from efat.report import Cost, build_outcome
 from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.result_rows import group_rows
-from efat.terminal import describe_groups, describe_map, describe_plan
+from efat.terminal import describe_groups, describe_map, describe_plan, open_console
 from tests.test_stages import BASELINE, CHIPS, experiment, group
 
 BEFORE = {
@@ -150,6 +150,16 @@ def test_unsalvageable_chips_are_named_under_the_table(outcome):
     console = Console(file=io.StringIO(), width=200)
     console.print(describe_outcome(experiment(), outcome))
     assert "Unsalvageable within the budget: d" in console.file.getvalue()
+
+
+def test_the_terminal_prints_brackets_as_they_are(capsys):
+    console = open_console()
+    console.print("try recipe.steps=[retrain,top_up]")
+    (row,) = group_rows(Plan((group("a", amount=20),), ()), CHIPS, lambda _: 40)
+    console.print(describe_groups(experiment(), [row | {"members": "[a]"}]))
+    said = capsys.readouterr().out
+    assert "recipe.steps=[retrain,top_up]" in said
+    assert " [a] " in said
 
 
 def test_many_groups_are_shown_short():
