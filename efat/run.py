@@ -121,10 +121,16 @@ def _print_status(drafts: list[Draft]) -> int:
     """Print what there is of every job; without Hydra, which would make folders."""
     from efat.pipeline import print_status
     from efat.preflight import build_experiment
+    from efat.terminal import print_problems
 
+    answer = 0
     for draft in drafts:
-        print_status(draft.cfg, _checked.pop() if _checked else build_experiment(draft.cfg))
-    return 0
+        try:
+            print_status(draft.cfg, _checked.pop() if _checked else build_experiment(draft.cfg))
+        except EfatError as error:  # what is done shows that the rest cannot be: no such plan, say
+            print_problems(error)
+            answer = 1
+    return answer
 
 
 @contextlib.contextmanager

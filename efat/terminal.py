@@ -134,7 +134,8 @@ def describe_map(experiment: Experiment, analysis: Analysis, resilience_map: Res
     which = "the fault rates"
     if experiment.cut_short(analysis.curves, resilience_map.target):
         told = len(experiment.amounts_by_rate(analysis.curves, resilience_map.target))
-        count += f"; fault_rates.max_cost ended the search, the map is read off {told} fault rates"
+        count += "; fault_rates.max_cost ended the search, the map is read off "
+        count += counted(told, "fault rate")
         which = "these"
     if resilience_map.max_severity == 0:
         return f"analysis   {count}; none of {which} reaches it within the budget"

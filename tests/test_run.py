@@ -190,6 +190,13 @@ def test_status_sees_what_is_done_and_what_another_rate_would_add(done):
     assert re.search(r"analyse +6 +0 +2 +2\.8 +about \d+", found)  # 2 x (32 + 5 x 3) of 33 steps
 
 
+def test_status_says_that_no_plan_keeps_the_rules(done):
+    folder, _ = done
+    result = efat(folder, *TINY, "rules.max_groups=1", "stage=status", "executor=serial")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: rules.max_groups: 1 given; no plan with so few ")
+
+
 def test_units_csv_leads_to_the_logs(done):
     folder, result = done
     table = rows(run_folder(folder) / "units.csv")
