@@ -127,7 +127,7 @@ def _print_status(drafts: list[Draft]) -> int:
     for draft in drafts:
         try:
             print_status(draft.cfg, _checked.pop() if _checked else build_experiment(draft.cfg))
-        except EfatError as error:  # what is done shows that the rest cannot be: no such plan, say
+        except EfatError as error:  # noqa: PERF203 - no plan keeps the rules, say
             print_problems(error)
             answer = 1
     return answer
