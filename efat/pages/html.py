@@ -61,7 +61,7 @@ def chip_columns(run: FinishedRun) -> list[tuple[str, str, str]]:
         ("val_after", "val. after", "metric"),
         ("test_low", f"lower end ({run.summary.get('confidence', 0.95):.0%})", "metric"),
         ("status", "status on test", "text"),
-        ("met_test", "meets it", "flag"),
+        ("met_test", "met on test", "flag"),
     ]
 
 

@@ -77,7 +77,7 @@ FLEETS = {
 
 def open_experiment(fleet: str, job: str, seed: int, store: Store) -> Experiment:
     compared = (COMPARED if fleet == MAIN else COMPARED_ELSEWHERE).get(job, "")
-    words = [*JOBS[job], *FLEETS[fleet], f"compare=[{compared}]", f"seed={seed}"]
+    words = [*JOBS[job], "planner=best", *FLEETS[fleet], f"compare=[{compared}]", f"seed={seed}"]
     (cfg,) = compose_jobs([*words, f"store={store.root}"])
     return build_experiment(cfg)
 
