@@ -29,7 +29,8 @@ def test_the_tables_of_less_retraining_are_those_of_its_rows(monkeypatch):
     monkeypatch.syspath_prepend(LESS)
     script, text = runpy.run_path(str(LESS / "table.py")), (LESS / "README.md").read_text()
     fleets = runpy.run_path(str(LESS / "fleet_tables.py"))
-    tables = script["table"], script["rates_table"], fleets["fleet_table"], fleets["aim_table"]
+    tables = [script[f"{name}table"] for name in ("", "rates_", "seeds_")]
+    tables += [fleets["fleet_table"], fleets["aim_table"]]
     for table in tables:
         assert table() in text
     assert script["short_table"]() in (ROOT / "README.md").read_text()
