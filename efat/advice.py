@@ -21,7 +21,7 @@ class Settings:
         repairable: Whether repair before retraining is possible: weight-stationary arrays.
         until_met: Whether each chip was trained on until it met the constraint, or for the budget.
         kept_groups: Groups whose training on diverged: more of it would diverge again.
-        cut_short: Whether a limit ended the analysis, so that it may know too little.
+        undecided: Whether a limit kept the analysis from what it might know of unsalvageable chips.
     """
 
     recipe: tuple[str, ...]
@@ -31,7 +31,7 @@ class Settings:
     repairable: bool
     until_met: bool = False
     kept_groups: tuple[str, ...] = ()
-    cut_short: bool = False
+    undecided: bool = False
 
 
 REPAIRS = {"remap", "compensate", "recalibrate"}
@@ -52,7 +52,7 @@ def next_steps(chips: Sequence[Mapping[str, Any]], settings: Settings) -> str | 
         ways = _for_short(short, settings)
         found.append(f"For the {counted(len(short), 'short chip')}, try {_either(ways)}.")
     if lost:
-        ways = ["a larger fault_rates.max_cost, which ended the analysis"] * settings.cut_short
+        ways = ["a larger fault_rates.max_cost, which ended the analysis"] * settings.undecided
         ways += _retrain(settings) or ["a larger training.budget_epochs"]
         ways += [] if short else [*_repair(settings), _looser(settings)]
         found.append(f"For the {counted(len(lost), 'unsalvageable chip')}, try {_either(ways)}.")

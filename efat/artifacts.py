@@ -55,7 +55,8 @@ class RunFolder:
     ) -> None:
         """Write `resilience_map.json` and its figure, with fused groups once there is a plan."""
         told = self.experiment.amounts_by_rate(analysis.curves, resilience_map.target)
-        document = _map_document(self.experiment, resilience_map, sorted(told))
+        cut_short = self.experiment.cut_short(analysis.curves, resilience_map.target)
+        document = _map_document(self.experiment, resilience_map, sorted(told), cut_short)
         atomic.write_json(self.path / "resilience_map.json", document)
         figure = plots.plot_resilience_map(self.experiment, analysis.curves, resilience_map, plan)
         self._write_figure("resilience_map", figure)
@@ -175,7 +176,7 @@ def _curve_rows(experiment: Experiment, curves: Iterable[ResilienceCurve]) -> li
 
 
 def _map_document(
-    experiment: Experiment, resilience_map: ResilienceMap, fault_rates: list[float]
+    experiment: Experiment, resilience_map: ResilienceMap, fault_rates: list[float], cut_short: bool
 ) -> Row:
     """Return the resilience map as JSON holds it; an amount never reached is null."""
     return {
@@ -190,6 +191,7 @@ def _map_document(
         "steps_per_epoch": experiment.amounts.steps_per_epoch,
         "budget_steps": experiment.amounts.budget_steps,
         "fault_rates": fault_rates,
+        "cut_short": cut_short,
         "severities": list(resilience_map.severities),
         "amounts_steps": [_finite_or_none(a) for a in resilience_map.amounts_steps],
     }

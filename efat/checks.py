@@ -146,10 +146,10 @@ def _check_max_cost(grid: DictConfig, problems: Problems) -> None:
         f"fault_rates.max_cost: {grid.max_cost:g} given with fault_rates.search={grid.search}, "
         "which measures every fault rate; use fault_rates.search=bisect, or null",
     )
-    least = math.ceil(1e4 / len(grid.rates)) / 1e4  # what is shown is allowed
+    least = math.ceil(1e4 / len(grid.rates)) / 1e4  # rounded up: what is shown is allowed
     problems.require(
-        least <= grid.max_cost <= 1,
-        f"fault_rates.max_cost: {grid.max_cost:g} given; a number in [{least:g}, 1] is needed: "
+        1 / len(grid.rates) - 1e-9 <= grid.max_cost <= 1,
+        f"fault_rates.max_cost: {grid.max_cost} given; a number in [{least:g}, 1] is needed: "
         f"one of {len(grid.rates)} fault rates can take that much",
     )
 

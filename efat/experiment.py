@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from statistics import mean
 
 from efat.chips import Fleet
 from efat.constraint import Constraint
@@ -16,7 +15,7 @@ from efat.mapping import SystolicArray
 from efat.metric import ACCURACY, Metric
 from efat.planning.base import Planner, name_of, needs_map
 from efat.planning.rules import Rules
-from efat.rate_search import RateGrid, Search
+from efat.rate_search import RateGrid, Search, highest_within_reach
 from efat.recipe import Recipe
 from efat.resilience import (
     Interpolation,
@@ -26,6 +25,7 @@ from efat.resilience import (
     Stat,
     amounts_of_rates,
     build_resilience_map,
+    severity_of_rate,
 )
 from efat.seeds import generator
 from efat.severity import Severity
@@ -96,7 +96,7 @@ class Selection:
         if not told:
             return {}
         resilience_map = self.read(curves, target, severities)
-        return {rate: resilience_map.amount(mean(severities[rate])) for rate in told}
+        return {rate: resilience_map.amount(severity_of_rate(severities[rate])) for rate in told}
 
 
 @dataclass(frozen=True)
@@ -201,6 +201,17 @@ class Experiment:
         """Return whether `max_cost` ended the search where it would have gone on."""
         unlimited = replace(self, max_cost=None)
         return bool(unlimited.curves_after(curves, target))
+
+    def undecided(
+        self, curves: Sequence[ResilienceCurve], target: float, chips: Sequence[str]
+    ) -> tuple[str, ...]:
+        """Return which chips beyond the map may be within the one that `max_cost` cut short."""
+        if not self.cut_short(curves, target):
+            return ()
+        places = {rate: severity_of_rate(drawn) for rate, drawn in self.severities.items()}
+        end = highest_within_reach(places, self.amounts_by_rate(curves, target))
+        maps = {chip.chip_id: chip.fault_map for chip in self.fleet.chips}
+        return tuple(name for name in chips if self.severity(maps[name]) <= end)
 
     def without(self, steps: Sequence[str]) -> Experiment:
         """Return the experiment with a recipe that leaves out these steps."""

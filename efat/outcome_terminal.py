@@ -78,7 +78,11 @@ def _footnotes(experiment: Experiment, outcome: Outcome) -> str:
     )
     notes += _evaluation_note(outcome, experiment.amounts.steps_per_epoch)
     if outcome.unsalvageable:
-        notes += f"\nUnsalvageable within the budget: {', '.join(outcome.unsalvageable)}"
+        notes += f"\nUnsalvageable, beyond the resilience map: {', '.join(outcome.unsalvageable)}"
+    if outcome.undecided:
+        notes += (
+            f"\nof these not looked into, for fault_rates.max_cost: {', '.join(outcome.undecided)}"
+        )
     if beyond:
         notes += f"\n* beyond the resilience map, so retrained for the budget: {', '.join(beyond)}"
     if any(r.diverged for r in outcome.strategies):
@@ -121,7 +125,7 @@ def _settings(experiment: Experiment, outcome: Outcome) -> Settings:
         experiment.array.dataflow == "ws",
         not needs_map(experiment.planner),
         outcome.strategies[0].kept_groups,
-        outcome.cut_short,
+        bool(outcome.undecided),
     )
 
 

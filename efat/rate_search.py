@@ -73,6 +73,25 @@ class RateGrid:
         return min(room, int(allowed + 1e-9) - len(curves)) if self.repairs else room
 
 
+def highest_within_reach(
+    severities: Mapping[float, float], amounts_steps: Mapping[float, float]
+) -> float:
+    """Return the severity that the map of the whole grid reaches at most.
+
+    Amounts never decrease, so that it ends before any fault rate that is out of reach.
+
+    Args:
+        severities: Where each rate of the grid lies on the map's axis.
+        amounts_steps: `E` at each fault rate whose amount is known, in optimizer steps.
+
+    >>> highest_within_reach({0.1: 0.1, 0.2: 0.2, 0.3: 0.3}, {0.1: 8, 0.3: math.inf})
+    0.2
+    """
+    lost = [severities[rate] for rate, amount in amounts_steps.items() if amount == math.inf]
+    end = min(lost, default=math.inf)
+    return max((severity for severity in severities.values() if severity < end), default=0.0)
+
+
 def next_rates(
     candidates: Sequence[float],
     amounts_steps: Mapping[float, float],

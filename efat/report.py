@@ -88,7 +88,7 @@ class Outcome:
         pretrain_s: Seconds of training the baseline.
         analysis: Cost of the resilience curves; None: no strategy needed any.
         strategies: The chosen planner first, then those it is compared with.
-        unsalvageable: Chips that no amount within the budget repairs.
+        unsalvageable: Chips beyond the resilience map: no amount within the budget is known.
         chips: One row a chip for the chosen planner.
         test_samples: Samples of the test split.
         confidence: Of the interval by which a chip is verified.
@@ -100,7 +100,7 @@ class Outcome:
         calibration_s: Seconds of measuring Gram matrices, once a network.
         blocks: Blocks of the weights whose Gram matrix is in more than one, by parameter name.
         analysis_repair_s: Seconds of repair in the analysis.
-        cut_short: Whether its limit (`fault_rates.max_cost`) ended the analysis.
+        undecided: Unsalvageable chips that an analysis without `fault_rates.max_cost` might reach.
         hardening: Cost of hardening the network; None: it was not.
         hardened: The metric of the hardened network without faults.
     """
@@ -121,7 +121,7 @@ class Outcome:
     calibration_s: float = 0.0
     blocks: Mapping[str, int] = field(default_factory=dict)
     analysis_repair_s: float = 0.0
-    cut_short: bool = False
+    undecided: tuple[str, ...] = ()
     hardening: Cost | None = None
     hardened: Measured | None = None
 
@@ -183,7 +183,9 @@ def build_outcome(
         calibration_s=baseline.calibration.elapsed_s if baseline.calibration else 0.0,
         blocks=baseline.calibration.blocks if baseline.calibration else {},
         analysis_repair_s=analysis.repair_s if analysis else 0.0,
-        cut_short=analysis is not None and experiment.cut_short(analysis.curves, asked),
+        undecided=experiment.undecided(analysis.curves, asked, chosen.unsalvageable)
+        if analysis
+        else (),
         hardening=_cost(experiment, hardened.steps, hardened.elapsed_s, 1) if hardened else None,
         hardened=evaluation.hardened,
     )

@@ -170,7 +170,7 @@ def build_resilience_map(
     drawn = severities or _severities(curves)
     maps = {rate: len(of) for rate, of in drawn.items()}
     for rate, amount in amounts_of_rates(curves, target, stat, quantile, sustained, maps).items():
-        severity = mean(drawn[rate])  # exact: of equal ones it is each of them
+        severity = severity_of_rate(drawn[rate])
         points[severity] = max(amount, points.get(severity, 0.0))  # two rates, one severity
         weights[severity] = weights.get(severity, 0) + maps[rate]
     grid = sorted(points)
@@ -180,6 +180,11 @@ def build_resilience_map(
     else:
         amounts = np.maximum.accumulate(amounts).tolist()
     return ResilienceMap(target, tuple(grid), tuple(amounts), interpolation)
+
+
+def severity_of_rate(severities: Sequence[float]) -> float:
+    """Return where a fault rate lies on the map's axis, given the severities of all its maps."""
+    return mean(severities)  # exact: of equal ones it is each of them
 
 
 def amounts_of_rates(

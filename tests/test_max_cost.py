@@ -10,16 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from efat import stages
+from efat.chips import Chip, Fleet
 from efat.constraint import Constraint
 from efat.estimate import estimate
 from efat.experiment import Selection
-from efat.rate_search import RateGrid
+from efat.fleets import draw_fault_map
+from efat.rate_search import RateGrid, highest_within_reach
 from efat.recipe import Recipe
 from efat.resilience import ResilienceCurve, build_resilience_map
+from efat.seeds import generator
 from efat.terminal import describe_map
 from tests.command_line import TINY, efat, rows, run_folder
 from tests.test_run import counts
-from tests.test_stages import BASELINE, FakeCampaign, experiment
+from tests.test_stages import ARRAY, BASELINE, FakeCampaign, experiment, fault_map
 
 EVERY, BUDGET = 8, 96
 POINTS = BUDGET // EVERY + 1
@@ -132,10 +135,12 @@ def test_a_rate_lies_where_all_its_maps_do_whichever_has_a_curve():
     assert (found.max_severity, found.severities[-1]) == (pytest.approx(0.2), pytest.approx(0.22))
 
 
+@pytest.mark.parametrize("repairs", [False, True])
 @pytest.mark.parametrize("whole_curves", [10, 29, 57, 58, 93, 100])
-def test_a_limit_of_so_many_whole_curves_has_room_for_them(whole_curves):
+def test_a_limit_of_so_many_whole_curves_has_room_for_them(whole_curves, repairs):
     """0.58 * 100 is a little less than 58."""
-    grid = RateGrid(tuple(i / 20 for i in range(1, 11)), 10, POINTS, "bisect", whole_curves / 100)
+    rates = tuple(i / 20 for i in range(1, 11))
+    grid = RateGrid(rates, 10, POINTS, "bisect", whole_curves / 100, repairs)
     found = ()
     while wanted := grid.next_curves(found, {}, EVERY):
         found += tuple(curve(rate, repeat, math.inf) for rate, repeat in wanted)
@@ -150,9 +155,55 @@ def test_repairs_are_limited_too(needs, stat):
     assert read.severities
 
 
-def test_the_recipe_tells_whether_curves_begin_with_a_repair():
+@pytest.mark.parametrize("step", ["remap", "compensate", "recalibrate"])
+def test_the_recipe_tells_whether_curves_begin_with_a_repair(step):
     assert not experiment().grid.repairs
-    assert experiment(recipe=Recipe(("compensate", "retrain"))).grid.repairs
+    assert experiment(recipe=Recipe((step, "retrain"))).grid.repairs
+
+
+@given(grids, st.sampled_from(STATS), st.sampled_from([0.25, 0.4, None]))
+def test_no_limit_hides_more_than_what_is_within_reach(needs, stat, share):
+    """The map of the whole grid ends where a limited one says that it may, or before."""
+    limit = share and max(share, 1 / len(needs))
+    _, read = searched(needs, *stat, limit)
+    rates = [(i + 1) / 20 for i in range(len(needs))]
+    amounts = dict(zip(read.severities, read.amounts_steps, strict=True))
+    end = highest_within_reach({rate: rate for rate in rates}, amounts)
+    every = [
+        curve(rate, j, need)
+        for rate, row in zip(rates, needs, strict=True)
+        for j, need in enumerate(row)
+    ]
+    assert read.max_severity <= end
+    assert build_resilience_map(every, 1.0, *stat, "ceil").max_severity <= end
+    if limit is None:  # all is known
+        assert end == read.max_severity
+
+
+def test_a_chip_is_undecided_only_where_a_larger_limit_might_know_more():
+    chips = tuple(Chip(f"chip{k}", fault_map(*range(k))) for k in (4, 7, 9, 11))
+    names = [chip.chip_id for chip in chips]
+    for max_cost, needs, undecided in (
+        (0.44, NEEDS, ()),  # 0.5 is out of reach, 0.375 is not, and no rate is between them
+        (0.2, dict.fromkeys(NEEDS, (0, 0)), ("chip9",)),  # 0.625 is not looked at
+        (0.2, dict.fromkeys(NEEDS, (60, 60)) | {0.125: (0, 0)}, ("chip4",)),  # nor 0.25
+        (1.0, dict.fromkeys(NEEDS, (0, 0)), ()),
+    ):
+        here = replace(limited(max_cost), fleet=Fleet(chips))
+        curves = stages.analyse(here, ByMap(needs), BASELINE).curves
+        lost = [
+            name
+            for name, chip in zip(names, chips, strict=True)
+            if here.read(curves, 0.625).amount(here.severity(chip.fault_map)) == math.inf
+        ]
+        assert here.undecided(curves, 0.625, lost) == undecided, (max_cost, lost)
+
+
+def test_each_map_is_drawn_from_a_stream_of_its_rate_and_repeat():
+    """Stores hold results of these maps: another stream would be another experiment."""
+    for rate, repeat in ((0.25, 0), (0.25, 1), (0.5, 0)):
+        stream = generator(5, "analyse", rate, repeat)
+        assert experiment().draw(rate, repeat) == draw_fault_map(ARRAY, rate, stream)
 
 
 def test_the_work_ahead_is_guessed_by_the_limit():
@@ -225,8 +276,16 @@ def test_a_limited_job_ends_with_a_report_and_finds_its_curves_again(tmp_path):
     recorded = rows(folder / "curves.csv")
     whole = 6 * 2 * 5
     assert len(recorded) <= 0.35 * whole
-    found = json.loads((folder / "resilience_map.json").read_text())["fault_rates"]
-    assert 1 <= len(found) <= len({row["fault_rate"] for row in recorded})
+    document = json.loads((folder / "resilience_map.json").read_text())
+    found, last = document["fault_rates"], {}
+    for row in recorded:
+        last.setdefault(float(row["fault_rate"]), {})[row["repeat"]] = float(row["val_metric"])
+    assert found == [
+        rate
+        for rate, ends in sorted(last.items())
+        if len(ends) == 2 or min(ends.values()) < document["target"]
+    ]
+    assert document["cut_short"]
     units = {(row["fault_rate"], row["repeat"]) for row in recorded}
     assert f"{len(units)} curves" in result.stdout
     assert (

@@ -149,7 +149,17 @@ def test_the_last_lines_say_what_to_do_next(outcome):
 def test_unsalvageable_chips_are_named_under_the_table(outcome):
     console = Console(file=io.StringIO(), width=200)
     console.print(describe_outcome(experiment(), outcome))
-    assert "Unsalvageable within the budget: d" in console.file.getvalue()
+    said = console.file.getvalue()
+    assert "Unsalvageable, beyond the resilience map: d" in said
+    assert "max_cost" not in said
+
+
+def test_a_limit_that_may_be_why_a_chip_is_unsalvageable_is_named(outcome):
+    console = Console(file=io.StringIO(), width=800)
+    console.print(describe_outcome(experiment(), replace(outcome, undecided=("d",))))
+    said = console.file.getvalue()
+    assert "not looked into, for fault_rates.max_cost: d" in said
+    assert "For the 1 unsalvageable chip, try a larger fault_rates.max_cost" in said
 
 
 def test_the_terminal_prints_brackets_as_they_are(capsys):

@@ -113,7 +113,8 @@ def test_what_never_met_the_constraint_is_shown_above_the_budget(run):
     assert (lost["x"], lost["marker"]["symbol"]) == ([0.3], "triangle-up-open")
     assert lost["y"][0] > run.budget_epochs
     assert traces["a chip, unsalvageable"]["text"] == ["chip00", "chip01"]
-    assert "not met within it (1 of 4 fault maps, 1 of 12 chips)" in caption(here, "map")
+    said = "1 of 4 fault maps did not meet it within the budget of 3.0 epochs, 1 of 12 chips are"
+    assert said in caption(here, "map")
     everywhere = [t["name"] for t in map_chart(run)["data"]]
     assert "a fault map, not met within the budget" not in everywhere
 
@@ -226,7 +227,7 @@ LOST = SHORT | {"salvageable": False}
          ["For the 1 unsalvageable chip, try recipe.steps=[remap,compensate,retrain]"],
          ["training.budget_epochs"]),
         ([UNSURE], SETTINGS, [], ["individual", "max_cost"]),
-        ([LOST], replace(SETTINGS, cut_short=True),
+        ([LOST], replace(SETTINGS, undecided=True),
          ["For the 1 unsalvageable chip, try a larger fault_rates.max_cost"], []),
         ([UNSURE | {"group_size": 2}], SETTINGS,
          ["planner=individual", "(chips that share one: 1)"], []),
@@ -241,14 +242,15 @@ def test_what_to_do_next_hangs_on_the_run(chips, settings, said, unsaid):
 
 def test_what_a_limited_analysis_does_not_know_is_not_called_lost(run):
     config = run.config + "fault_rates: {rates: [0.1, 0.2, 0.3, 0.5]}\n"
-    found = run.resilience_map | {"fault_rates": [0.1, 0.3, 0.5]}
     read_off = "The line is read off 3 of 4 fault rates, those that bisection measured"
     for cut_short in (False, True):
+        found = run.resilience_map | {"fault_rates": [0.1, 0.3, 0.5], "cut_short": cut_short}
+        undecided = run.summary["unsalvageable"] * cut_short
         here = replace(
             run,
             config=config,
             resilience_map=found,
-            summary=run.summary | {"cut_short": cut_short},
+            summary=run.summary | {"undecided": undecided},
         )
         assert f"{read_off}{', until fault_rates.max_cost' * cut_short}" in caption(here, "map")
         said = " ".join(sentences(here))
@@ -276,7 +278,7 @@ def test_what_was_never_met_lies_above_a_budget_of_nothing(run):
     here = replace(run, resilience_map=document)
     traces = {t["name"]: t for t in map_chart(here)["data"]}
     assert traces["a fault map, not met within the budget"]["y"][0] > 0
-    assert "not met as repaired" in caption(here, "map")
+    assert "did not meet it as repaired" in caption(here, "map")
 
 
 def test_what_to_do_next_does_not_hang_on_where_curves_end(run):

@@ -31,7 +31,7 @@ class FleetSummary:
         overlap_mean: Mean over pairs of chips of |a and b| / |a or b| (Jaccard; 0 if both empty).
         overlap_by_chance: The overlap that independent, uniform faults of these rates would have.
         union_rate: Fault rate of all chips' maps fused into one.
-        unsalvageable: Names of chips that no amount within the budget repairs, which a plan says;
+        unsalvageable: Names of chips beyond the resilience map, which a plan says;
             None: not known.
     """
 

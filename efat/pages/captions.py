@@ -54,12 +54,12 @@ def _map(run: FinishedRun) -> str:
         "with fused maps."
     )
     if lost or beyond:
-        budget = f"the budget of {run.budget_epochs:.1f} epochs: not met within it"
+        within = f"within the budget of {run.budget_epochs:.1f} epochs"
         if not run.budget_epochs:
-            budget = "the others: not met as repaired, and nothing is retrained"
+            within = "as repaired, and nothing is retrained"
         caption += (
-            f" Triangles lie above {budget} ({lost} of {len(found)} fault maps, "
-            f"{beyond} of {len(run.chips)} chips)."
+            f" Triangles, above the others: {lost} of {len(found)} fault maps did not meet it "
+            f"{within}, {beyond} of {len(run.chips)} chips are beyond the line."
         )
     return caption + _searched(run)
 
@@ -67,10 +67,10 @@ def _map(run: FinishedRun) -> str:
 def _searched(run: FinishedRun) -> str:
     """Say how many of the grid's fault rates the line is read off, where a search chose them."""
     rates = OmegaConf.select(OmegaConf.create(run.config), "fault_rates.rates") or ()
-    read_off = run.resilience_map.get("fault_rates", rates)
-    if len(read_off) == len(rates):
+    read_off = run.resilience_map.get("fault_rates", run.resilience_map["severities"])
+    if len(read_off) >= len(rates):
         return ""
-    ended = ", until fault_rates.max_cost ended it" if run.summary.get("cut_short") else ""
+    ended = ", until fault_rates.max_cost ended it" if run.resilience_map.get("cut_short") else ""
     return (
         f" The line is read off {len(read_off)} of {len(rates)} fault rates, those that bisection "
         f"measured{ended}."

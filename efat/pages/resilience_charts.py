@@ -43,9 +43,9 @@ def map_chart(run: FinishedRun) -> Chart:
         line(*drawn_map(document), "resilience map", BLUE, 3),
         _within(chips, "a chip", GREEN, "line-ns-open", 12),
         _within(groups, "a group of chips, fused", ORANGE, "circle-open", 11),
-        *_beyond(run, seen, "a fault map, not met within the budget", MID_GREY),
-        *_beyond(run, chips, f"a chip, {lost}", GREEN),
-        *_beyond(run, groups, "a group, beyond the map", ORANGE),
+        *_beyond(run, seen, "a fault map", "not met within the budget", MID_GREY),
+        *_beyond(run, chips, "a chip", lost, GREEN),
+        *_beyond(run, groups, "a group", "beyond the map", ORANGE),
     ]
     label = f"severity: share of {IN_WORDS[document['severity']]}"
     return chart(traces, label, "amount of retraining (epochs)", x_percent=True)
@@ -58,7 +58,9 @@ def _within(points: Sequence[Point], name: str, color: str, symbol: str, size: i
     return dots([s for s, _, _ in met], [e for _, e, _ in met], name, color, symbol, size, names)
 
 
-def _beyond(run: FinishedRun, points: Sequence[Point], name: str, color: str) -> list[Trace]:
+def _beyond(
+    run: FinishedRun, points: Sequence[Point], what: str, why: str, color: str
+) -> list[Trace]:
     """Mark what does not, above the budget: how much it would need is not known."""
     lost = [(severity, name) for severity, epochs, name in points if epochs is None]
     if not lost:
@@ -67,10 +69,10 @@ def _beyond(run: FinishedRun, points: Sequence[Point], name: str, color: str) ->
         [ABOVE * (run.budget_epochs or 1)] * len(lost),
         [name for _, name in lost if name],
     )
-    marks = dots([s for s, _ in lost], height, name, color, "triangle-up-open", 10, names)
-    return [
-        marks | {"hovertemplate": "%{x}: not met within the budget %{text}<extra>%{fullData.name}"}
-    ]
+    marks = dots(
+        [s for s, _ in lost], height, f"{what}, {why}", color, "triangle-up-open", 10, names
+    )
+    return [marks | {"hovertemplate": f"%{{x}}: {why} %{{text}}<extra>{what}"}]
 
 
 def curves_chart(run: FinishedRun) -> Chart:

@@ -196,12 +196,15 @@ def _lost(run: FinishedRun) -> list[str]:
     found = []
     if short:
         found.append(f"Short of the constraint on test: {some_names(short)}.")
-    if unsalvageable:
-        why = "no amount within the budget repairs them"
-        if run.summary.get("cut_short"):
-            why = "the analysis, which fault_rates.max_cost ended, found no amount for them"
-        found.append(f"Unsalvageable, since {why}: {some_names(unsalvageable)}.")
-    elif not run.until_met:
+    undecided = run.summary.get("undecided", [])
+    for names, why in (
+        ([chip for chip in unsalvageable if chip not in undecided],
+         "no amount within the budget repairs them"),
+        (undecided, "the analysis, which fault_rates.max_cost ended, found no amount for them"),
+    ):  # fmt: skip
+        if names:
+            found.append(f"Unsalvageable, since {why}: {some_names(names)}.")
+    if not unsalvageable and not run.until_met:
         found.append("No chip is unsalvageable.")
     return found
 
@@ -237,7 +240,7 @@ def _next(run: FinishedRun) -> list[str]:
         OmegaConf.select(cfg, "array.dataflow") == "ws",
         run.until_met,
         tuple(run.chosen.get("kept_groups", ())),
-        run.summary.get("cut_short", False),
+        bool(run.summary.get("undecided")),
     )
     advice = next_steps(run.chips, settings)
     return [advice] if advice else []

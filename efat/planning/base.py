@@ -54,7 +54,7 @@ class Plan:
 
     Args:
         groups: Dearest first.
-        unsalvageable: Names of chips that no amount within the budget repairs, sorted.
+        unsalvageable: Names of chips for which no amount within the budget is known, sorted.
         rules: The limits and prices that the plan honours.
         merges: How the groups came about, one chip at a time; rewards telescope: the price of all
             chips on their own, less the sum of the rewards, is the price of the plan.
