@@ -156,7 +156,7 @@ def test_a_compared_strategy_gets_the_analysis_that_it_needs(beside):
     run = read_run(folder)
     said = " ".join(sentences(run))
     epochs = run.summary["analysis"]["epochs"]
-    assert f"it also takes the analysis, {epochs:.1f} epochs, which early_stop does not" in said
+    assert f"greedy also takes the analysis, {epochs:.1f} epochs, which early_stop does not" in said
     assert f"The resilience analysis took {epochs:.1f} epochs, of which early_stop makes no" in said
     unserved = {**run.summary["strategies"][1], "models": 0}  # nobody is salvageable for it
     alone = replace(run, summary={**run.summary, "strategies": [early, unserved]})

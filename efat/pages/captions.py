@@ -50,17 +50,16 @@ def _map(run: FinishedRun) -> str:
     lost = sum(crossing.epochs is None for crossing in found)
     caption = (
         "Grey dots are the fault maps of the analysis, where their curve first met the constraint; "
-        "the line is the resilience map, read off them. Green ticks are chips, rings are groups "
-        "with fused maps."
+        "the line is the resilience map, read off them. Green ticks are chips"
+        f"{'' if run.until_met else ', rings are groups with fused maps'}."
     )
     if lost or beyond:
         within = f"within the budget of {run.budget_epochs:.1f} epochs"
         if not run.budget_epochs:
             within = "as repaired, and nothing is retrained"
-        caption += (
-            f" Triangles, above the others: {lost} of {len(found)} fault maps did not meet it "
-            f"{within}, {beyond} of {len(run.chips)} chips are beyond the line."
-        )
+        above = [f"{lost} of {len(found)} fault maps did not meet it {within}"] * bool(lost)
+        above += [f"{beyond} of {len(run.chips)} chips are beyond the line"] * bool(beyond)
+        caption += f" Triangles, above the others: {', '.join(above)}."
     return caption + _searched(run)
 
 

@@ -143,7 +143,10 @@ def _spared(run: FinishedRun, other: dict[str, Any]) -> str:
     if not run.until_met or not other.get("needs_analysis", True):
         return ""
     analysis = f"{run.analysis_epochs:.1f} epochs"
-    return f"; it also takes the analysis, {analysis}, which {run.chosen['name']} does not need"
+    return (
+        f"; {other['name']} also takes the analysis, {analysis}, which {run.chosen['name']} does "
+        "not need"
+    )
 
 
 def _analysis(run: FinishedRun) -> list[str]:
