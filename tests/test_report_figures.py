@@ -230,7 +230,9 @@ LOST = SHORT | {"salvageable": False}
         ([LOST], replace(SETTINGS, undecided=True),
          ["For the 1 unsalvageable chip, try a larger fault_rates.max_cost"], []),
         ([UNSURE | {"group_size": 2}], SETTINGS,
-         ["planner=individual", "(chips that share one: 1)"], []),
+         ["planner=individual", "(chips that share one: 1)"], ["early_stop"]),
+        ([UNSURE | {"group_size": 2}], replace(SETTINGS, recipe=("remap", "compensate")),
+         ["planner=early_stop", "(chips that share one: 1)"], ["individual"]),
         ([UNSURE, LOST], SETTINGS, ["For the 1 short chip", "For the 1 unsalvageable"], []),
     ],
 )  # fmt: skip
