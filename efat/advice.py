@@ -21,7 +21,7 @@ class Settings:
         repairable: Whether repair before retraining is possible: weight-stationary arrays.
         until_met: Whether each chip was trained on until it met the constraint, or for the budget.
         kept_groups: Groups whose training on diverged: more of it would diverge again.
-        undecided: Whether a limit kept the analysis from what it might know of unsalvageable chips.
+        undecided: Unsalvageable chips of which an analysis without a limit might know more.
     """
 
     recipe: tuple[str, ...]
@@ -31,7 +31,7 @@ class Settings:
     repairable: bool
     until_met: bool = False
     kept_groups: tuple[str, ...] = ()
-    undecided: bool = False
+    undecided: int = 0
 
 
 REPAIRS = {"remap", "compensate", "recalibrate"}
@@ -52,7 +52,8 @@ def next_steps(chips: Sequence[Mapping[str, Any]], settings: Settings) -> str | 
         ways = _for_short(short, settings)
         found.append(f"For the {counted(len(short), 'short chip')}, try {_either(ways)}.")
     if lost:
-        ways = ["a larger fault_rates.max_cost, which ended the analysis"] * settings.undecided
+        larger = f"a larger fault_rates.max_cost (undecided: {settings.undecided})"
+        ways = [larger] if settings.undecided else []
         ways += _retrain(settings) or ["a larger training.budget_epochs"]
         ways += [] if short else [*_repair(settings), _looser(settings)]
         found.append(f"For the {counted(len(lost), 'unsalvageable chip')}, try {_either(ways)}.")
@@ -67,7 +68,9 @@ def _for_short(short: Sequence[Mapping[str, Any]], settings: Settings) -> list[s
     if diverged:
         ways.append(f"a lower training.optimizer.lr (chips whose training diverged: {diverged})")
     if retrains and unmet and settings.until_met:
-        ways.append(f"a larger training.budget_epochs (short on validation at its end: {unmet})")
+        ways.append(
+            f"a larger training.budget_epochs (of these short on validation at its end: {unmet})"
+        )
     elif retrains and unmet and "top_up" not in settings.recipe:
         steps = ",".join([*settings.recipe, "top_up"])
         ways.append(f"recipe.steps=[{steps}], which trains on where validation is short")

@@ -34,7 +34,9 @@ def describe_arrival(experiment: Experiment, arrival: Arrival, library: Library)
         f"{counted(len(arrival.plan.groups), 'model')} to train, "
         f"{arrival.plan.total_steps / experiment.amounts.steps_per_epoch:.1f} epochs in total"
     )
-    return line + off_ws_note(experiment, counts["covered"] > 0) + lost_note(arrival.plan)
+    lost = lost_note(arrival.plan.unsalvageable, ())
+    note = f"; {lost}" if lost else ""
+    return line + off_ws_note(experiment, counts["covered"] > 0) + note
 
 
 def describe_assignment(experiment: Experiment, rows: Sequence[Row]) -> RenderableType:

@@ -13,6 +13,7 @@ from efat.metric import Metric
 from efat.planning.base import needs_map
 from efat.recipe import TRAINING
 from efat.report import Outcome, StrategyResult
+from efat.terminal import lost_note
 from efat.verification import verification_note
 
 COLUMNS = (
@@ -77,12 +78,8 @@ def _footnotes(experiment: Experiment, outcome: Outcome) -> str:
         f"{verification_note(outcome.confidence, outcome.test_samples, outcome.needed, metric)}"
     )
     notes += _evaluation_note(outcome, experiment.amounts.steps_per_epoch)
-    if outcome.unsalvageable:
-        notes += f"\nUnsalvageable, beyond the resilience map: {', '.join(outcome.unsalvageable)}"
-    if outcome.undecided:
-        notes += (
-            f"\nof these not looked into, for fault_rates.max_cost: {', '.join(outcome.undecided)}"
-        )
+    if lost := lost_note(outcome.unsalvageable, outcome.undecided):
+        notes += f"\n{lost[0].upper()}{lost[1:]}"
     if beyond:
         notes += f"\n* beyond the resilience map, so retrained for the budget: {', '.join(beyond)}"
     if any(r.diverged for r in outcome.strategies):
@@ -125,7 +122,7 @@ def _settings(experiment: Experiment, outcome: Outcome) -> Settings:
         experiment.array.dataflow == "ws",
         not needs_map(experiment.planner),
         outcome.strategies[0].kept_groups,
-        bool(outcome.undecided),
+        len(outcome.undecided),
     )
 
 

@@ -183,12 +183,18 @@ def build_outcome(
         calibration_s=baseline.calibration.elapsed_s if baseline.calibration else 0.0,
         blocks=baseline.calibration.blocks if baseline.calibration else {},
         analysis_repair_s=analysis.repair_s if analysis else 0.0,
-        undecided=experiment.undecided(analysis.curves, asked, chosen.unsalvageable)
-        if analysis
-        else (),
+        undecided=_undecided(experiment, analysis, asked, chosen),
         hardening=_cost(experiment, hardened.steps, hardened.elapsed_s, 1) if hardened else None,
         hardened=evaluation.hardened,
     )
+
+
+def _undecided(
+    experiment: Experiment, analysis: Analysis | None, asked: float, chosen: Plan
+) -> tuple[str, ...]:
+    if analysis is None:
+        return ()
+    return experiment.undecided(analysis.curves, asked, chosen.unsalvageable)
 
 
 def _strategy_result(

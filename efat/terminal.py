@@ -46,8 +46,8 @@ FILES = {
 
 
 def open_console(stderr: bool = False) -> Console:
-    """Return a console that prints a list, as of `recipe.steps=[retrain]`, as it is: no markup."""
-    return Console(stderr=stderr, markup=False)
+    """Return a console that prints `recipe.steps=[retrain]` or `a:on:b` as it is."""
+    return Console(stderr=stderr, markup=False, emoji=False)
 
 
 def print_problems(error: EfatError) -> None:
@@ -152,8 +152,8 @@ def describe_no_map(experiment: Experiment) -> str:
     return f"analysis   none: {experiment.planner_name} needs no resilience map"
 
 
-def describe_plan(experiment: Experiment, plan: Plan) -> str:
-    """Say what the plan asks for; unsalvageable chips by name."""
+def describe_plan(experiment: Experiment, plan: Plan, undecided: Sequence[str] = ()) -> str:
+    """Say what the plan asks for; chips beyond the resilience map by name."""
     line = (
         f"plan       {experiment.planner_name}: {len(experiment.fleet)} chips, "
         f"{counted(len(plan.groups), 'group')}, "
@@ -164,7 +164,8 @@ def describe_plan(experiment: Experiment, plan: Plan) -> str:
     if plan.bound:
         line += f"; {bound_note(plan)}"
     shared = any(len(group.members) > 1 for group in plan.groups)
-    return line + off_ws_note(experiment, shared) + lost_note(plan)
+    lost = lost_note(plan.unsalvageable, undecided)
+    return line + off_ws_note(experiment, shared) + (f"; {lost}" if lost else "")
 
 
 def bound_note(plan: Plan) -> str:
@@ -207,11 +208,12 @@ def off_ws_note(experiment: Experiment, shared: bool) -> str:
     return "; only on ws arrays does a group's model give the same outputs on every member"
 
 
-def lost_note(plan: Plan) -> str:
-    """Name the unsalvageable chips."""
-    if not plan.unsalvageable:
-        return ""
-    return f"; unsalvageable, beyond the resilience map: {', '.join(plan.unsalvageable)}"
+def lost_note(beyond: Sequence[str], undecided: Sequence[str]) -> str:
+    """Name the chips beyond the resilience map, those apart that a limit may have kept there."""
+    lost = [name for name in beyond if name not in undecided]
+    why = "undecided, since fault_rates.max_cost ended the analysis"
+    said = [f"unsalvageable, beyond the resilience map: {', '.join(lost)}"] if lost else []
+    return "; ".join([*said, f"{why}: {', '.join(undecided)}"] if undecided else said)
 
 
 def describe_until_met(experiment: Experiment, models: Sequence[Model]) -> str:

@@ -319,3 +319,20 @@ def test_a_search_that_is_none_is_one_problem(tmp_path):
     result = efat(tmp_path, *TINY, "fault_rates.max_cost=0.5", "fault_rates.search=halve")
     assert "fault_rates.search: 'halve' given" in result.stderr
     assert "max_cost" not in result.stderr
+
+
+def test_chips_that_a_limit_kept_from_being_looked_into_are_named(tmp_path):
+    """Any accuracy will do: only 0.2 and 0.6 are measured, so that 0.8 is open, and 0.9 is not."""
+    anything = ("fault_rates.until_met=false", "selection.max_drop=1", "fault_rates.max_cost=0.35")
+    chips = ("fleet.chips=6", "fleet.fault_rate=[0.4,0.95]")
+    result = efat(tmp_path, *SEARCH, *anything, *chips)
+    assert result.returncode == 0, result.stderr
+    folder = run_folder(tmp_path)
+    rates = {row["chip_id"]: float(row["fault_rate"]) for row in rows(folder / "chips.csv")}
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["undecided"] == sorted(name for name in rates if 0.61 < rates[name] < 0.8)
+    assert summary["unsalvageable"] == sorted(name for name in rates if rates[name] > 0.61)
+    assert 0 < len(summary["undecided"]) < len(summary["unsalvageable"])
+    said = " ".join(result.stdout.split())
+    assert said.count(f"max_cost ended the analysis: {', '.join(summary['undecided'])}") == 2
+    assert "Undecided, since fault_rates.max_cost" in (folder / "report.md").read_text()

@@ -49,12 +49,12 @@ def test_the_verdict_comes_first_and_in_words(report):
     assert "12.0 epochs more: 20.0 in all, less than retraining every chip" in said
     assert "(12 x 3.0 = 36.0). The budget is 3 evaluation intervals of 1 epoch (10 steps)." in said
     assert "Short of the constraint on test: chip00." in said
-    assert "Unsalvageable, since no amount within the budget repairs them: chip11." in said
+    assert "Unsalvageable, since no amount within the budget is known for them: chip11." in said
     assert "What a better plan could save: at most 25% of the price of this one" in said
     assert "none (" not in said
     assert (
-        "On test 10 chips are verified, 0 met and 2 short; the test split was only measured on"
-        in said
+        "On test 10 chips are verified, 0 met and 2 short (1 of them beyond the resilience map); "
+        "the test split was only measured on" in said
     )
 
 

@@ -101,7 +101,8 @@ def test_a_search_says_what_it_measured_and_finds_it_again(tmp_path):
     folder = run_folder(tmp_path)
     measured = {row["fault_rate"] for row in rows(folder / "curves.csv")}
     assert measured == {"0.05", "0.3", "0.6"}
-    assert len(json.loads((folder / "resilience_map.json").read_text())["severities"]) == 3
+    document = json.loads((folder / "resilience_map.json").read_text())
+    assert (len(document["severities"]), document["cut_short"]) == (3, False)
     assert "3 curves at 3 of 5 fault rates" in result.stdout
     assert counts(efat(tmp_path, *BISECT, "stage=status"))["analyse"] == ["3", "0", "0"]
 

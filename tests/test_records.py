@@ -28,12 +28,12 @@ def rows(name):
 def test_the_tables_of_less_retraining_are_those_of_its_rows(monkeypatch):
     monkeypatch.syspath_prepend(LESS)
     script, text = runpy.run_path(str(LESS / "table.py")), (LESS / "README.md").read_text()
-    fleets = runpy.run_path(str(LESS / "fleet_tables.py"))
-    tables = [script[f"{name}table"] for name in ("", "rates_", "seeds_")]
-    tables += [fleets["fleet_table"], fleets["aim_table"]]
+    fleets, seeds = (runpy.run_path(str(LESS / f"{n}_tables.py")) for n in ("fleet", "seed"))
+    tables = script["table"], script["rates_table"], seeds["seeds_table"]
+    tables += fleets["fleet_table"], fleets["aim_table"]
     for table in tables:
         assert table() in text
-    assert script["short_table"]() in (ROOT / "README.md").read_text()
+    assert seeds["short_table"]() in (ROOT / "README.md").read_text()
 
 
 def test_the_counts_of_less_retraining_are_those_of_its_chips():

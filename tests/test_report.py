@@ -158,17 +158,18 @@ def test_a_limit_that_may_be_why_a_chip_is_unsalvageable_is_named(outcome):
     console = Console(file=io.StringIO(), width=800)
     console.print(describe_outcome(experiment(), replace(outcome, undecided=("d",))))
     said = console.file.getvalue()
-    assert "not looked into, for fault_rates.max_cost: d" in said
+    assert "\nUndecided, since fault_rates.max_cost ended the analysis: d\n" in said
+    assert "Unsalvageable" not in said
     assert "For the 1 unsalvageable chip, try a larger fault_rates.max_cost" in said
 
 
 def test_the_terminal_prints_brackets_as_they_are(capsys):
     console = open_console()
-    console.print("try recipe.steps=[retrain,top_up]")
+    console.print("try recipe.steps=[retrain,top_up] on chip:on:wafer")
     (row,) = group_rows(Plan((group("a", amount=20),), ()), CHIPS, lambda _: 40)
     console.print(describe_groups(experiment(), [row | {"members": "[a]"}]))
     said = capsys.readouterr().out
-    assert "recipe.steps=[retrain,top_up]" in said
+    assert "recipe.steps=[retrain,top_up] on chip:on:wafer" in said
     assert " [a] " in said
 
 

@@ -227,8 +227,8 @@ LOST = SHORT | {"salvageable": False}
          ["For the 1 unsalvageable chip, try recipe.steps=[remap,compensate,retrain]"],
          ["training.budget_epochs"]),
         ([UNSURE], SETTINGS, [], ["individual", "max_cost"]),
-        ([LOST], replace(SETTINGS, undecided=True),
-         ["For the 1 unsalvageable chip, try a larger fault_rates.max_cost"], []),
+        ([LOST], replace(SETTINGS, undecided=1),
+         ["the 1 unsalvageable chip, try a larger fault_rates.max_cost (undecided: 1)"], []),
         ([UNSURE | {"group_size": 2}], SETTINGS,
          ["planner=individual", "(chips that share one: 1)"], ["early_stop"]),
         ([UNSURE | {"group_size": 2}], replace(SETTINGS, recipe=("remap", "compensate")),
@@ -256,8 +256,8 @@ def test_what_a_limited_analysis_does_not_know_is_not_called_lost(run):
         )
         assert f"{read_off}{', until fault_rates.max_cost' * cut_short}" in caption(here, "map")
         said = " ".join(sentences(here))
-        assert ("no amount within the budget repairs them" in said) == (not cut_short)
-        assert ("which fault_rates.max_cost ended, found no amount" in said) == cut_short
+        assert ("no amount within the budget is known for them" in said) == (not cut_short)
+        assert ("Undecided, since fault_rates.max_cost ended the analysis: " in said) == cut_short
         assert ("a larger fault_rates.max_cost" in said) == cut_short
     whole = replace(run, config=config.replace("0.2, ", ""), resilience_map=found)
     assert "read off 3" not in caption(whole, "map")

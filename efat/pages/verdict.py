@@ -183,9 +183,11 @@ def _verified(run: FinishedRun) -> list[str]:
     if chosen["verified"] is None:
         return [note]
     met, short = chosen["met_test"] - chosen["verified"], len(run.chips) - chosen["met_test"]
+    masked = sum(not row["salvageable"] and not row["met_test"] for row in run.chips)
+    untrained = f" ({masked} of them beyond the resilience map)" if masked else ""
     return [
-        f"On test {chosen['verified']} chips are verified, {met} met and {short} short; the test "
-        "split was only measured on, and no decision hangs on it. "
+        f"On test {chosen['verified']} chips are verified, {met} met and {short} short{untrained}; "
+        "the test split was only measured on, and no decision hangs on it. "
         f"{note[0].upper()}{note[1:]} Met: its accuracy is, but not the whole interval. The "
         "interval holds for each chip alone, not for all at once, and ignores that the baseline "
         "is itself measured."
@@ -193,20 +195,20 @@ def _verified(run: FinishedRun) -> list[str]:
 
 
 def _lost(run: FinishedRun) -> list[str]:
-    """Name the chips that fall short, and those that nothing repairs."""
+    """Name the chips that fall short, and those beyond the resilience map."""
     unsalvageable = run.summary["unsalvageable"]
     short = [chip for chip in run.chosen["short"] if chip not in unsalvageable]
     found = []
     if short:
         found.append(f"Short of the constraint on test: {some_names(short)}.")
     undecided = run.summary.get("undecided", [])
+    lost = [chip for chip in unsalvageable if chip not in undecided]
     for names, why in (
-        ([chip for chip in unsalvageable if chip not in undecided],
-         "no amount within the budget repairs them"),
-        (undecided, "the analysis, which fault_rates.max_cost ended, found no amount for them"),
-    ):  # fmt: skip
+        (lost, "Unsalvageable, since no amount within the budget is known for them"),
+        (undecided, "Undecided, since fault_rates.max_cost ended the analysis"),
+    ):
         if names:
-            found.append(f"Unsalvageable, since {why}: {some_names(names)}.")
+            found.append(f"{why}: {some_names(names)}.")
     if not unsalvageable and not run.until_met:
         found.append("No chip is unsalvageable.")
     return found
@@ -243,7 +245,7 @@ def _next(run: FinishedRun) -> list[str]:
         OmegaConf.select(cfg, "array.dataflow") == "ws",
         run.until_met,
         tuple(run.chosen.get("kept_groups", ())),
-        bool(run.summary.get("undecided")),
+        len(run.summary.get("undecided", ())),
     )
     advice = next_steps(run.chips, settings)
     return [advice] if advice else []

@@ -164,7 +164,7 @@ def _chip_table(run: FinishedRun) -> wandb.Table:
 def _why(row: Row) -> str:
     """Say which model a chip carries and why."""
     if not row["group"]:
-        lost = "" if row["salvageable"] else "; no amount within the budget repairs it"
+        lost = "" if row["salvageable"] else "; no amount within the budget is known for it"
         return f"carries the fault-free network, masked{lost}"
     return (
         f"carries {row['group']}, whose fused map ({row['fused_fault_rate']:.1%} faulty) covers "

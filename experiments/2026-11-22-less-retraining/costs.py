@@ -74,11 +74,12 @@ def parts(store: Store) -> Timed:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--file", default="costs.csv", help="seeds_costs.csv: of the ten seeds")
     args = parser.parse_args()
     torch.set_num_threads(1)
     store = Store(args.store)
     timed = parts(store)
-    with (HERE / "costs.csv").open("w", newline="") as file:
+    with (HERE / args.file).open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("round", "what", "processor_s"))
         for turn in range(-1, ROUNDS):  # the first is a warm-up

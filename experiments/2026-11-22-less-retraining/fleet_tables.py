@@ -23,7 +23,7 @@ FLEET_ROWS = (
     ("eFAT-style", "greedy until met", "eFAT-style, curves ended"),
     ("eFAT-style", "best until met", "`best`, curves ended"),
     ("one-shot", "early_stop", "remap + compensate, one model a chip, no analysis"),
-    ("one-shot", "best", "**remap + compensate, `best`**"),
+    ("one-shot", "best", "remap + compensate, `best`"),
 )
 
 

@@ -2,7 +2,7 @@
 
 Campaigns go through the stages of `python -m efat.run` with the same keys, without its report.
 
-python experiments/2026-11-22-less-retraining/run.py [FLEET/JOB/SEED ...]
+python experiments/2026-11-22-less-retraining/run.py [--seeds] [FLEET/JOB/SEED ...]
 """
 
 from __future__ import annotations
@@ -202,29 +202,38 @@ def all_runs() -> list[str]:
     return main + [name for name in others if not name.startswith(MAIN)]
 
 
-def gather(out: Path) -> None:
-    """Write the rows of all campaigns that are done."""
-    done = [out / f"{name}.json" for name in all_runs()]
+def ten_seeds() -> list[str]:
+    """Name the campaigns of the ten seeds on another processor."""
+    jobs = ("eFAT-style", "one-shot", "one-shot-top-up", "sequential")
+    return [f"{MAIN}/{job}/{seed}" for job in jobs for seed in range(10)]
+
+
+def gather(out: Path, names: Sequence[str], files: dict[str, str]) -> None:
+    """Write the rows of the campaigns that are done, each kind into its file."""
+    done = [out / f"{name}.json" for name in names]
     found = [json.loads(path.read_text()) for path in done if path.exists()]
-    for kind in ("results", "chips"):
-        write_csv(HERE / f"{kind}.csv", [row for rows in found for row in rows[kind]])
+    for kind, file in files.items():
+        write_csv(HERE / file, [row for rows in found for row in rows[kind]])
 
 
-def main(names: Sequence[str], out: Path) -> None:
+def main(names: Sequence[str], out: Path, seeds: bool) -> None:
     torch.set_num_threads(1)
     store = Store(out / "store")
     store.open()
-    for name in names:
+    everything = ten_seeds() if seeds else all_runs()
+    for name in names or everything:
         if not (out / f"{name}.json").exists():
             fleet, job, seed = name.split("/")
             rows = campaign_rows(fleet, job, int(seed), store)
             write_json(out / f"{name}.json", rows)
-    gather(out)
+    files = {"results": "results.csv", "chips": "chips.csv"}
+    gather(out, everything, {"results": "seeds.csv"} if seeds else files)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=all_runs(), metavar="FLEET/JOB/SEED")
+    parser.add_argument("names", nargs="*", metavar="FLEET/JOB/SEED")
+    parser.add_argument("--seeds", action="store_true", help="ten seeds of the main fleet")
     parser.add_argument("--out", type=Path, default=Path("outputs/less-retraining").absolute())
     args = parser.parse_args()
-    main(args.names, args.out)
+    main(args.names, args.out, args.seeds)

@@ -37,10 +37,10 @@ ROWS = (
     ("compensate", "best", "compensate, `best`"),
     ("remap", "best", "remap, `best`"),
     ("one-shot", "individual", "remap + compensate, one model a chip"),
-    ("one-shot", "early_stop", "remap + compensate, one a chip until met (no analysis)"),
+    ("one-shot", "early_stop", "**remap + compensate, one a chip until met** (no analysis)"),
     ("one-shot", "no_remap", "the same without remap (`no_remap`)"),
     ("one-shot", "greedy", "remap + compensate, greedy"),
-    ("one-shot", "best", "**remap + compensate, `best`**"),
+    ("one-shot", "best", "remap + compensate, `best`"),
     ("one-shot-top-up", "best", "the same, topped up"),
     ("rows", "best", "remap rows and columns + compensate, `best`"),
     ("sequential", "best", "remap + compensate sequentially, `best`"),
@@ -49,36 +49,6 @@ HEAD = (
     "", "models", "steps: analysis", "steps: chips", "samples trained", "samples forward",
     "seconds", "of them once", "met val.", "met test", "verified", "mean %", "worst %",
 )  # fmt: skip
-
-
-HEAD_SHORT = (
-    "40 chips, mean of ten seeds", "models", "steps of retraining", "seconds",
-    "chips that meet the constraint on validation", "on test",
-)  # fmt: skip
-HEAD_SEEDS = (
-    "", "models", "steps: analysis", "steps: chips", "seconds", "met val.", "each seed", "met test",
-    "each seed", "mean %", "worst %",
-)  # fmt: skip
-SEEDS = (
-    ("eFAT-style", "none", "no retraining (FAP)"),
-    ("eFAT-style", "fixed", "one amount for all"),
-    ("eFAT-style", "individual", "one retraining a chip (Reduce)"),
-    ("eFAT-style", "early_stop", "one a chip until it meets the constraint (early stopping)"),
-    ("eFAT-style", "greedy", "**eFAT-style** (greedy)"),
-    ("eFAT-style", "best", "eFAT-style, planner `best`"),
-    (
-        "one-shot",
-        "early_stop",
-        "**remap + compensate, one a chip until met** (no analysis)",
-    ),
-    ("one-shot", "no_remap", "the same without remap (`no_remap`)"),
-    ("one-shot", "individual", "remap + compensate, one model a chip"),
-    ("one-shot", "greedy", "remap + compensate, greedy"),
-    ("one-shot", "best", "remap + compensate, `best`"),
-    ("one-shot-top-up", "best", "the same, topped up"),
-    ("sequential", "best", "remap + compensate sequentially, `best`"),
-)
-"""Rows of the ten seeds on another processor."""
 
 
 def read(name: str) -> list[dict[str, str]]:
@@ -204,81 +174,6 @@ def table() -> str:
     return markdown([list(HEAD), *(line(*row) for row in ROWS if rows_of(*row[:2]))])
 
 
-def seeds_table() -> str:
-    """Lay out the ten seeds on another processor."""
-    return markdown([list(HEAD_SEEDS), *(seeds_line(*row) for row in SEEDS)])
-
-
-def seeds_line(job: str, strategy: str, label: str) -> list[str]:
-    """Return means over the seeds, and the chips that meet the constraint, in all and by seed."""
-    seeds = rows_of(job, strategy, file="seeds.csv")
-    means = [
-        f"{mean(int(row[n]) for row in seeds):,.0f}" for n in ("analysis_steps", "retrain_steps")
-    ]
-    return [
-        label,
-        f"{mean(int(row['models']) for row in seeds):.1f}",
-        *means,
-        f"{seconds_of(seeds):.1f}",
-        *(cell for split in ("val", "test") for cell in (met(seeds, split), span(seeds, split))),
-        f"{mean(100 * float(row['mean_test']) for row in seeds):.2f}",
-        f"{min(100 * float(row['worst_test']) for row in seeds):.2f}",
-    ]
-
-
-def seconds_of(seeds: list[dict[str, str]]) -> float:
-    """Return the mean cost of a seed, in processor seconds of the other processor."""
-    seconds = unit_seconds("seeds_costs.csv")
-    return mean(cost_of(row, seconds)["seconds"] for row in seeds)
-
-
-def met(seeds: list[dict[str, str]], split: str) -> str:
-    """Count the chips of all seeds that meet the constraint."""
-    counts = (sum(int(row[name]) for row in seeds) for name in (f"met_{split}", "chips"))
-    return " of ".join(map(str, counts))
-
-
-def span(seeds: list[dict[str, str]], split: str) -> str:
-    """Return the fewest and the most chips of a seed that do."""
-    counts = [int(row[f"met_{split}"]) for row in seeds]
-    return f"{min(counts)}-{max(counts)}"
-
-
-def short_table() -> str:
-    """Lay out what the project's README shows."""
-    rows = (
-        ("eFAT-style", "greedy", "eFAT-style: chips merged pair by pair (`planner=greedy`)"),
-        ("eFAT-style", "greedy until met", "the same, computed for curves that end once met"),
-        (
-            "eFAT-style",
-            "best",
-            "`+experiment=resnet_fat`: the cheapest plan found (`planner=best`)",
-        ),
-        (
-            "eFAT-style",
-            "early_stop",
-            "each chip until it meets the constraint on validation (`early_stop`)",
-        ),
-        ("one-shot", "early_stop", "**`+experiment=resnet_fat_best`**: repair each chip first"),
-        ("one-shot", "best", "the same in groups (`planner=best`)"),
-        ("sequential", "best", "in groups, repaired layer by layer (`recipe.mode=sequential`)"),
-    )
-    return markdown([list(HEAD_SHORT), *(short_line(*row) for row in rows)])
-
-
-def short_line(job: str, strategy: str, label: str) -> list[str]:
-    """Return means over the seeds, and the chips of all seeds that meet the constraint."""
-    seeds = rows_of(job, strategy, file="seeds.csv")
-    return [
-        label,
-        f"{mean(int(row['models']) for row in seeds):.1f}",
-        f"{mean(int(row['retrain_steps']) for row in seeds):,.0f}",
-        f"{seconds_of(seeds):.1f}",
-        met(seeds, "val"),
-        met(seeds, "test"),
-    ]
-
-
 def rates_table() -> str:
     """Lay out the mean validation accuracy after a repair, by way to retrain and steps."""
     points = defaultdict(list)
@@ -299,4 +194,4 @@ def rates_table() -> str:
 
 
 if __name__ == "__main__":
-    print(table(), seeds_table(), rates_table(), short_table(), sep="\n\n")
+    print(table(), rates_table(), sep="\n\n")
