@@ -13,11 +13,12 @@ from rich.table import Table
 
 from efat.assignment import Arrival
 from efat.experiment import Experiment
+from efat.findings import lost_note
 from efat.library import Library
 from efat.planning.assign import How
 from efat.progress import counted
 from efat.result_rows import Row
-from efat.terminal import lost_note, off_ws_note
+from efat.terminal import off_ws_note
 
 CHIPS_SHOWN = 40
 """Rows on the terminal; the files hold all."""

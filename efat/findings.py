@@ -134,6 +134,14 @@ def diverged_note(names: Sequence[str], planned: bool = True) -> str:
     )
 
 
+def lost_note(beyond: Sequence[str], undecided: Sequence[str]) -> str:
+    """Name the chips beyond the resilience map, those apart that a limit may have kept there."""
+    lost = [name for name in beyond if name not in undecided]
+    why = "undecided, since fault_rates.max_cost ended the analysis"
+    said = [f"unsalvageable, beyond the resilience map: {', '.join(lost)}"] if lost else []
+    return "; ".join([*said, f"{why}: {', '.join(undecided)}"] if undecided else said)
+
+
 @dataclass(frozen=True)
 class Measured:
     """The metric of one network on one chip."""

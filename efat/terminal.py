@@ -12,7 +12,7 @@ from rich.table import Table
 from efat.chips import Chip
 from efat.errors import EfatError
 from efat.experiment import Experiment
-from efat.findings import Analysis, Baseline, Evaluation, Model, diverged_note
+from efat.findings import Analysis, Baseline, Evaluation, Model, diverged_note, lost_note
 from efat.fleets import FleetSummary
 from efat.metric import ACCURACY, kept_note
 from efat.planning.base import Plan
@@ -206,14 +206,6 @@ def off_ws_note(experiment: Experiment, shared: bool) -> str:
     if experiment.array.dataflow == "ws" or not shared:
         return ""
     return "; only on ws arrays does a group's model give the same outputs on every member"
-
-
-def lost_note(beyond: Sequence[str], undecided: Sequence[str]) -> str:
-    """Name the chips beyond the resilience map, those apart that a limit may have kept there."""
-    lost = [name for name in beyond if name not in undecided]
-    why = "undecided, since fault_rates.max_cost ended the analysis"
-    said = [f"unsalvageable, beyond the resilience map: {', '.join(lost)}"] if lost else []
-    return "; ".join([*said, f"{why}: {', '.join(undecided)}"] if undecided else said)
 
 
 def describe_until_met(experiment: Experiment, models: Sequence[Model]) -> str:

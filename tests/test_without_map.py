@@ -67,6 +67,6 @@ def test_the_advice_is_more_budget_not_topping_up():
     settings = Settings(("compensate", "retrain"), 1, 5, "selection.max_drop", True, True)
     row = {"met_val": False, "met_test": False, "salvageable": True, "group_size": 1}
     advice = next_steps([row], settings)
-    assert "a larger training.budget_epochs (short on validation at its end: 1)" in advice
+    assert "a larger training.budget_epochs (of these short on validation at its end: 1)" in advice
     assert "top_up" not in advice
     assert "top_up" in next_steps([row], replace(settings, until_met=False))
