@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from statistics import mean
 
-from table import cost_of, markdown, rows_of, unit_seconds
+from table import ROWS, cost_of, markdown, rows_of, unit_seconds
 
 HEAD_SHORT = (
     "40 chips, mean of ten seeds", "models", "steps of retraining the chips",
@@ -17,36 +17,12 @@ HEAD_SEEDS = (
     "", "models", "steps: analysis", "steps: chips", "seconds", "met val.", "each seed", "met test",
     "each seed", "mean %", "worst %",
 )  # fmt: skip
-SEEDS = (
-    ("eFAT-style", "none", "no retraining (FAP)"),
-    ("eFAT-style", "fixed", "one amount for all"),
-    ("eFAT-style", "individual", "one retraining a chip (Reduce)"),
-    ("eFAT-style", "early_stop", "one a chip until it meets the constraint (early stopping)"),
-    ("eFAT-style", "greedy", "**eFAT-style** (greedy)"),
-    (
-        "eFAT-style",
-        "greedy until met",
-        "eFAT-style, its curves ended where they meet the constraint",
-    ),
-    ("eFAT-style", "best", "eFAT-style, planner `best`"),
-    (
-        "one-shot",
-        "early_stop",
-        "**remap + compensate, one a chip until met** (no analysis)",
-    ),
-    ("one-shot", "no_remap", "the same without remap (`no_remap`)"),
-    ("one-shot", "individual", "remap + compensate, one model a chip"),
-    ("one-shot", "greedy", "remap + compensate, greedy"),
-    ("one-shot", "best", "remap + compensate, `best`"),
-    ("one-shot-top-up", "best", "the same, topped up"),
-    ("sequential", "best", "remap + compensate sequentially, `best`"),
-)
-"""Rows of the ten seeds on another processor."""
 
 
 def seeds_table() -> str:
     """Lay out the ten seeds on another processor."""
-    return markdown([list(HEAD_SEEDS), *(seeds_line(*row) for row in SEEDS)])
+    rows = [row for row in ROWS if rows_of(*row[:2], file="seeds.csv")]
+    return markdown([list(HEAD_SEEDS), *(seeds_line(*row) for row in rows)])
 
 
 def seeds_line(job: str, strategy: str, label: str) -> list[str]:
