@@ -75,7 +75,7 @@ def _for_short(short: Sequence[Mapping[str, Any]], settings: Settings) -> list[s
         steps = ",".join([*settings.recipe, "top_up"])
         ways.append(f"recipe.steps=[{steps}], which trains on where validation is short")
     shared = sum(row["group_size"] > 1 for row in short)
-    if shared:  # which of the two kept more in the records: ten seeds of less-retraining
+    if shared:  # repair leaves few to train, so that few stop where a noisy curve first crosses
         alone = "early_stop" if REPAIRS & set(settings.recipe) else "individual"
         ways.append(
             f"planner={alone}, a model a chip, so that none carries another's zeros (chips that "

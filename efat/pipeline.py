@@ -191,15 +191,13 @@ def _serve(
     experiment, say = folder.experiment, campaign.progress.say
     plans = stages.plan(experiment, resilience_map)
     chosen = plans[experiment.planner_name]
-    undecided: tuple[str, ...] = ()
     if analysis and resilience_map:
         folder.write_map(analysis, resilience_map, chosen)
-        target = resilience_map.target
-        undecided = experiment.undecided(analysis.curves, target, chosen.unsalvageable)
     folder.write_fleet(chosen)
     cost = stages.cost(experiment, resilience_map)
     groups = result_rows.group_rows(chosen, experiment.fleet.chips, cost)
     folder.write_plan(chosen, groups)
+    undecided = report.undecided(experiment, analysis, resilience_map, chosen)
     say(terminal.describe_plan(experiment, chosen, undecided))
     if not chosen.until_met:  # else what a model is worth is known once it is trained
         folder.write_library(chosen, campaign.store)

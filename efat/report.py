@@ -183,18 +183,22 @@ def build_outcome(
         calibration_s=baseline.calibration.elapsed_s if baseline.calibration else 0.0,
         blocks=baseline.calibration.blocks if baseline.calibration else {},
         analysis_repair_s=analysis.repair_s if analysis else 0.0,
-        undecided=_undecided(experiment, analysis, asked, chosen),
+        undecided=undecided(experiment, analysis, resilience_map, chosen),
         hardening=_cost(experiment, hardened.steps, hardened.elapsed_s, 1) if hardened else None,
         hardened=evaluation.hardened,
     )
 
 
-def _undecided(
-    experiment: Experiment, analysis: Analysis | None, asked: float, chosen: Plan
+def undecided(
+    experiment: Experiment,
+    analysis: Analysis | None,
+    resilience_map: ResilienceMap | None,
+    plan: Plan,
 ) -> tuple[str, ...]:
-    if analysis is None:
+    """Return the unsalvageable chips that an analysis without a limit might reach."""
+    if analysis is None or resilience_map is None:
         return ()
-    return experiment.undecided(analysis.curves, asked, chosen.unsalvageable)
+    return experiment.undecided(analysis.curves, resilience_map.target, plan.unsalvageable)
 
 
 def _strategy_result(
