@@ -39,24 +39,25 @@ REPAIR = "recipe=remap_compensate training=repaired (+experiment=resnet_fat_best
 
 
 def next_steps(chips: Sequence[Mapping[str, Any]], settings: Settings) -> str | None:
-    """Say what may bring short and unsalvageable chips to the constraint; None: there are none.
+    """Say what may bring chips that miss the constraint to it; None: there are none.
 
     Args:
         chips: A row a chip, with `met_val`, `met_test`, `salvageable` and `group_size`.
         settings: What has been done already.
     """
     short = [row for row in chips if row["salvageable"] and not row["met_test"]]
-    lost = [row for row in chips if not row["salvageable"]]
+    lost = sum(not row["salvageable"] for row in chips) - settings.undecided
     found = []
     if short:
         ways = _for_short(short, settings)
         found.append(f"For the {counted(len(short), 'short chip')}, try {_either(ways)}.")
+    if settings.undecided:
+        whom = counted(settings.undecided, "undecided chip")
+        found.append(f"For the {whom}, try a larger fault_rates.max_cost, or none.")
     if lost:
-        larger = f"a larger fault_rates.max_cost (undecided: {settings.undecided})"
-        ways = [larger] if settings.undecided else []
-        ways += _retrain(settings) or ["a larger training.budget_epochs"]
+        ways = _retrain(settings) or ["a larger training.budget_epochs"]
         ways += [] if short else [*_repair(settings), _looser(settings)]
-        found.append(f"For the {counted(len(lost), 'unsalvageable chip')}, try {_either(ways)}.")
+        found.append(f"For the {counted(lost, 'unsalvageable chip')}, try {_either(ways)}.")
     return " ".join(found) or None
 
 

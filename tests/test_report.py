@@ -159,8 +159,8 @@ def test_a_limit_that_may_be_why_a_chip_is_unsalvageable_is_named(outcome):
     console.print(describe_outcome(experiment(), replace(outcome, undecided=("d",))))
     said = console.file.getvalue()
     assert "\nUndecided, since fault_rates.max_cost ended the analysis: d\n" in said
-    assert "Unsalvageable" not in said
-    assert "For the 1 unsalvageable chip, try a larger fault_rates.max_cost" in said
+    assert "nsalvageable" not in said
+    assert "For the 1 undecided chip, try a larger fault_rates.max_cost, or none." in said
 
 
 def test_the_terminal_prints_brackets_as_they_are(capsys):

@@ -112,7 +112,7 @@ def test_what_never_met_the_constraint_is_shown_above_the_budget(run):
     lost = traces["a fault map, not met within the budget"]
     assert (lost["x"], lost["marker"]["symbol"]) == ([0.3], "triangle-up-open")
     assert lost["y"][0] > run.budget_epochs
-    assert traces["a chip, unsalvageable"]["text"] == ["chip00", "chip01"]
+    assert traces["a chip, beyond the map"]["text"] == ["chip00", "chip01"]
     said = "1 of 4 fault maps did not meet it within the budget of 3.0 epochs, 1 of 12 chips are"
     assert said in caption(here, "map")
     everywhere = [t["name"] for t in map_chart(run)["data"]]
@@ -228,7 +228,10 @@ LOST = SHORT | {"salvageable": False}
          ["training.budget_epochs"]),
         ([UNSURE], SETTINGS, [], ["individual", "max_cost"]),
         ([LOST], replace(SETTINGS, undecided=1),
-         ["the 1 unsalvageable chip, try a larger fault_rates.max_cost (undecided: 1)"], []),
+         ["For the 1 undecided chip, try a larger fault_rates.max_cost, or none."],
+         ["unsalvageable", "budget"]),
+        ([LOST, LOST], replace(SETTINGS, undecided=1),
+         ["For the 1 undecided chip", "For the 1 unsalvageable chip, try a larger training."], []),
         ([UNSURE | {"group_size": 2}], SETTINGS,
          ["planner=individual", "(chips that share one: 1)"], ["early_stop"]),
         ([UNSURE | {"group_size": 2}], replace(SETTINGS, recipe=("remap", "compensate")),

@@ -37,14 +37,13 @@ def map_chart(run: FinishedRun) -> Chart:
         for g in run.plan["groups"]
         if len(g["members"]) > 1
     ]
-    lost = "beyond the map" if run.until_met else "unsalvageable"
     traces = [
         _within(seen, "one fault map", MID_GREY, "circle", 6),
         line(*drawn_map(document), "resilience map", BLUE, 3),
         _within(chips, "a chip", GREEN, "line-ns-open", 12),
         _within(groups, "a group of chips, fused", ORANGE, "circle-open", 11),
         *_beyond(run, seen, "a fault map", "not met within the budget", MID_GREY),
-        *_beyond(run, chips, "a chip", lost, GREEN),
+        *_beyond(run, chips, "a chip", "beyond the map", GREEN),
         *_beyond(run, groups, "a group", "beyond the map", ORANGE),
     ]
     label = f"severity: share of {IN_WORDS[document['severity']]}"
