@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from efat.lowering import MappedLayer, run_layer, spread_bias
-from efat.mapping import SystolicArray, reduction_index
+from efat.hardware.mapping import SystolicArray, reduction_index
 
 HEALTHY = "_efat_healthy_pes"
 """Buffer of a masked layer, bool [rows, cols]: which PEs work; not persistent."""

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from efat.experiment import Amounts
 from efat.jobs import TrainingJob
-from efat.mapping import SystolicArray
+from efat.hardware.mapping import SystolicArray
 from efat.recipe import Recipe
 from efat.seeds import derive
 from efat.workload import Workload

@@ -11,15 +11,17 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from efat import atomic, plots
+from efat import plots
+
+from efat import io as atomic
 from efat.assignment import Arrival
 from efat.campaign import Record
-from efat.chips import Chip, Fleet
+from efat.hardware.chip import Chip, Fleet
 from efat.experiment import Experiment
 from efat.findings import Analysis, Model
-from efat.fleets import FleetSummary, save_fleet, summarise
-from efat.fleets.figures import draw_summary
-from efat.fleets.npz_files import fleet_hash
+from efat.hardware.fleets import FleetSummary, save_fleet, summarise
+from efat.reporting.figures.fleet import draw_summary
+from efat.hardware.fleets.npz import fleet_hash
 from efat.library import found_library
 from efat.library_files import write_library
 from efat.plan_figures import draw_groups, draw_history, draw_overlaps, draw_rewards
@@ -31,7 +33,7 @@ from efat.report import Outcome
 from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.result_rows import Row, group_name
 from efat.store import Store
-from efat.tables import write_csv
+from efat.io_csv import write_csv
 from efat.units import unit_rows
 
 

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from efat.faults import FaultMap
+from efat.hardware import FaultMap
 from efat.injection import Injection
 from efat.masking import masked_weights, verify_masks
 from efat.retraining import DivergedError

@@ -31,7 +31,7 @@ CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
 
 @dataclass
 class ArrayConfig:
-    """See `efat.mapping.SystolicArray`; `off_array` names layers that do not run on it."""
+    """See `efat.hardware.mapping.SystolicArray`; `off_array` names layers that do not run on it."""
 
     rows: int = MISSING
     cols: int = MISSING

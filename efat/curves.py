@@ -10,7 +10,7 @@ from typing import Any
 from efat import fit
 from efat.campaign import Runner
 from efat.experiment import Experiment
-from efat.faults import FaultMap
+from efat.hardware import FaultMap
 from efat.findings import Analysis, Baseline
 from efat.resilience import ResilienceCurve
 from efat.trainings import retraining_job, until_met

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from efat.chips import Fleet
+from efat.hardware.chip import Fleet
 from efat.constraint import Constraint
-from efat.faults import FaultMap
-from efat.fleets import draw_fault_map
+from efat.hardware import FaultMap
+from efat.hardware.fleets import draw_fault_map
 from efat.jobs import Setup, TrainingJob
-from efat.mapping import SystolicArray
+from efat.hardware.mapping import SystolicArray
 from efat.metric import ACCURACY, Metric
 from efat.planning.base import Planner, name_of, needs_map
 from efat.planning.rules import Rules

@@ -29,11 +29,11 @@ from efat.callbacks import (
 )
 from efat.checkpoints import Checkpointer, Checkpoints, can_resume, make_resumable
 from efat.errors import EfatError
-from efat.faults import FaultMap
+from efat.hardware import FaultMap
 from efat.hardening import HardeningModule
 from efat.jobs import EvaluationJob, Setup, TrainingJob
 from efat.loading import calibration_batches, load_model
-from efat.mapping import Placement
+from efat.hardware.mapping import Placement
 from efat.masking import mask_model
 from efat.mending import BATCH, mend
 from efat.module import FaultAwareModule, Loss, unwrap

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from efat.faults import FaultMap
-from efat.fleets import draw_fault_map
+from efat.hardware import FaultMap
+from efat.hardware.fleets import draw_fault_map
 from efat.jobs import TrainingJob
-from efat.mapping import SystolicArray, pruned_weights
+from efat.hardware.mapping import SystolicArray, pruned_weights
 from efat.masking import mapped_weights
 from efat.module import Batch, FaultAwareModule, unwrap, with_signature
 from efat.seeds import generator

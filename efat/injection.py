@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from efat.faults import FaultMap
+from efat.hardware import FaultMap
 from efat.seeds import generator
 
 

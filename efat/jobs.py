@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from efat.faults import FaultMap
+from efat.hardware import FaultMap
 from efat.injection import Injection
-from efat.mapping import SystolicArray
+from efat.hardware.mapping import SystolicArray
 from efat.metric import Metric
 from efat.recipe import Mode, Remap, Step
 from efat.retraining import Retraining

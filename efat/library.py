@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from efat import findings, trainings
-from efat.chips import Chip, Fleet
+from efat.hardware.chip import Chip, Fleet
 from efat.experiment import RETRAIN, Experiment
-from efat.fleets.npz_files import fleet_hash
+from efat.hardware.fleets.npz import fleet_hash
 from efat.jobs import Weights
 from efat.planning.assign import Assignment, Model
 from efat.planning.base import Plan

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from efat import atomic
-from efat.chips import Fleet
+from efat import io as atomic
+from efat.hardware.chip import Fleet
 from efat.errors import EfatError
-from efat.faults import FaultMap
-from efat.fleets import load_fleet, save_fleet
+from efat.hardware import FaultMap
+from efat.hardware.fleets import load_fleet, save_fleet
 from efat.library import Entry, Library, file_names, new_maps
 from efat.planning.assign import Model
 from efat.store import Store

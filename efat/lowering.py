@@ -1,6 +1,6 @@
 """Turn a layer's work into the matrix products that the array runs, and their results back.
 
-Operands keep the kernel taps apart, so that every order of `efat.mapping` can be made of them:
+Operands keep the kernel taps apart, so that every order of `efat.hardware.mapping` can be made of them:
 inputs `X[g, n, i, t]`, weights `W[g, i, t, m]`, outputs `Y[g, n, m]`, with `g` the group, `i` the
 input channel, `t` the kernel tap and `m` the output channel of the group. `n` counts batch x space:
 
@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from efat.attention import Convert, Multiply, projections, run_attention
 from efat.errors import EfatError
-from efat.mapping import WeightLayout
+from efat.hardware.mapping import WeightLayout
 
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
 ConvTranspose = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from efat.errors import EfatError
-from efat.faults import FaultMap
+from efat.hardware import FaultMap
 from efat.jobs import CalibrationJob, Repair, Setup
 from efat.loading import calibration_batches, load_model
-from efat.mapping import Placement, SystolicArray
+from efat.hardware.mapping import Placement, SystolicArray
 from efat.masking import mask_model
 from efat.repair import (
     Grams,

@@ -13,17 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from efat import (
-    assignment,
-    assignment_terminal,
-    atomic,
-    outcome_terminal,
-    report,
-    result_rows,
-    stages,
-    status,
-    terminal,
-)
+from efat import assignment, assignment_terminal, outcome_terminal, report, result_rows, stages, status, terminal
+
+from efat import io as atomic
 from efat.artifacts import RunFolder
 from efat.campaign import Campaign
 from efat.errors import EfatError, raise_problems

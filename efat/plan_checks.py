@@ -6,7 +6,7 @@ Others may turn out so too, but a run that only works if they do is refused all 
 
 from __future__ import annotations
 
-from efat.chips import Fleet
+from efat.hardware.chip import Fleet
 from efat.planning.base import Planner
 from efat.planning.early_stop import EarlyStopping
 from efat.planning.exact import Exact

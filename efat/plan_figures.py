@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from scipy.cluster.hierarchy import dendrogram
 
-from efat.chips import Chip
+from efat.hardware.chip import Chip
 from efat.planning.base import Plan
 from efat.planning.cost import union_counts
 

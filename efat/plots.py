@@ -12,7 +12,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from efat.chips import Fleet
+from efat.hardware.chip import Fleet
 from efat.experiment import Experiment
 from efat.map_line import ABOVE, map_line
 from efat.metric import ACCURACY, Metric

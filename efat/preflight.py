@@ -15,13 +15,13 @@ from omegaconf import DictConfig
 from efat import fit
 from efat.amounts import amounts_of, hardening_of
 from efat.checks import Problems, build, check_values
-from efat.chips import Fleet
+from efat.hardware.chip import Fleet
 from efat.errors import EfatError, raise_problems
 from efat.experiment import Experiment
-from efat.fleets.files import check_fleet_file
+from efat.hardware.fleets.io import check_fleet_file
 from efat.jobs import Setup, TrainingJob
 from efat.library_checks import check_library
-from efat.mapping import SystolicArray
+from efat.hardware.mapping import SystolicArray
 from efat.metric import ACCURACY
 from efat.plan_checks import plan_problems
 from efat.planning.base import Planner, name_of, needs_map
@@ -232,7 +232,7 @@ def _check_array(cfg: DictConfig, array: SystolicArray | None, problems: Problem
 
 def _fleet(cfg: DictConfig, array: SystolicArray | None) -> Fleet | None:
     """Make the fleet; without an array, see what is wrong with it whatever the array is."""
-    if array is None and cfg.fleet.get("_target_") == "efat.fleets.file_fleet":
+    if array is None and cfg.fleet.get("_target_") == "efat.hardware.fleets.file_fleet":
         check_fleet_file(cfg.fleet.path)
         return None
     fleet: Fleet = instantiate(cfg.fleet, array or SystolicArray(16, 16), cfg.seed)

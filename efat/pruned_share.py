@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from efat.experiment import Experiment
-from efat.faults import FaultMap
+from efat.hardware import FaultMap
 from efat.findings import Model
 from efat.loading import load_model
-from efat.mapping import Placement, SystolicArray, WeightLayout, pruned_weights, sum_per_pe
+from efat.hardware.mapping import Placement, SystolicArray, WeightLayout, pruned_weights, sum_per_pe
 from efat.masking.weights import mapped_weights
 from efat.planning.base import Plan
 from efat.store import Store

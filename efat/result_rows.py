@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from efat.chips import Chip
+from efat.hardware.chip import Chip
 from efat.experiment import Experiment
 from efat.findings import Evaluation, Measured, Model
 from efat.planning.base import Group, Plan

@@ -7,11 +7,11 @@ from typing import Any
 
 from efat import fit, mending
 from efat.campaign import Runner
-from efat.chips import Chip, Fleet
+from efat.hardware.chip import Chip, Fleet
 from efat.curves import curve_of, record_curves
 from efat.errors import EfatError, raise_problems
 from efat.experiment import Experiment
-from efat.faults import FaultMap
+from efat.hardware import FaultMap
 from efat.findings import (
     Analysis,
     Baseline,

@@ -18,10 +18,10 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from efat import atomic
+from efat import io as atomic
 from efat.errors import EfatError
-from efat.faults import FaultMap
-from efat.mapping import Placement
+from efat.hardware import FaultMap
+from efat.hardware.mapping import Placement
 from efat.repair.artifact import pack_repaired, read_placement
 
 FORMAT = 2

@@ -10,8 +10,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from efat.atomic import write_json
-from efat.tables import Row, write_csv
+from efat.io import write_json
+from efat.io_csv import Row, write_csv
 
 STATUS = "status.json"
 """Exit status of a job, and why it failed; Hydra's launchers may run it in another process."""

@@ -9,11 +9,11 @@ from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-from efat.chips import Chip
+from efat.hardware.chip import Chip
 from efat.errors import EfatError
 from efat.experiment import Experiment
 from efat.findings import Analysis, Baseline, Evaluation, Model, diverged_note, lost_note
-from efat.fleets import FleetSummary
+from efat.hardware.fleets import FleetSummary
 from efat.metric import ACCURACY, kept_note
 from efat.planning.base import Plan
 from efat.progress import counted

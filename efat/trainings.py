@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from efat.experiment import Experiment
-from efat.faults import FaultMap
+from efat.hardware import FaultMap
 from efat.findings import Baseline
 from efat.injection import Injection
 from efat.jobs import Repair, TrainingJob, Until

@@ -24,7 +24,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrize, prune
 
 from efat import keep_masked, mask_model
-from efat.emulation.bench import measure_speed, speed_table
+from efat.emulation_bench import measure_speed, speed_table
 from efat.executors import usable_cores
 from efat.masking import MASK, masked_layers
 from efat.models.mlp import MLP

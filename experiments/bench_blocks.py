@@ -16,7 +16,7 @@ from torch import nn
 from efat import SystolicArray, mask_model
 from efat.data.digits import Digits
 from efat.fit import train
-from efat.fleets import uniform_fleet
+from efat.hardware.fleets import uniform_fleet
 from efat.jobs import Setup, TrainingJob
 from efat.models.resnet import ResNet
 from efat.repair import compensate, compensate_sequentially, measure_grams, remap

@@ -20,7 +20,7 @@ from efat import SystolicArray, fit
 from efat.campaign import Campaign, Executor
 from efat.errors import EfatError
 from efat.executors import Processes, Ray
-from efat.fleets import draw_fault_map
+from efat.hardware.fleets import draw_fault_map
 from efat.jobs import Setup, TrainingJob
 from efat.progress import Progress
 from efat.seeds import generator

@@ -16,8 +16,8 @@ import time
 
 import numpy as np
 
-from efat.chips import Chip
-from efat.faults import FaultMap
+from efat.hardware.chip import Chip
+from efat.hardware import FaultMap
 from efat.planning.best import Best
 from efat.planning.cost import CountCost
 from tests.planning import fleets as structured

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from efat import SystolicArray
-from efat.chips import Chip
-from efat.fleets import uniform_fleet
+from efat.hardware.chip import Chip
+from efat.hardware.fleets import uniform_fleet
 from efat.models.resnet import ResNet
 from efat.repair import Grams, compensate, measure_grams, remap
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
-from efat.chips import Chip
+from efat.hardware.chip import Chip
 from efat.planning import best
 from efat.planning.base import Plan
 from efat.planning.best import Best

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from efat.chips import Chip
-from efat.faults import FaultMap
+from efat.hardware.chip import Chip
+from efat.hardware import FaultMap
 from efat.plan_figures import draw_groups, draw_history, draw_overlaps, draw_rewards
 from efat.planning.assign import Model, assign, library_of
 from efat.planning.best import Best

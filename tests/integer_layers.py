@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from efat import FaultMap, SystolicArray
-from efat.emulation import LayerScales
+from efat.nn.emulated import LayerScales
 
 ORDERS = ["im2col", "im2col_spatial_first", "channel"]
 

@@ -1,6 +1,6 @@
 """Slow, independent references: the array walked tile by tile and PE by PE, in plain loops.
 
-Written from METHOD section 2 alone; shares nothing with `efat.mapping`.
+Written from METHOD section 2 alone; shares nothing with `efat.hardware.mapping`.
 """
 
 import numpy as np

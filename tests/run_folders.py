@@ -6,10 +6,10 @@ from operator import or_
 
 import numpy as np
 
-from efat.chips import Chip, Fleet
-from efat.fleets import save_fleet, uniform_fleet
-from efat.mapping import SystolicArray
-from efat.tables import write_csv
+from efat.hardware.chip import Chip, Fleet
+from efat.hardware.fleets import save_fleet, uniform_fleet
+from efat.hardware.mapping import SystolicArray
+from efat.io_csv import write_csv
 
 STEPS, EPOCH = (0, 10, 20, 30), 10
 

@@ -9,9 +9,9 @@ import safetensors.torch
 import torch
 
 from efat import FaultMap, mask_model
-from efat.chips import Chip, Fleet
-from efat.fleets import load_fleet, save_fleet, uniform_fleet
-from efat.mapping import SystolicArray
+from efat.hardware.chip import Chip, Fleet
+from efat.hardware.fleets import load_fleet, save_fleet, uniform_fleet
+from efat.hardware.mapping import SystolicArray
 from efat.models.resnet import ResNet
 from tests.command_line import TINY, efat, rows, run_folder
 

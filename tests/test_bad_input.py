@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 
-from efat.fleets import save_fleet, uniform_fleet
-from efat.mapping import SystolicArray
+from efat.hardware.fleets import save_fleet, uniform_fleet
+from efat.hardware.mapping import SystolicArray
 from efat.preflight import build_experiment
 from tests.command_line import TINY, efat, errors, rows, run_folder
 

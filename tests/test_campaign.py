@@ -19,7 +19,7 @@ from efat.executors import Serial
 from efat.jobs import Setup, TrainingJob
 from efat.progress import Progress
 from efat.store import LAYOUT, Result, Store, content_key
-from efat.tables import write_csv
+from efat.io_csv import write_csv
 from efat.units import unit_rows
 
 SETUP = Setup({}, {}, 10, {}, {})

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from efat import EfatError, FaultMap, SystolicArray
-from efat.chips import Chip, Fleet
-from efat.fleets import draw_fault_map, uniform_fleet
+from efat.hardware.chip import Chip, Fleet
+from efat.hardware.fleets import draw_fault_map, uniform_fleet
 
 ARRAY = SystolicArray(8, 4)
 

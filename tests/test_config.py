@@ -60,8 +60,8 @@ def test_options_were_found():
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_passes_preflight(option, tmp_path, monkeypatch):
-    from efat.fleets import save_fleet, uniform_fleet
-    from efat.mapping import SystolicArray
+    from efat.hardware.fleets import save_fleet, uniform_fleet
+    from efat.hardware.mapping import SystolicArray
 
     if option in EXTRAS:
         pytest.importorskip(EXTRAS[option])

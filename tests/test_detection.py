@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efat import EfatError, FaultMap, SystolicArray
-from efat.emulation import ArrayFaults, StuckAt, TestedChip
-from efat.faults import detect, misjudged
+from efat.hardware.emulation import ArrayFaults, StuckAt, TestedChip
+from efat.hardware import detect, misjudged
 
 BITS = {"weight": 8, "input": 8, "product": 16, "psum": 32}
 

@@ -15,8 +15,8 @@ from torch import nn
 
 from efat.data.digits import Digits
 from efat.errors import EfatError
-from efat.fleets import save_fleet, uniform_fleet
-from efat.mapping import SystolicArray
+from efat.hardware.fleets import save_fleet, uniform_fleet
+from efat.hardware.mapping import SystolicArray
 from efat.models.resnet import ResNet
 from efat.overrides import compose_jobs
 from efat.preflight import build_experiment

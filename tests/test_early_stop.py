@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 
-from efat.chips import Chip, Fleet
+from efat.hardware.chip import Chip, Fleet
 from efat.findings import Model as TrainedModel
-from efat.fleets import load_fleet, save_fleet
+from efat.hardware.fleets import load_fleet, save_fleet
 from efat.pages.compare import compare_runs
 from efat.pages.compare_page import compare_figures, without_map
 from efat.pages.finished import read_run

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efat import EfatError, FaultMap, SystolicArray
-from efat.emulation import ArrayFaults, StuckAt, gemm, multiply, simulate, textbook_cycles
-from efat.emulation.bench import measure_speed, speed_table
+from efat.hardware.emulation import ArrayFaults, StuckAt, gemm, multiply, simulate, textbook_cycles
+from efat.emulation_bench import measure_speed, speed_table
 
 BITS = {"weight": 8, "input": 8, "product": 16, "psum": 32}
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from efat import EfatError, SystolicArray
-from efat.chips import Chip, Fleet
-from efat.fleets import file_fleet, load_fleet, save_fleet, uniform_fleet
-from efat.fleets.files import check_fleet_file
+from efat.hardware.chip import Chip, Fleet
+from efat.hardware.fleets import file_fleet, load_fleet, save_fleet, uniform_fleet
+from efat.hardware.fleets.io import check_fleet_file
 
 ARRAY = SystolicArray(5, 13)
 

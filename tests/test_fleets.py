@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.spatial import cKDTree
 
 from efat import EfatError, SystolicArray
-from efat.fleets import (
+from efat.hardware.fleets import (
     block_fleet,
     clustered_fleet,
     line_fleet,
@@ -19,8 +19,8 @@ from efat.fleets import (
     systematic_fleet,
     uniform_fleet,
 )
-from efat.fleets.clustered import thomas_points
-from efat.fleets.figures import draw_chips, draw_summary
+from efat.hardware.fleets.clustered import thomas_points
+from efat.reporting.figures.fleet import draw_chips, draw_summary
 
 ARRAY = SystolicArray(16, 24)
 PES = 16 * 24

@@ -12,7 +12,7 @@ from efat.checkpoints import Checkpoints
 from efat.fit import evaluate, train
 from efat.injection import Injection
 from efat.jobs import EvaluationJob, TrainingJob, Until
-from efat.mapping import SystolicArray
+from efat.hardware.mapping import SystolicArray
 from efat.masking import masked_weights
 from efat.models.resnet import ResNet
 from efat.overrides import compose_jobs

@@ -8,10 +8,10 @@ import torch
 
 from efat import EfatError, assignment
 from efat.assignment_terminal import describe_growth
-from efat.chips import Chip, Fleet
+from efat.hardware.chip import Chip, Fleet
 from efat.constraint import Constraint
 from efat.findings import Model
-from efat.fleets import save_fleet
+from efat.hardware.fleets import save_fleet
 from efat.library import found_library, grow_library, identity
 from efat.library_files import read_library, write_library
 from efat.planning.base import Plan

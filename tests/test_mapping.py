@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from efat import EfatError, FaultMap, SystolicArray
-from efat.mapping import WeightLayout, pruned_weights, weights_per_pe
+from efat.hardware.mapping import WeightLayout, pruned_weights, weights_per_pe
 from efat.severity import array_rate, weight_rate
 from tests.reference import pe_of_conv_weight
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from efat import FaultMap, SystolicArray, mask_model
 from efat.activation_masks import _multiply
-from efat.emulation import ArrayFaults, emulate, multiply
+from efat.hardware.emulation import ArrayFaults, multiply
+from efat.nn.emulated import emulate
 from efat.lowering import run_layer
 from tests.integer_layers import (
     DATAFLOWS,

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from efat import stages
-from efat.chips import Chip, Fleet
+from efat.hardware.chip import Chip, Fleet
 from efat.constraint import Constraint
 from efat.estimate import estimate
 from efat.experiment import Selection
-from efat.fleets import draw_fault_map
+from efat.hardware.fleets import draw_fault_map
 from efat.rate_search import RateGrid, highest_within_reach
 from efat.recipe import Recipe
 from efat.resilience import ResilienceCurve, build_resilience_map

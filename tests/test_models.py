@@ -9,7 +9,7 @@ from efat import EfatError
 from efat.config import CONF
 from efat.fit import evaluate
 from efat.jobs import EvaluationJob, Setup
-from efat.mapping import SystolicArray
+from efat.hardware.mapping import SystolicArray
 from efat.models.mobilenet import MobileNetV2
 from efat.models.resnet import ResNet
 from efat.models.vgg import VGG

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from efat import EfatError, FaultMap, SystolicArray, mask_model
-from efat.emulation import ArrayFaults, emulate
+from efat.hardware.emulation import ArrayFaults
+from efat.nn.emulated import emulate
 from efat.masking import mapped_weights
 from tests.integer_layers import DATAFLOWS
 

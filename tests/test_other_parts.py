@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from efat.fleets import load_fleet, save_fleet, uniform_fleet
-from efat.mapping import SystolicArray
+from efat.hardware.fleets import load_fleet, save_fleet, uniform_fleet
+from efat.hardware.mapping import SystolicArray
 from tests.command_line import SHORT, TINY, efat, rows, run_folder
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from efat.errors import EfatError
-from efat.fleets import load_fleet
+from efat.hardware.fleets import load_fleet
 from efat.pages.finished import read_run
 from efat.pages.html import page_data
 from efat.pages.verdict import headline, sentences

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from efat import EfatError, FaultMap
-from efat.chips import Chip
+from efat.hardware.chip import Chip
 from efat.config import CONF
 from efat.planning.base import make_group, merge, name_of, needs_map, reward
 from efat.planning.cost import no_cost

@@ -9,7 +9,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from efat import EfatError, FaultMap, SystolicArray, mask_model
-from efat.emulation import ArrayFaults, StuckAt, calibrate, emulate
+from efat.hardware.emulation import ArrayFaults, StuckAt
+from efat.nn.emulated import calibrate, emulate
 from efat.models.resnet import ResNet
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from efat import SystolicArray
 from efat.findings import Calibration
-from efat.fleets import draw_fault_map
+from efat.hardware.fleets import draw_fault_map
 from efat.pages.treatment import repair_sentences
 from efat.recipe import SEQUENTIAL_FROM, Recipe
 from efat.trainings import retraining_job

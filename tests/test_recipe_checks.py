@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from efat import EfatError, FaultMap
-from efat.chips import Chip
+from efat.hardware.chip import Chip
 from efat.models.resnet import ResNet
 from efat.overrides import compose_jobs
 from efat.planning.best import Best

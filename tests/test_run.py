@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from efat import mask_model, verify_masks
 from efat.config import CONF, STAGES
 from efat.data.digits import Digits
-from efat.fleets import load_fleet
-from efat.mapping import SystolicArray
+from efat.hardware.fleets import load_fleet
+from efat.hardware.mapping import SystolicArray
 from efat.models.resnet import ResNet
 from efat.sweep import ResultsTable
 from efat.tracking import wandb_dashboard

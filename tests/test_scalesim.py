@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from efat import SystolicArray
-from efat.emulation import textbook_cycles
+from efat.hardware.emulation import textbook_cycles
 from efat.lowering import layer_weights, lower_inputs
-from efat.mapping import gemm_indices, reduction_index
+from efat.hardware.mapping import gemm_indices, reduction_index
 
 REASON = "SCALE-Sim is not installed; pip install 'efat[oracle]'"
 pytest.importorskip("scalesim", reason=REASON)

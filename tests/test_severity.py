@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from efat import EfatError, FaultMap, SystolicArray
-from efat.mapping import WeightLayout, pruned_weights
+from efat.hardware.mapping import WeightLayout, pruned_weights
 from efat.masking import weight_layouts
 from efat.saliency import magnitude_saliency, taylor_saliency
 from efat.severity import array_rate, saliency_rate, weight_rate

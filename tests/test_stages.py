@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from efat import FaultMap, SystolicArray, fit, keep_masked, mask_model, stages, verify_masks
-from efat.chips import Chip, Fleet
+from efat.hardware.chip import Chip, Fleet
 from efat.constraint import Constraint
 from efat.experiment import Amounts, Experiment, Selection
 from efat.findings import Analysis, Baseline, Measured, Model

@@ -10,9 +10,9 @@ import torch
 from efat import EfatError, SystolicArray
 from efat.callbacks import MaskGuard
 from efat.checkpoints import Checkpointer, Checkpoints
-from efat.chips import Chip, Fleet
+from efat.hardware.chip import Chip, Fleet
 from efat.fit import train
-from efat.fleets import save_fleet, uniform_fleet
+from efat.hardware.fleets import save_fleet, uniform_fleet
 from efat.jobs import TrainingJob, Until, trained_steps
 from efat.overrides import compose_jobs
 from efat.planning.base import Plan

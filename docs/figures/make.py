@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from efat.faults import FaultMap
-from efat.fleets import (
+from efat.hardware import FaultMap
+from efat.hardware.fleets import (
     block_fleet,
     clustered_fleet,
     line_fleet,
@@ -22,8 +22,8 @@ from efat.fleets import (
     systematic_fleet,
     uniform_fleet,
 )
-from efat.fleets.figures import draw_chips, draw_summary
-from efat.mapping import SystolicArray, WeightLayout, pruned_weights
+from efat.reporting.figures.fleet import draw_chips, draw_summary
+from efat.hardware.mapping import SystolicArray, WeightLayout, pruned_weights
 
 HERE = Path(__file__).parent
 INK, FAULT, SOFT, LINE = "#1f2937", "#b3261e", "#e8edf3", "#94a3b8"

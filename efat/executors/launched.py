@@ -12,7 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
-from efat import atomic
+from efat import io as atomic
 from efat.executors.base import is_secondary, one_thread
 from efat.executors.launch import ANSWER, TASK
 

@@ -16,9 +16,9 @@ from efat.activation_masks import (
     undo_keep_dense,
 )
 from efat.errors import raise_problems
-from efat.faults import FaultMap
+from efat.hardware import FaultMap
 from efat.lowering import ON_ARRAY, MappedLayer, layer_weights
-from efat.mapping import (
+from efat.hardware.mapping import (
     Placement,
     SystolicArray,
     check_fault_map,
@@ -49,7 +49,7 @@ def mask_model(
 
     `ws`: weights on faulty PEs are set to 0 and remembered. `os`: output elements of faulty PEs are
     0 before bias. `is`: input elements on faulty PEs are 0 in the products; a convolution's input
-    element is one per window that it is in. Which PE is whose: `efat.mapping`. With `os` and `is` a
+    element is one per window that it is in. Which PE is whose: `efat.hardware.mapping`. With `os` and `is` a
     sample's place in the batch decides its PEs, as on the chip.
 
     The masks are buffers: they follow `.to()`, deep copies and pickles; a state dict neither holds

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from efat.errors import raise_problems
 from efat.lowering import ON_ARRAY, MappedLayer, layer_weights
-from efat.mapping import WeightLayout
+from efat.hardware.mapping import WeightLayout
 
 OFF_ARRAY = (
     nn.modules.batchnorm._NormBase,  # batch and instance normalisation

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import efat.pages.compare_charts as charts
-from efat import atomic
+from efat import io as atomic
 from efat.pages.compare import Comparison, Difference
 from efat.pages.html import packed, plotly_script, template
 from efat.pages.text import markdown_table

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efat.chips import Chip
+from efat.hardware.chip import Chip
 from efat.errors import EfatError
-from efat.fleets import load_fleet
+from efat.hardware.fleets import load_fleet
 from efat.metric import Metric
 
 Row = dict[str, Any]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import efat.pages.charts as charts
 import efat.pages.resilience_charts as resilience_charts
 import efat.pages.verdict as verdict
-from efat import atomic
+from efat import io as atomic
 from efat.pages.captions import figures_of
 from efat.pages.finished import FinishedRun
 from efat.pages.glosses import glossary

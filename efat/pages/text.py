@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import efat.pages.verdict as verdict
-from efat import atomic
+from efat import io as atomic
 from efat.pages.finished import FinishedRun
 
 

@@ -10,7 +10,7 @@ from efat.pages.compare_page import write_compare_page, write_compare_text
 from efat.pages.finished import FinishedRun, read_run
 from efat.pages.html import write_page
 from efat.pages.text import write_text
-from efat.tables import write_csv
+from efat.io_csv import write_csv
 
 
 def write_report(folder: Path) -> FinishedRun:

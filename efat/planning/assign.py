@@ -13,9 +13,9 @@ from typing import Literal
 
 import numpy as np
 
-from efat.chips import Chip
+from efat.hardware.chip import Chip
 from efat.errors import raise_problems
-from efat.faults import FaultMap
+from efat.hardware import FaultMap
 from efat.planning.base import Plan
 from efat.planning.cost import Cost
 from efat.planning.problem import Problem, prepare

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efat.errors import EfatError, raise_problems
-from efat.faults import FaultMap
+from efat.hardware import FaultMap
 
 Cost = Callable[[FaultMap], float]
 """Retraining amount (steps) that a fault map calls for; inf beyond the resilience map."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from efat.chips import Chip
+from efat.hardware.chip import Chip
 from efat.planning.base import Group, Plan
 from efat.planning.cost import Cost
 

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from efat.chips import Chip
+from efat.hardware.chip import Chip
 from efat.errors import EfatError, raise_problems
 from efat.planning.base import Group, Merge, Plan
 from efat.planning.bound import lower_bound

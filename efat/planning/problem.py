@@ -10,9 +10,9 @@ from functools import cached_property
 
 import numpy as np
 
-from efat.chips import Chip
+from efat.hardware.chip import Chip
 from efat.errors import EfatError, raise_problems
-from efat.faults import FaultMap
+from efat.hardware import FaultMap
 from efat.planning.base import Group
 from efat.planning.cost import Cost, CountCost, Floats, Ints, Words, count_faults, union_counts
 from efat.planning.rules import Rules

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from efat.errors import EfatError
-from efat.mapping import Placement, Slots
+from efat.hardware.mapping import Placement, Slots
 
 
 def save_repaired(path: Path, model: nn.Module, placement: Placement | None = None) -> None:

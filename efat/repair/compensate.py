@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from efat.errors import EfatError
-from efat.faults import FaultMap
-from efat.mapping import Placement, SystolicArray
+from efat.hardware import FaultMap
+from efat.hardware.mapping import Placement, SystolicArray
 from efat.masking import mask_model
 from efat.repair.blocks import Gram
 from efat.repair.grams import Grams

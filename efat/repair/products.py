@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from efat.errors import raise_problems
 from efat.lowering import lower_weight
-from efat.mapping import SystolicArray, gemm_indices
+from efat.hardware.mapping import SystolicArray, gemm_indices
 from efat.masking import MappedWeight, mapped_weights
 
 

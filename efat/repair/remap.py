@@ -15,8 +15,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from efat.errors import EfatError
-from efat.faults import FaultMap
-from efat.mapping import Slots, SystolicArray, check_fault_map, slot_count
+from efat.hardware import FaultMap
+from efat.hardware.mapping import Slots, SystolicArray, check_fault_map, slot_count
 from efat.repair.costs import CompensatedCosts, Costs, PrunedCosts
 from efat.repair.grams import Grams
 from efat.repair.intercepts import has_intercept, norm_gains

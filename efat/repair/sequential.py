@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from efat.faults import FaultMap
+from efat.hardware import FaultMap
 from efat.lowering import lower_outputs
-from efat.mapping import Placement, SystolicArray
+from efat.hardware.mapping import Placement, SystolicArray
 from efat.repair.blocks import LARGEST, block_size, cuts
 from efat.repair.compensate import masked_copy
 from efat.repair.intercepts import fold_shift, following_norms, has_intercept

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import efat.pages.verdict as verdict
-from efat.chips import Chip
+from efat.hardware.chip import Chip
 from efat.pages.finished import FinishedRun, Row
 from efat.tracking.base import Scene
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from efat.fleets import draw_fault_map
-from efat.mapping import SystolicArray
+from efat.hardware.fleets import draw_fault_map
+from efat.hardware.mapping import SystolicArray
 from efat.masking import mask_model, masked_layers
 from efat.models.resnet import ResNet
 from efat.seeds import generator
-from efat.tables import write_csv
+from efat.io_csv import write_csv
 
 HERE = Path(__file__).parent
 RATES, REPEATS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5), 5

@@ -12,10 +12,10 @@ from typing import get_args
 
 import numpy as np
 
-from efat.emulation import ArrayFaults, StuckAt, TestedChip
-from efat.emulation.faults import WORD, Site
-from efat.faults import detect, misjudged
-from efat.mapping import Dataflow, SystolicArray
+from efat.hardware.emulation import ArrayFaults, StuckAt, TestedChip
+from efat.hardware.emulation.stuck_at import WORD, Site
+from efat.hardware import detect, misjudged
+from efat.hardware.mapping import Dataflow, SystolicArray
 from efat.seeds import generator
 
 HERE = Path(__file__).parent

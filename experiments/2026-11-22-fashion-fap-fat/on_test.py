@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from efat import stages
-from efat.chips import Chip, Fleet
+from efat.hardware.chip import Chip, Fleet
 from efat.experiment import Experiment
-from efat.fleets import draw_fault_map
+from efat.hardware.fleets import draw_fault_map
 from efat.planning.base import Group, Plan
 from efat.seeds import generator
-from efat.tables import write_csv
+from efat.io_csv import write_csv
 from experiments.studies import open_study
 
 

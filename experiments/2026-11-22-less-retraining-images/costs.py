@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from efat import fit, mending, stages
-from efat.fleets import draw_fault_map
+from efat.hardware.fleets import draw_fault_map
 from efat.jobs import CalibrationJob, EvaluationJob
 from efat.seeds import generator
 from efat.trainings import retraining_job

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from efat import stages
 from efat.campaign import Campaign
-from efat.chips import Fleet
+from efat.hardware.chip import Fleet
 from efat.executors.pool import shared_pool
 from efat.experiment import Experiment
 from efat.findings import Baseline

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from efat import fit, stages
 from efat.campaign import Campaign
-from efat.chips import Fleet
+from efat.hardware.chip import Fleet
 from efat.experiment import Experiment
 from efat.findings import Analysis, Baseline, Model
 from efat.jobs import EvaluationJob, Weights

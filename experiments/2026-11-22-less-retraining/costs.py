@@ -17,7 +17,7 @@ import torch
 from efat import fit, mending, stages, trainings
 from efat.campaign import Campaign
 from efat.executors.serial import Serial
-from efat.fleets import uniform_fleet
+from efat.hardware.fleets import uniform_fleet
 from efat.jobs import CalibrationJob, EvaluationJob, TrainingJob
 from efat.overrides import compose_jobs
 from efat.preflight import build_experiment

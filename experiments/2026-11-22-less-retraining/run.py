@@ -17,7 +17,7 @@ import torch
 from costs import Quiet
 
 from efat import report, stages
-from efat.atomic import write_json
+from efat.io import write_json
 from efat.campaign import Campaign
 from efat.executors.serial import Serial
 from efat.experiment import Experiment
@@ -28,7 +28,7 @@ from efat.preflight import build_experiment
 from efat.report import StrategyResult
 from efat.resilience import ResilienceCurve, ResilienceMap
 from efat.store import Store
-from efat.tables import write_csv
+from efat.io_csv import write_csv
 
 HERE = Path(__file__).parent
 PLAIN, REPAIRED = "+experiment=resnet_fat", "+experiment=resnet_fat_best"

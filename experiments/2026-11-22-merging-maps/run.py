@@ -19,12 +19,12 @@ from pathlib import Path
 from efat import fit, stages
 from efat.campaign import Campaign
 from efat.experiment import Experiment
-from efat.faults import FaultMap
+from efat.hardware import FaultMap
 from efat.fit import EvaluationJob, TrainingJob
-from efat.fleets import draw_fault_map
+from efat.hardware.fleets import draw_fault_map
 from efat.seeds import derive, generator
 from efat.stages import Weights
-from efat.tables import write_csv
+from efat.io_csv import write_csv
 from experiments.studies import open_study
 
 COUNTS = (1, 2, 4, 6, 8, 10)

@@ -23,8 +23,8 @@ from torch.nn import functional
 
 from efat.data.digits import Digits
 from efat.data.tensors import TensorBatches
-from efat.fleets import uniform_fleet
-from efat.mapping import SystolicArray
+from efat.hardware.fleets import uniform_fleet
+from efat.hardware.mapping import SystolicArray
 from efat.masking import mask_model, verify_masks
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet

@@ -15,8 +15,8 @@ from torch import nn
 
 from efat.data.digits import Digits
 from efat.data.tensors import TensorBatches
-from efat.fleets import block_fleet, clustered_fleet, line_fleet, uniform_fleet
-from efat.mapping import SystolicArray
+from efat.hardware.fleets import block_fleet, clustered_fleet, line_fleet, uniform_fleet
+from efat.hardware.mapping import SystolicArray
 from efat.masking import keep_masked, mask_model, weight_layouts
 from efat.models.resnet import ResNet
 from efat.saliency import magnitude_saliency, taylor_saliency

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from efat.emulation import ArrayFaults, StuckAt, calibrate, emulate
-from efat.mapping import SystolicArray
+from efat.hardware.emulation import ArrayFaults, StuckAt
+from efat.nn.emulated import calibrate, emulate
+from efat.hardware.mapping import SystolicArray
 from efat.models.resnet import ResNet
 from efat.seeds import generator
 

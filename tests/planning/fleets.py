@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from efat.chips import Chip
-from efat.faults import FaultMap
+from efat.hardware.chip import Chip
+from efat.hardware import FaultMap
 from efat.planning.cost import CountCost
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from efat.chips import Chip
-from efat.faults import FaultMap
+from efat.hardware.chip import Chip
+from efat.hardware import FaultMap
 from efat.planning.cost import CountCost
 from tests.planning.fleets import KINDS
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efat import EfatError, FaultMap
-from efat.chips import Chip
+from efat.hardware.chip import Chip
 from efat.planning.assign import Model, assign, library_of
 from efat.planning.hierarchical import Hierarchical
 from efat.planning.rules import Rules

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from efat import EfatError, FaultMap
-from efat.chips import Chip
+from efat.hardware.chip import Chip
 from efat.planning.best import Best
 from efat.planning.cost import CountCost
 from efat.planning.exact import Exact

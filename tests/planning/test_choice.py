@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from efat.chips import Chip
-from efat.faults import FaultMap
+from efat.hardware.chip import Chip
+from efat.hardware import FaultMap
 from efat.planning.cost import CountCost
 from efat.planning.greedy import Greedy
 from efat.planning.random import Random

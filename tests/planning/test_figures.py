@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from efat import FaultMap
-from efat.chips import Chip
+from efat.hardware.chip import Chip
 from efat.plan_figures import draw_groups, draw_history, draw_overlaps, draw_rewards
 from efat.planning.hierarchical import Hierarchical
 from efat.planning.individual import Individual

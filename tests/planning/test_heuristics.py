@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from efat.chips import Chip
-from efat.faults import FaultMap
+from efat.hardware.chip import Chip
+from efat.hardware import FaultMap
 from efat.planning.best import Best
 from efat.planning.cost import CountCost
 from efat.planning.greedy import Greedy

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from efat import FaultMap
-from efat.chips import Chip, Fleet
+from efat.hardware.chip import Chip, Fleet
 from efat.plan_checks import plan_problems
 from efat.planning.best import Best
 from efat.planning.exact import Exact

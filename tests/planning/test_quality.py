@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from efat.chips import Chip
-from efat.faults import FaultMap
+from efat.hardware.chip import Chip
+from efat.hardware import FaultMap
 from efat.planning.best import Best
 from efat.planning.bound import cover_bound, single_bound, whole_prices
 from efat.planning.columns import Columns

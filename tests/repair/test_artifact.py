@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from efat import EfatError
-from efat.emulation import ArrayFaults, emulate
-from efat.mapping import Slots
+from efat.hardware.emulation import ArrayFaults
+from efat.nn.emulated import emulate
+from efat.hardware.mapping import Slots
 from efat.repair import (
     compensate,
     load_repaired,

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from efat import FaultMap, SystolicArray, mask_model
-from efat.emulation import ArrayFaults, StuckAt, emulate
-from efat.emulation.gemm import multiply
-from efat.mapping import Slots
+from efat.hardware.emulation import ArrayFaults, StuckAt
+from efat.nn.emulated import emulate
+from efat.hardware.emulation.gemm import multiply
+from efat.hardware.mapping import Slots
 from efat.repair import (
     measure_grams,
     remap,

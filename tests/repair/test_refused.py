@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from efat import EfatError, SystolicArray, mask_model
-from efat.mapping import Slots
+from efat.hardware.mapping import Slots
 from efat.repair import (
     Grams,
     compensate,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from efat import FaultMap, SystolicArray, mask_model
-from efat.mapping import Slots
+from efat.hardware.mapping import Slots
 from efat.masking import masked_weights
 from efat.repair import (
     compensate,

@@ -8,10 +8,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from efat.chips import Chip, Fleet, name_problems
+from efat.hardware.chip import Chip, Fleet, name_problems
 from efat.errors import EfatError
-from efat.faults import FaultMap, words_needed
-from efat.mapping import SystolicArray
+from efat.hardware.fault_map import FaultMap, words_needed
+from efat.hardware.mapping import SystolicArray
 
 PROBLEMS_SHOWN = 20
 """A file with thousands of bad lines gets this many named, and the number of the rest."""

@@ -8,7 +8,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.chips import Fleet
+from efat.hardware.chip import Fleet
 from efat.seeds import generator
 
 MOST_PAIRS = 10_000

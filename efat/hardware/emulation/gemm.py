@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.emulation.faults import ArrayFaults, Force, Integers, Site, check_operands
-from efat.mapping import Slots, SystolicArray, check_fault_map, slot_count
+from efat.hardware.emulation.stuck_at import ArrayFaults, Force, Integers, Site, check_operands
+from efat.hardware.mapping import Slots, SystolicArray, check_fault_map, slot_count
 
 Operand = NDArray[Any]
 FLOAT32_EXACT = 2**24 // 2**14

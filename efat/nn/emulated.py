@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from efat.activation_masks import keep_dense
-from efat.emulation.faults import ArrayFaults
-from efat.emulation.gemm import multiply
+from efat.hardware.emulation.stuck_at import ArrayFaults
+from efat.hardware.emulation.gemm import multiply
 from efat.errors import EfatError
 from efat.lowering import run_layer
-from efat.mapping import Placement, Slots, SystolicArray
+from efat.hardware.mapping import Placement, Slots, SystolicArray
 from efat.masking import mapped_layers
 
 LARGEST = 127

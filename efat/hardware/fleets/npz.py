@@ -10,11 +10,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.chips import Chip, Fleet, check_shape
+from efat.hardware.chip import Chip, Fleet, check_shape
 from efat.errors import EfatError
-from efat.faults import FaultMap, words_needed
-from efat.fleets.npy_files import read_array, read_header
-from efat.mapping import SystolicArray
+from efat.hardware.fault_map import FaultMap, words_needed
+from efat.hardware.fleets.npy import read_array, read_header
+from efat.hardware.mapping import SystolicArray
 
 MEMBERS = ("shape", "chip_ids", "words", "sha256")
 LONGEST_NAME = 1000

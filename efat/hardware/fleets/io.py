@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from efat import atomic
-from efat.chips import Fleet, check_array
+from efat import io as atomic
+from efat.hardware.chip import Fleet, check_array
 from efat.errors import EfatError
-from efat.fleets.csv_files import read_csv
-from efat.fleets.npy_files import read_npy
-from efat.fleets.npz_files import read_npz, write_npz
-from efat.mapping import SystolicArray
+from efat.hardware.fleets.csv import read_csv
+from efat.hardware.fleets.npy import read_npy
+from efat.hardware.fleets.npz import read_npz, write_npz
+from efat.hardware.mapping import SystolicArray
 
 
 def file_fleet(array: SystolicArray, seed: int, path: str) -> Fleet:
@@ -98,5 +98,5 @@ def _as_efat_errors(path: Path) -> Iterator[None]:
     except Exception as error:  # zip, zlib, NumPy headers and decoders raise a dozen types
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise EfatError(
-            f"{path}: not a readable fleet file ({reason}); write one with efat.fleets.save_fleet"
+            f"{path}: not a readable fleet file ({reason}); write one with efat.hardware.fleets.save_fleet"
         ) from None

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from efat.errors import EfatError, raise_problems
-from efat.faults import FaultMap
+from efat.hardware.fault_map import FaultMap
 
 Order = Literal["im2col", "im2col_spatial_first", "channel"]
 Dataflow = Literal["ws", "os", "is"]

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.chips import Fleet, name_chips
+from efat.hardware.chip import Fleet, name_chips
 from efat.errors import raise_problems
-from efat.faults import FaultMap
-from efat.fleets.draw import (
+from efat.hardware.fault_map import FaultMap
+from efat.hardware.fleets.sampling import (
     chip_problems,
     draw_exactly,
     draw_fault_map,
@@ -18,7 +18,7 @@ from efat.fleets.draw import (
     rate_problems,
     size_problems,
 )
-from efat.mapping import SystolicArray
+from efat.hardware.mapping import SystolicArray
 from efat.seeds import generator
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efat.errors import EfatError
-from efat.faults.fault_map import FaultMap
+from efat.hardware.fault_map import FaultMap
 
 TEST_VALUES = (0, -1, 1)
 """Operand values: 0 has no bit set, -1 every bit, and 1 lets the other operand through."""

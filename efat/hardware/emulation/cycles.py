@@ -1,6 +1,6 @@
 """The array cycle by cycle: every register of every PE, for small arrays.
 
-It shares no arithmetic with `efat.emulation.gemm`, whose referee it is: registers are latched once
+It shares no arithmetic with `efat.hardware.emulation.gemm`, whose referee it is: registers are latched once
 a cycle, operands enter skewed, a word is forced bit by bit. Cycles follow the model of SCALE-Sim
 (Samajdar et al., ISPASS 2020): `2R + C + T - 2` a fold, for each dataflow.
 """
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.emulation.faults import ArrayFaults, Site, check_operands
-from efat.mapping import SystolicArray, check_fault_map
+from efat.hardware.emulation.stuck_at import ArrayFaults, Site, check_operands
+from efat.hardware.mapping import SystolicArray, check_fault_map
 
 BITS: dict[Site, int] = {"weight": 8, "input": 8, "product": 16, "psum": 32}
 

@@ -1,4 +1,4 @@
-"""An emulated chip on the tester, for `efat.faults.detect`."""
+"""An emulated chip on the tester, for `efat.hardware.detect`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.emulation.faults import ArrayFaults
-from efat.emulation.gemm import gemm
-from efat.faults import FaultMap
-from efat.mapping import Dataflow, SystolicArray
+from efat.hardware.emulation.stuck_at import ArrayFaults
+from efat.hardware.emulation.gemm import gemm
+from efat.hardware.fault_map import FaultMap
+from efat.hardware.mapping import Dataflow, SystolicArray
 
 
 @dataclass(frozen=True)
 class TestedChip:
-    """A chip whose faults the tester does not know; see `efat.faults.TestableArray`.
+    """A chip whose faults the tester does not know; see `efat.hardware.TestableArray`.
 
     Args:
         array: Its array.

@@ -8,10 +8,10 @@ from typing import get_args
 
 import numpy as np
 
-from efat.emulation.faults import ArrayFaults, StuckAt
-from efat.emulation.gemm import multiply
-from efat.faults import FaultMap
-from efat.mapping import Dataflow, SystolicArray
+from efat.hardware.emulation.stuck_at import ArrayFaults, StuckAt
+from efat.hardware.emulation.gemm import multiply
+from efat.hardware import FaultMap
+from efat.hardware.mapping import Dataflow, SystolicArray
 from efat.seeds import generator
 
 IMAGES, POSITIONS, CHANNELS, TAPS, OUTPUTS = 16, 16 * 16, 32, 9, 32

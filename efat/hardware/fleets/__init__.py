@@ -8,12 +8,12 @@ Rates of 1-50 % stand for high-defect-rate technologies and stress studies: a ma
 has about 0.001 defects per mm^2.
 """
 
-from efat.fleets.clustered import block_fleet, clustered_fleet
-from efat.fleets.draw import draw_fault_map
-from efat.fleets.files import file_fleet, load_fleet, save_fleet
-from efat.fleets.patterned import line_fleet, mixture_fleet, systematic_fleet
-from efat.fleets.summary import FleetSummary, summarise
-from efat.fleets.uniform import spread_fleet, uniform_fleet
+from efat.hardware.fleets.clustered import block_fleet, clustered_fleet
+from efat.hardware.fleets.sampling import draw_fault_map
+from efat.hardware.fleets.io import file_fleet, load_fleet, save_fleet
+from efat.hardware.fleets.patterned import line_fleet, mixture_fleet, systematic_fleet
+from efat.hardware.fleets.summary import FleetSummary, summarise
+from efat.hardware.fleets.uniform import spread_fleet, uniform_fleet
 
 __all__ = [
     "FleetSummary",

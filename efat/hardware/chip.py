@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from efat.errors import EfatError, raise_problems
-from efat.faults import FaultMap
-from efat.mapping import SystolicArray
+from efat.hardware.fault_map import FaultMap
+from efat.hardware.mapping import SystolicArray
 
 
 @dataclass(frozen=True)

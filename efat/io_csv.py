@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from efat import atomic
+from efat import io as atomic
 
 Row = dict[str, Any]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efat.errors import raise_problems
-from efat.faults import FaultMap
+from efat.hardware.fault_map import FaultMap
 
 Site = Literal["weight", "input", "product", "psum"]
 WORD: Mapping[Site, Any] = MappingProxyType(

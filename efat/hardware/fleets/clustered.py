@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.chips import Fleet
+from efat.hardware.chip import Fleet
 from efat.errors import raise_problems
-from efat.fleets.draw import (
+from efat.hardware.fleets.sampling import (
     chip_problems,
     draw_exactly,
     draw_fleet,
@@ -15,7 +15,7 @@ from efat.fleets.draw import (
     rate_problems,
     size_problems,
 )
-from efat.mapping import SystolicArray
+from efat.hardware.mapping import SystolicArray
 
 
 def clustered_fleet(

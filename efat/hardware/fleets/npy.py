@@ -11,10 +11,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.chips import Fleet, name_chips
+from efat.hardware.chip import Fleet, name_chips
 from efat.errors import EfatError
-from efat.faults import FaultMap
-from efat.mapping import SystolicArray
+from efat.hardware.fault_map import FaultMap
+from efat.hardware.mapping import SystolicArray
 
 CHUNK_BYTES = 1 << 20
 
