@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from efat import FaultMap, SystolicArray, mask_model
 from efat.callbacks import CurveRecorder, MaskGuard, SameDraws
-from efat.data.base import DataModule
+from efat.data.datamodule import DataModule
 from efat.data.samples import ArraySamples, Samples
 from efat.fit import build_trainer
 from efat.jobs import Setup, TrainingJob

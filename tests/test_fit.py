@@ -10,7 +10,7 @@ from torch import nn
 from efat import EfatError, FaultMap, SystolicArray, mask_model, verify_masks
 from efat.callbacks import CurveRecorder, MaskGuard
 from efat.data.digits import Digits
-from efat.data.tensors import TensorBatches
+from efat.data.loaders import TensorBatches
 from efat.fit import build_trainer, evaluate, train
 from efat.hardening import HardeningModule
 from efat.jobs import EvaluationJob, Setup, TrainingJob

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from efat.data.samples import Array, ArraySamples, BadImageError, Samples
-from efat.data.sizes import Sizing, to_tensor
+from efat.data.resize import Sizing, to_tensor
 from efat.data.splits import is_classes
 from efat.errors import EfatError
 

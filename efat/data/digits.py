@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from efat.data.tensors import TensorBatches, share_of
+from efat.data.loaders import TensorBatches, share_of
 from efat.errors import raise_problems
 
 Split = tuple[Tensor, Tensor]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from efat.data.base import DataModule, Options
+from efat.data.datamodule import DataModule, Options
 from efat.data.files import stamp_files
 from efat.data.samples import Array, ArraySamples, Samples
 from efat.errors import EfatError
@@ -25,7 +25,7 @@ class NpzData(DataModule):
 
     Args:
         path: The `.npz` file.
-        options: See `efat.data.base.Options`.
+        options: See `efat.data.datamodule.Options`.
     """
 
     def __init__(self, path: str, **options: Unpack[Options]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from efat.data.base import DataModule, Options
+from efat.data.datamodule import DataModule, Options
 from efat.data.files import find_parts, stamp_files
 from efat.data.samples import Array, ImageSamples, Samples
 from efat.errors import EfatError, raise_problems
@@ -24,7 +24,7 @@ class ParquetData(DataModule):
         image: Column of encoded images: bytes, or a struct with `bytes`.
         label: Column of class indices or numbers.
         image_mode: Pillow's mode to convert to (`RGB`, `L`); None keeps each image's own.
-        options: See `efat.data.base.Options`.
+        options: See `efat.data.datamodule.Options`.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from efat.data.digits import Digits
-from efat.data.tensors import TensorBatches
+from efat.data.loaders import TensorBatches
 from efat.hardware.fleets import uniform_fleet
 from efat.hardware.mapping import SystolicArray
 from efat.masking import mask_model, verify_masks

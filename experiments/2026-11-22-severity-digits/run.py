@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from efat.data.digits import Digits
-from efat.data.tensors import TensorBatches
+from efat.data.loaders import TensorBatches
 from efat.hardware.fleets import block_fleet, clustered_fleet, line_fleet, uniform_fleet
 from efat.hardware.mapping import SystolicArray
 from efat.masking import keep_masked, mask_model, weight_layouts

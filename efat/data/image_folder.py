@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from efat.data.base import DataModule, Options
+from efat.data.datamodule import DataModule, Options
 from efat.data.files import find_parts
 from efat.data.samples import ImageSamples, Samples
 from efat.errors import EfatError
@@ -28,7 +28,7 @@ class FolderData(DataModule):
         image_mode: Pillow's mode to convert to (`RGB`, `L`); None keeps each image's own.
         val_is_test: Take `val/` as the test split, as is usual for ImageNet, whose test labels are
             secret; validation is then cut off `train/`.
-        options: See `efat.data.base.Options`.
+        options: See `efat.data.datamodule.Options`.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ PLAIN = Augmentation()
 
 @dataclass(frozen=True)
 class Preparation:
-    """Normalise a batch, and augment it first; callable as `efat.data.tensors.Take`.
+    """Normalise a batch, and augment it first; callable as `efat.data.loaders.Take`.
 
     Args:
         mean: Of each channel, in the unit of the stored inputs, [1, channels, 1...] as they are.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from efat.data.base import DataModule, Options
+from efat.data.datamodule import DataModule, Options
 from efat.data.samples import Array, ArraySamples, Samples
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class TableData(DataModule):
     Args:
         load: Returns (features [samples, features], targets [samples]).
         target_scale: Targets that are not classes are divided by it: their unit.
-        options: See `efat.data.base.Options`.
+        options: See `efat.data.datamodule.Options`.
     """
 
     def __init__(

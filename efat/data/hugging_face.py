@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from efat.data.base import DataModule, Options
+from efat.data.datamodule import DataModule, Options
 from efat.data.files import PART_NAMES
 from efat.data.samples import Array, Samples, decode
 from efat.errors import EfatError, raise_problems
@@ -27,7 +27,7 @@ class HubData(DataModule):
         label: Column of class indices.
         data_files: Files by part, or None.
         image_mode: Pillow's mode to convert to (`RGB`, `L`); None keeps each image's own.
-        options: See `efat.data.base.Options`.
+        options: See `efat.data.datamodule.Options`.
     """
 
     def __init__(
