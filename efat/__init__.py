@@ -3,6 +3,6 @@
 from efat.errors import EfatError
 from efat.hardware import FaultMap
 from efat.hardware.mapping import SystolicArray
-from efat.masking import keep_masked, mask_model, verify_masks
+from efat.nn.masking import keep_masked, mask_model, verify_masks
 
 __all__ = ["EfatError", "FaultMap", "SystolicArray", "keep_masked", "mask_model", "verify_masks"]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from efat.hardware import FaultMap
 from efat.injection import Injection
-from efat.masking import masked_weights, verify_masks
+from efat.nn.masking import masked_weights, verify_masks
 from efat.retraining import DivergedError
 
 

@@ -34,11 +34,11 @@ from efat.hardening import HardeningModule
 from efat.jobs import EvaluationJob, Setup, TrainingJob
 from efat.loading import calibration_batches, load_model
 from efat.hardware.mapping import Placement
-from efat.masking import mask_model
+from efat.nn.masking import mask_model
 from efat.mending import BATCH, mend
 from efat.module import FaultAwareModule, Loss, unwrap
-from efat.repair import recalibrate
-from efat.repair.intercepts import BatchNorm
+from efat.nn.repair import recalibrate
+from efat.nn.repair.batch_norm import BatchNorm
 from efat.retraining import DivergedError
 from efat.store import Result, Store
 

@@ -13,7 +13,7 @@ from efat.hardware import FaultMap
 from efat.hardware.fleets import draw_fault_map
 from efat.jobs import TrainingJob
 from efat.hardware.mapping import SystolicArray, pruned_weights
-from efat.masking import mapped_weights
+from efat.nn.masking import mapped_weights
 from efat.module import Batch, FaultAwareModule, unwrap, with_signature
 from efat.seeds import generator
 

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from efat.jobs import Setup, Weights
-from efat.repair.grams import inputs_of
+from efat.nn.repair.grams import inputs_of
 from efat.store import Store
 
 

@@ -14,8 +14,8 @@ from efat.hardware import FaultMap
 from efat.jobs import CalibrationJob, Repair, Setup
 from efat.loading import calibration_batches, load_model
 from efat.hardware.mapping import Placement, SystolicArray
-from efat.masking import mask_model
-from efat.repair import (
+from efat.nn.masking import mask_model
+from efat.nn.repair import (
     Grams,
     compensate,
     compensate_sequentially,
@@ -24,7 +24,7 @@ from efat.repair import (
     remap,
     rescale,
 )
-from efat.repair.recalibrate import has_statistics
+from efat.nn.repair.recalibrate import has_statistics
 from efat.store import Result, Store
 
 BATCH = 128
@@ -35,7 +35,7 @@ def calibrate(job: CalibrationJob, store: Store) -> Result:
     """Measure the Gram matrices of the fault-free network; they are the tensors of the result.
 
     Returns:
-        Values `norms` and `blocks` (see `efat.repair.Grams`), `samples` that were passed forward,
+        Values `norms` and `blocks` (see `efat.nn.repair.Grams`), `samples` that were passed forward,
         `elapsed_s`.
     """
     begin, sizes = time.perf_counter(), list[int]()

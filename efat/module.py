@@ -14,7 +14,7 @@ from torch.nn import functional
 from torchmetrics.classification import MulticlassAccuracy
 
 from efat.errors import EfatError
-from efat.masking import keep_masked, masked_layers
+from efat.nn.masking import keep_masked, masked_layers
 from efat.retraining import Retraining, scale_rates
 
 OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]

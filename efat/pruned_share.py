@@ -10,7 +10,7 @@ from efat.hardware import FaultMap
 from efat.findings import Model
 from efat.loading import load_model
 from efat.hardware.mapping import Placement, SystolicArray, WeightLayout, pruned_weights, sum_per_pe
-from efat.masking.weights import mapped_weights
+from efat.nn.masking.layers import mapped_weights
 from efat.planning.base import Plan
 from efat.store import Store
 

@@ -69,7 +69,7 @@ class Recipe:
             where output channels go, and inputs; `compensate`: surviving weights make up for the
             pruned ones; `recalibrate`: BatchNorm statistics under the mask; `retrain`: fault-aware
             training; `top_up`: where that leaves a group short of the constraint on validation, on
-            in evaluation intervals. See `efat.repair`.
+            in evaluation intervals. See `efat.nn.repair`.
         mode: How `compensate` works: `one_shot` from the fault-free network's Gram matrices,
             `sequential` layer by layer through the repaired network; `auto`: sequential for maps
             with 20 % faulty PEs and more (to the whole percent), one-shot for others.

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from efat.errors import EfatError
-from efat.masking import mapped_layers
+from efat.nn.masking import mapped_layers
 from efat.recipe import Recipe
-from efat.repair.products import products_of
-from efat.repair.recalibrate import has_statistics
+from efat.nn.repair.weight_matrices import products_of
+from efat.nn.repair.recalibrate import has_statistics
 
 TRIED = 2
 """Samples that are passed through the network to see which layers run, and on what."""

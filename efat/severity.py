@@ -50,7 +50,7 @@ def saliency_rate(
     et al., CVPR 2019) say how much each does.
 
     Args:
-        saliencies: Layout and saliency of each weight tensor, see `efat.saliency`.
+        saliencies: Layout and saliency of each weight tensor, see `efat.nn.saliency`.
         array: A weight-stationary array.
 
     Raises:

@@ -23,12 +23,12 @@ from efat.findings import (
 )
 from efat.jobs import CalibrationJob, EvaluationJob, TrainingJob, Weights, trained_steps
 from efat.loading import load_model, training_batches
-from efat.masking import weight_layouts
+from efat.nn.masking import weight_layouts
 from efat.planning.base import Group, Plan, needs_map
 from efat.planning.cost import Cost, CountCost, no_cost
 from efat.planning.random import Random
 from efat.resilience import ResilienceCurve, ResilienceMap
-from efat.saliency import magnitude_saliency, taylor_saliency
+from efat.nn.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive
 from efat.severity import array_rate, saliency_rate, weight_rate
 from efat.store import Store

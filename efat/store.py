@@ -22,7 +22,7 @@ from efat import io as atomic
 from efat.errors import EfatError
 from efat.hardware import FaultMap
 from efat.hardware.mapping import Placement
-from efat.repair.artifact import pack_repaired, read_placement
+from efat.nn.repair.serialization import pack_repaired, read_placement
 
 FORMAT = 2
 """Raised when a unit computes something else from the same inputs; older results are not found."""

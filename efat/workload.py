@@ -14,7 +14,7 @@ from torch import nn
 from efat.checks import Problems, build
 from efat.errors import EfatError
 from efat.jobs import Setup
-from efat.masking import mapped_layers
+from efat.nn.masking import mapped_layers
 from efat.metric import Metric
 from efat.module import unwrap
 from efat.retraining import Retraining

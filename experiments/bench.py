@@ -26,7 +26,7 @@ from torch.nn.utils import parametrize, prune
 from efat import keep_masked, mask_model
 from efat.emulation_bench import measure_speed, speed_table
 from efat.executors import usable_cores
-from efat.masking import MASK, masked_layers
+from efat.nn.masking import MASK, masked_layers
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
 from experiments.bench_engine import bench_engine

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efat.repair.solve import RidgeSystem
+from efat.nn.repair.solve import RidgeSystem
 
 SIDE, ROUNDS = 64, 7
 LAYERS = ((27, 16), (144, 16), (288, 32), (576, 64), (1152, 128))

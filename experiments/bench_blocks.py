@@ -19,7 +19,7 @@ from efat.fit import train
 from efat.hardware.fleets import uniform_fleet
 from efat.jobs import Setup, TrainingJob
 from efat.models.resnet import ResNet
-from efat.repair import compensate, compensate_sequentially, measure_grams, remap
+from efat.nn.repair import compensate, compensate_sequentially, measure_grams, remap
 from efat.store import Store
 
 ARRAY, RATES, CHIPS = SystolicArray(16, 16), (0.2, 0.3, 0.4), 10

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from efat import FaultMap, SystolicArray
-from efat.masking import MASK, masked_layers
+from efat.nn.masking import MASK, masked_layers
 
 ARRAY = SystolicArray(4, 4)
 

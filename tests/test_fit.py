@@ -14,7 +14,7 @@ from efat.data.loaders import TensorBatches
 from efat.fit import build_trainer, evaluate, train
 from efat.hardening import HardeningModule
 from efat.jobs import EvaluationJob, Setup, TrainingJob
-from efat.masking import MASK, masked_layers
+from efat.nn.masking import MASK, masked_layers
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
 from efat.module import FaultAwareModule

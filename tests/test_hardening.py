@@ -12,7 +12,7 @@ from efat.checkpoints import Checkpointer, Checkpoints
 from efat.findings import Evaluation, Hardened, Measured
 from efat.hardening import step_map
 from efat.jobs import Setup, TrainingJob
-from efat.masking import masked_weights
+from efat.nn.masking import masked_weights
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
 from efat.overrides import compose_jobs

@@ -13,7 +13,7 @@ from efat.fit import evaluate, train
 from efat.injection import Injection
 from efat.jobs import EvaluationJob, TrainingJob, Until
 from efat.hardware.mapping import SystolicArray
-from efat.masking import masked_weights
+from efat.nn.masking import masked_weights
 from efat.models.resnet import ResNet
 from efat.overrides import compose_jobs
 from efat.preflight import build_experiment

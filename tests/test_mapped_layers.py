@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from efat import EfatError, FaultMap, SystolicArray, keep_masked, mask_model
-from efat.masking import mapped_layers, masked_layers, unmask_model
+from efat.nn.masking import mapped_layers, masked_layers, unmask_model
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
 from tests.masked_nets import ARRAY, random_map, small_net

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from efat import FaultMap, SystolicArray, mask_model
-from efat.activation_masks import _multiply
+from efat.nn.masking.activations import _multiply
 from efat.hardware.emulation import ArrayFaults, multiply
 from efat.nn.emulated import emulate
-from efat.lowering import run_layer
+from efat.nn.lowering import run_layer
 from tests.integer_layers import (
     DATAFLOWS,
     UnitScales,

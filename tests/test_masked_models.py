@@ -12,8 +12,8 @@ from torch import nn
 from efat import FaultMap, SystolicArray, keep_masked, mask_model, verify_masks
 from efat.hardware.emulation import ArrayFaults
 from efat.nn.emulated import emulate
-from efat.lowering import run_layer
-from efat.masking import MASK, masked_layers, masked_weights, unmask_model
+from efat.nn.lowering import run_layer
+from efat.nn.masking import MASK, masked_layers, masked_weights, unmask_model
 from tests.integer_layers import DATAFLOWS
 
 

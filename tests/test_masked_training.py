@@ -9,8 +9,8 @@ from torch.nn import functional
 from torch.nn.utils import prune
 
 from efat import EfatError, keep_masked, mask_model, verify_masks
-from efat.masking import MASK, masked_layers
-from efat.masking.training import ELEMENTWISE, mask_period
+from efat.nn.masking import MASK, masked_layers
+from efat.nn.masking.hooks import ELEMENTWISE, mask_period
 from tests.masked_nets import ARRAY, batches, random_map, small_net, train, watch_forwards
 
 OPTIMIZERS = {

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from efat import EfatError, SystolicArray, keep_masked, mask_model, verify_masks
-from efat.masking import MASK, masked_layers
+from efat.nn.masking import MASK, masked_layers
 from efat.models.resnet import ResNet
 from tests.masked_nets import ARRAY, ORDERS, batches, random_map, small_net, train, watch_forwards
 from tests.reference import walk_conv2d, walk_linear

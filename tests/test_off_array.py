@@ -8,7 +8,7 @@ from torch import nn
 from efat import EfatError, FaultMap, SystolicArray, mask_model
 from efat.hardware.emulation import ArrayFaults
 from efat.nn.emulated import emulate
-from efat.masking import mapped_weights
+from efat.nn.masking import mapped_weights
 from tests.integer_layers import DATAFLOWS
 
 

@@ -9,7 +9,7 @@ from efat import SystolicArray, mask_model
 from efat.data.digits import Digits
 from efat.hardware.fleets import load_fleet
 from efat.models.resnet import ResNet
-from efat.repair import load_repaired
+from efat.nn.repair import load_repaired
 from tests.command_line import efat, rows, run_folder
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from efat import SystolicArray
 from efat.hardware.emulation import textbook_cycles
-from efat.lowering import layer_weights, lower_inputs
+from efat.nn.lowering import layer_weights, lower_inputs
 from efat.hardware.mapping import gemm_indices, reduction_index
 
 REASON = "SCALE-Sim is not installed; pip install 'efat[oracle]'"

@@ -7,8 +7,8 @@ from torch import nn
 
 from efat import EfatError, FaultMap, SystolicArray
 from efat.hardware.mapping import WeightLayout, pruned_weights
-from efat.masking import weight_layouts
-from efat.saliency import magnitude_saliency, taylor_saliency
+from efat.nn.masking import weight_layouts
+from efat.nn.saliency import magnitude_saliency, taylor_saliency
 from efat.severity import array_rate, saliency_rate, weight_rate
 
 

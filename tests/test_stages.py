@@ -24,7 +24,7 @@ from efat.planning.random import Random
 from efat.planning.rules import NO_RULES
 from efat.preflight import build_experiment
 from efat.resilience import ResilienceCurve, ResilienceMap
-from efat.saliency import magnitude_saliency, taylor_saliency
+from efat.nn.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive
 from efat.severity import array_rate, saliency_rate
 from efat.store import Result, Store, content_key

@@ -1,7 +1,7 @@
 """Which PE of the array computes what of a layer, for each dataflow and order (METHOD section 2).
 
 Pure index arithmetic. Every layer is matrix products `Y[n, m] = sum_k X[n, k] W[k, m]`, one a
-group: `n` counts batch x space (`efat.lowering` says how), `k` the reduction and `m` the output
+group: `n` counts batch x space (`efat.nn.lowering` says how), `k` the reduction and `m` the output
 channels of the group. What stays in a PE is (`%` is the remainder):
 
 - `ws`, weight-stationary: `W[k, m]` on `PE(k % rows, m % cols)`;

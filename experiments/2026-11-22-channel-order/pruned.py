@@ -11,7 +11,7 @@ import torch
 
 from efat.hardware.fleets import draw_fault_map
 from efat.hardware.mapping import SystolicArray
-from efat.masking import mask_model, masked_layers
+from efat.nn.masking import mask_model, masked_layers
 from efat.models.resnet import ResNet
 from efat.seeds import generator
 from efat.io_csv import write_csv

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from run import HERE, accuracy, augmented, images, picks, published_resnet20
 
-from efat.repair import recalibrate
+from efat.nn.repair import recalibrate
 
 
 def main() -> None:

@@ -25,10 +25,10 @@ from efat.data.digits import Digits
 from efat.data.loaders import TensorBatches
 from efat.hardware.fleets import uniform_fleet
 from efat.hardware.mapping import SystolicArray
-from efat.masking import mask_model, verify_masks
+from efat.nn.masking import mask_model, verify_masks
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
-from efat.repair import (
+from efat.nn.repair import (
     compensate,
     compensate_sequentially,
     measure_grams,
@@ -36,7 +36,7 @@ from efat.repair import (
     remap,
     rescale,
 )
-from efat.saliency import magnitude_saliency, taylor_saliency
+from efat.nn.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive, generator
 
 HERE = Path(__file__).parent

@@ -17,9 +17,9 @@ from efat.data.digits import Digits
 from efat.data.loaders import TensorBatches
 from efat.hardware.fleets import block_fleet, clustered_fleet, line_fleet, uniform_fleet
 from efat.hardware.mapping import SystolicArray
-from efat.masking import keep_masked, mask_model, weight_layouts
+from efat.nn.masking import keep_masked, mask_model, weight_layouts
 from efat.models.resnet import ResNet
-from efat.saliency import magnitude_saliency, taylor_saliency
+from efat.nn.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive
 from efat.severity import array_rate, saliency_rate, weight_rate
 

@@ -9,7 +9,7 @@ from efat import EfatError
 from efat.hardware.emulation import ArrayFaults
 from efat.nn.emulated import emulate
 from efat.hardware.mapping import Slots
-from efat.repair import (
+from efat.nn.repair import (
     compensate,
     load_repaired,
     measure_grams,

@@ -10,10 +10,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from efat import FaultMap, SystolicArray, mask_model, verify_masks
-from efat.repair import Gram, Grams, compensate, compensate_sequentially, measure_grams, remap
-from efat.repair.blocks import LARGEST
-from efat.repair.moments import KeptRows
-from efat.repair.products import products_of
+from efat.nn.repair import Gram, Grams, compensate, compensate_sequentially, measure_grams, remap
+from efat.nn.repair.gram import LARGEST
+from efat.nn.repair.moments import KeptRows
+from efat.nn.repair.weight_matrices import products_of
 from tests.repair.nets import (
     ARRAY,
     LAYERS,

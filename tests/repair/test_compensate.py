@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from efat import EfatError, FaultMap, SystolicArray, mask_model, verify_masks
-from efat.lowering import lower_inputs, lower_outputs
-from efat.masking import masked_weights
-from efat.repair import (
+from efat.nn.lowering import lower_inputs, lower_outputs
+from efat.nn.masking import masked_weights
+from efat.nn.repair import (
     compensate,
     compensate_sequentially,
     measure_grams,
 )
-from efat.repair.products import products_of
+from efat.nn.repair.weight_matrices import products_of
 from tests.repair.nets import (
     ARRAY,
     LAYERS,

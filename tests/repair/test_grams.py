@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from efat import EfatError
-from efat.lowering import lower_inputs
-from efat.repair import (
+from efat.nn.lowering import lower_inputs
+from efat.nn.repair import (
     Grams,
     measure_grams,
 )

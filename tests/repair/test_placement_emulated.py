@@ -14,11 +14,11 @@ from efat.hardware.emulation import ArrayFaults, StuckAt
 from efat.nn.emulated import emulate
 from efat.hardware.emulation.gemm import multiply
 from efat.hardware.mapping import Slots
-from efat.repair import (
+from efat.nn.repair import (
     measure_grams,
     remap,
 )
-from efat.repair.products import products_of
+from efat.nn.repair.weight_matrices import products_of
 from tests.repair.nets import ARRAY, LAYERS, Attention, a_map
 
 PLACED = {

@@ -9,7 +9,7 @@ from torch import nn
 
 from efat import EfatError, FaultMap, mask_model, verify_masks
 from efat.models.resnet import ResNet
-from efat.repair import (
+from efat.nn.repair import (
     recalibrate,
     rescale,
 )

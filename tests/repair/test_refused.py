@@ -10,13 +10,13 @@ from torch import nn
 
 from efat import EfatError, SystolicArray, mask_model
 from efat.hardware.mapping import Slots
-from efat.repair import (
+from efat.nn.repair import (
     Grams,
     compensate,
     measure_grams,
     remap,
 )
-from efat.saliency import magnitude_saliency
+from efat.nn.saliency import magnitude_saliency
 from tests.repair.nets import ARRAY, a_map, correlated, small_net
 
 

@@ -12,16 +12,16 @@ from torch import nn
 
 from efat import FaultMap, SystolicArray, mask_model
 from efat.hardware.mapping import Slots
-from efat.masking import masked_weights
-from efat.repair import (
+from efat.nn.masking import masked_weights
+from efat.nn.repair import (
     compensate,
     measure_grams,
     remap,
 )
-from efat.repair.costs import CompensatedCosts
-from efat.repair.intercepts import has_intercept
-from efat.repair.products import products_of
-from efat.saliency import magnitude_saliency
+from efat.nn.repair.remap_costs import CompensatedCosts
+from efat.nn.repair.batch_norm import has_intercept
+from efat.nn.repair.weight_matrices import products_of
+from efat.nn.saliency import magnitude_saliency
 from tests.repair.nets import LAYERS, a_map, correlated, layer_and_inputs, small_net
 
 

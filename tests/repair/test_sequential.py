@@ -5,7 +5,7 @@ import copy
 import numpy as np
 
 from efat import mask_model
-from efat.repair import (
+from efat.nn.repair import (
     compensate,
     compensate_sequentially,
     measure_grams,

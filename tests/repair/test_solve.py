@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from efat.repair import (
+from efat.nn.repair import (
     compensate,
     measure_grams,
 )
-from efat.repair.costs import CompensatedCosts
-from efat.repair.products import products_of
-from efat.repair.solve import RidgeSystem
+from efat.nn.repair.remap_costs import CompensatedCosts
+from efat.nn.repair.weight_matrices import products_of
+from efat.nn.repair.solve import RidgeSystem
 from tests.repair.nets import ARRAY, a_map, correlated
 
 

@@ -62,7 +62,7 @@ def multiply(
     faults: ArrayFaults,
     slots: Slots | None = None,
 ) -> NDArray[Any]:
-    """Run a layer's products: `X[g, n, i, t]` and `W[g, i, t, m]` (see `efat.lowering`).
+    """Run a layer's products: `X[g, n, i, t]` and `W[g, i, t, m]` (see `efat.nn.lowering`).
 
     The order of the array says how `i` and `t` make up `k`. With `channel` order each tap is a
     product of its own on the same PEs; output-stationary, the partial sums stay from tap to tap.

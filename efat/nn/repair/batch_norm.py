@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from efat.lowering import MappedLayer
-from efat.repair.products import Product, join
+from efat.nn.lowering import MappedLayer
+from efat.nn.repair.weight_matrices import Product, join
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from efat.errors import EfatError
 from efat.hardware import FaultMap
 from efat.hardware.mapping import Placement, SystolicArray
-from efat.masking import mask_model
-from efat.repair.blocks import Gram
-from efat.repair.grams import Grams
-from efat.repair.intercepts import fold_shift, has_intercept
-from efat.repair.products import products_of
-from efat.repair.solve import RIDGE, make_up
+from efat.nn.masking import mask_model
+from efat.nn.repair.gram import Gram
+from efat.nn.repair.grams import Grams
+from efat.nn.repair.batch_norm import fold_shift, has_intercept
+from efat.nn.repair.weight_matrices import products_of
+from efat.nn.repair.solve import RIDGE, make_up
 
 
 @torch.no_grad()

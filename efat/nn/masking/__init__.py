@@ -7,7 +7,7 @@ parameter is renamed and no mask enters a state dict, so a checkpoint of a maske
 the plain one with `strict=True`.
 """
 
-from efat.masking.masks import (
+from efat.nn.masking.masks import (
     MASK,
     mask_model,
     masked_layers,
@@ -15,8 +15,8 @@ from efat.masking.masks import (
     unmask_model,
     verify_masks,
 )
-from efat.masking.training import keep_masked
-from efat.masking.weights import MappedWeight, mapped_layers, mapped_weights, weight_layouts
+from efat.nn.masking.hooks import keep_masked
+from efat.nn.masking.layers import MappedWeight, mapped_layers, mapped_weights, weight_layouts
 
 __all__ = [
     "MASK",

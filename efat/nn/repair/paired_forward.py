@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from efat.activation_masks import keep_dense
+from efat.nn.masking.activations import keep_dense
 from efat.errors import EfatError
-from efat.masking import mapped_layers
-from efat.repair.products import join
+from efat.nn.masking import mapped_layers
+from efat.nn.repair.weight_matrices import join
 
 Advance = Callable[[str, Tensor, Tensor], Tensor]
 """Repairs a layer and runs it: (its weight's name, inputs, fault-free outputs) to its outputs."""

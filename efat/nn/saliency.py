@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from efat.errors import EfatError
 from efat.hardware.mapping import WeightLayout
-from efat.masking import mapped_weights
+from efat.nn.masking import mapped_weights
 
 Saliencies = list[tuple[WeightLayout, NDArray[Any]]]
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from efat.errors import EfatError
-from efat.repair.intercepts import BatchNorm
+from efat.nn.repair.batch_norm import BatchNorm
 
 
 @torch.no_grad()

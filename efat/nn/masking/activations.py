@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from efat.lowering import MappedLayer, run_layer, spread_bias
+from efat.nn.lowering import MappedLayer, run_layer, spread_bias
 from efat.hardware.mapping import SystolicArray, reduction_index
 
 HEALTHY = "_efat_healthy_pes"

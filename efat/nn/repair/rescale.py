@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from efat.errors import EfatError
-from efat.masking import masked_weights
-from efat.repair.moments import Moments
-from efat.repair.products import Product, products_of
-from efat.repair.side_by_side import refuse_attention, run_side_by_side
+from efat.nn.masking import masked_weights
+from efat.nn.repair.moments import Moments
+from efat.nn.repair.weight_matrices import Product, products_of
+from efat.nn.repair.paired_forward import refuse_attention, run_side_by_side
 
 WHO = "rescale"
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from efat.attention import Convert, Multiply, projections, run_attention
+from efat.nn.attention import Convert, Multiply, projections, run_attention
 from efat.errors import EfatError
 from efat.hardware.mapping import WeightLayout
 

@@ -32,7 +32,7 @@ def run_attention(
 ) -> Any:
     """Project with `multiply`; let torch attend with identity projections in their place.
 
-    The arguments are those of `efat.lowering.run_layer`.
+    The arguments are those of `efat.nn.lowering.run_layer`.
 
     A product with the identity is exact, so masks, dropout, `bias_k` and the rest stay torch's.
     """

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from efat.lowering import Conv, ConvTranspose, lower_inputs
-from efat.repair.blocks import LARGEST, cuts
+from efat.nn.lowering import Conv, ConvTranspose, lower_inputs
+from efat.nn.repair.gram import LARGEST, cuts
 
 PIECE = 1 << 20
 """Elements of an im2col matrix at a time (4 MB in float32: larger ones are slower)."""

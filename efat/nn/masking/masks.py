@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from efat.activation_masks import (
+from efat.nn.masking.activations import (
     HEALTHY,
     keep_dense,
     mask_activations,
@@ -17,7 +17,7 @@ from efat.activation_masks import (
 )
 from efat.errors import raise_problems
 from efat.hardware import FaultMap
-from efat.lowering import ON_ARRAY, MappedLayer, layer_weights
+from efat.nn.lowering import ON_ARRAY, MappedLayer, layer_weights
 from efat.hardware.mapping import (
     Placement,
     SystolicArray,
@@ -25,7 +25,7 @@ from efat.hardware.mapping import (
     pruned_weights,
     slot_problems,
 )
-from efat.masking.weights import MappedWeight, mapped_weights, mask_name
+from efat.nn.masking.layers import MappedWeight, mapped_weights, mask_name
 
 MASK = mask_name("weight")
 """Buffer of a masked layer: 1 where the weight is healthy, 0 where it is pruned; not persistent."""
@@ -62,7 +62,7 @@ def mask_model(
         array: The array and its dataflow; its shape is that of `fault_map`.
         off_array: Names of layers to leave off the array.
         placement: Which columns and rows output channels and inputs go to (`ws`; see
-            `efat.repair.remap`); None: as they come.
+            `efat.nn.repair.remap`); None: as they come.
 
     Returns:
         The same `model`.

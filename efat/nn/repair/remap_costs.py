@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from efat.repair.blocks import Gram
-from efat.repair.solve import RidgeSystem, distinct
+from efat.nn.repair.gram import Gram
+from efat.nn.repair.solve import RidgeSystem, distinct
 
 
 class Costs(Protocol):

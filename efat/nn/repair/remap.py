@@ -17,12 +17,12 @@ from torch import nn
 from efat.errors import EfatError
 from efat.hardware import FaultMap
 from efat.hardware.mapping import Slots, SystolicArray, check_fault_map, slot_count
-from efat.repair.costs import CompensatedCosts, Costs, PrunedCosts
-from efat.repair.grams import Grams
-from efat.repair.intercepts import has_intercept, norm_gains
-from efat.repair.products import Product, products_of
-from efat.repair.solve import RIDGE
-from efat.saliency import Saliencies
+from efat.nn.repair.remap_costs import CompensatedCosts, Costs, PrunedCosts
+from efat.nn.repair.grams import Grams
+from efat.nn.repair.batch_norm import has_intercept, norm_gains
+from efat.nn.repair.weight_matrices import Product, products_of
+from efat.nn.repair.solve import RIDGE
+from efat.nn.saliency import Saliencies
 
 BLOCK = 1024
 """Inputs that are assigned to rows at once; more are cut into blocks of whole folds (scipy's time
@@ -62,7 +62,7 @@ def remap(
         array: A weight-stationary array.
         by: What counts as lost. Gram matrices, from `measure_grams` of the same network: the error
             `D' G D` that compensation leaves on the calibration inputs, times the square of what
-            the following BatchNorm multiplies the channel by. Saliencies, from `efat.saliency` of
+            the following BatchNorm multiplies the channel by. Saliencies, from `efat.nn.saliency` of
             the same network: their sum over pruned weights (`|w|` is SalvageDNN's).
         rows: Choose rows too.
         ridge: As for `compensate`.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from efat.errors import raise_problems
-from efat.lowering import ON_ARRAY, MappedLayer, layer_weights
+from efat.nn.lowering import ON_ARRAY, MappedLayer, layer_weights
 from efat.hardware.mapping import WeightLayout
 
 OFF_ARRAY = (

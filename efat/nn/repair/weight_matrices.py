@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from efat.errors import raise_problems
-from efat.lowering import lower_weight
+from efat.nn.lowering import lower_weight
 from efat.hardware.mapping import SystolicArray, gemm_indices
-from efat.masking import MappedWeight, mapped_weights
+from efat.nn.masking import MappedWeight, mapped_weights
 
 
 @dataclass(frozen=True)
 class Product:
     """A weight as the matrix products of its groups.
 
-    `k` counts input channels, then kernel taps (`k = i*taps + t`, as `efat.lowering` makes inputs),
+    `k` counts input channels, then kernel taps (`k = i*taps + t`, as `efat.nn.lowering` makes inputs),
     whatever the array's order: that only says which PE row a `k` is on.
 
     Args:

@@ -1,0 +1,1 @@
+"""What is done to an nn.Module: lowering to matrix products, masking, repair, emulation."""
