@@ -30,7 +30,7 @@ from efat.provenance import describe_run
 from efat.pruned_share import layer_rows
 from efat.rate_figures import draw_fault_rates
 from efat.report import Outcome
-from efat.resilience import ResilienceCurve, ResilienceMap
+from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.result_rows import Row, group_name
 from efat.store import Store
 from efat.io_csv import write_csv

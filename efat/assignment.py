@@ -13,7 +13,7 @@ from efat.jobs import Weights
 from efat.library import Library, grow_library
 from efat.planning.assign import Assignment, assign
 from efat.planning.base import Group, Plan
-from efat.resilience import ResilienceMap
+from efat.resilience.resilience_map import ResilienceMap
 from efat.result_rows import Row, measured_cells
 
 NAME = "assign"

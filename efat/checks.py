@@ -20,8 +20,8 @@ from torch import nn
 from efat.config import STAGES
 from efat.errors import EfatError, raise_problems
 from efat.misfits import not_given
-from efat.rate_search import Search
-from efat.severity import IN_WORDS
+from efat.resilience.rate_search import Search
+from efat.resilience.severity import IN_WORDS
 
 Value = TypeVar("Value")
 

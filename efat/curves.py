@@ -12,7 +12,7 @@ from efat.campaign import Runner
 from efat.experiment import Experiment
 from efat.hardware import FaultMap
 from efat.findings import Analysis, Baseline
-from efat.resilience import ResilienceCurve
+from efat.resilience.resilience_map import ResilienceCurve
 from efat.trainings import retraining_job, until_met
 
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from efat.hardware.chip import Fleet
-from efat.constraint import Constraint
+from efat.resilience.constraint import Constraint
 from efat.hardware import FaultMap
 from efat.hardware.fleets import draw_fault_map
 from efat.jobs import Setup, TrainingJob
 from efat.hardware.mapping import SystolicArray
-from efat.metric import ACCURACY, Metric
+from efat.resilience.metric import ACCURACY, Metric
 from efat.planning.base import Planner, name_of, needs_map
 from efat.planning.rules import Rules
-from efat.rate_search import RateGrid, Search, highest_within_reach
+from efat.resilience.rate_search import RateGrid, Search, highest_within_reach
 from efat.recipe import Recipe
-from efat.resilience import (
+from efat.resilience.resilience_map import (
     Interpolation,
     Monotone,
     ResilienceCurve,
@@ -28,8 +28,8 @@ from efat.resilience import (
     severity_of_rate,
 )
 from efat.seeds import generator
-from efat.severity import Severity
-from efat.verification import Verification
+from efat.resilience.severity import Severity
+from efat.resilience.verification import Verification
 from efat.weight_files import WeightFile
 
 RETRAIN = Recipe()
@@ -56,7 +56,7 @@ class Amounts:
 
 @dataclass(frozen=True)
 class Selection:
-    """How curves become amounts (`efat.resilience`), and how surely chips are to meet it."""
+    """How curves become amounts (`efat.resilience.resilience_map`), and how surely chips are to meet it."""
 
     constraint: Constraint
     stat: Stat

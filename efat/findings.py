@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from efat.jobs import Weights
 from efat.planning.base import Group
-from efat.resilience import ResilienceCurve
+from efat.resilience.resilience_map import ResilienceCurve
 
 
 @dataclass(frozen=True)

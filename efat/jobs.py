@@ -9,7 +9,7 @@ from typing import Any
 from efat.hardware import FaultMap
 from efat.injection import Injection
 from efat.hardware.mapping import SystolicArray
-from efat.metric import Metric
+from efat.resilience.metric import Metric
 from efat.recipe import Mode, Remap, Step
 from efat.retraining import Retraining
 from efat.store import OPTIONAL

@@ -25,7 +25,7 @@ from efat.findings import Analysis, Baseline
 from efat.library_files import read_library, write_library
 from efat.pages.writing import write_comparison, write_report
 from efat.progress import Progress
-from efat.resilience import ResilienceMap
+from efat.resilience.resilience_map import ResilienceMap
 from efat.result_rows import group_name
 from efat.store import Store
 from efat.tracking.guard import Guard

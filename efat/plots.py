@@ -15,12 +15,12 @@ from matplotlib.ticker import PercentFormatter
 from efat.hardware.chip import Fleet
 from efat.experiment import Experiment
 from efat.map_line import ABOVE, map_line
-from efat.metric import ACCURACY, Metric
+from efat.resilience.metric import ACCURACY, Metric
 from efat.palette import BLUE, GREEN, GREY, ORANGE
 from efat.planning.base import Plan
 from efat.report import Outcome
-from efat.resilience import ResilienceCurve, ResilienceMap
-from efat.severity import IN_WORDS
+from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
+from efat.resilience.severity import IN_WORDS
 
 Point = tuple[float, float]
 """Severity and amount (steps; inf: more than the budget)."""

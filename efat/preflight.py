@@ -22,7 +22,7 @@ from efat.hardware.fleets.io import check_fleet_file
 from efat.jobs import Setup, TrainingJob
 from efat.library_checks import check_library
 from efat.hardware.mapping import SystolicArray
-from efat.metric import ACCURACY
+from efat.resilience.metric import ACCURACY
 from efat.plan_checks import plan_problems
 from efat.planning.base import Planner, name_of, needs_map
 from efat.planning.early_stop import EarlyStopping, NoRemap
@@ -35,7 +35,7 @@ from efat.planning.single import Single
 from efat.recipe import Gradual, Recipe
 from efat.recipe_checks import recipe_problems
 from efat.selection_checks import build_selection
-from efat.severity import array_rate
+from efat.resilience.severity import array_rate
 from efat.store import Store
 from efat.workload import Workload, build_workload
 

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from efat.metric import ACCURACY, Metric
+from efat.resilience.metric import ACCURACY, Metric
 from efat.palette import GREY, ORANGE
-from efat.resilience import ResilienceCurve
+from efat.resilience.resilience_map import ResilienceCurve
 
 MOST_LINES = 5
 """Amounts that are drawn, 0 and the last among them."""

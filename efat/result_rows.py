@@ -11,7 +11,7 @@ from efat.experiment import Experiment
 from efat.findings import Evaluation, Measured, Model
 from efat.planning.base import Group, Plan
 from efat.planning.cost import Cost as PlanCost
-from efat.verification import Verification
+from efat.resilience.verification import Verification
 
 Row = dict[str, Any]
 

@@ -7,10 +7,10 @@ from typing import get_args
 from omegaconf import DictConfig
 
 from efat.checks import Problems, check_choice
-from efat.constraint import Constraint
+from efat.resilience.constraint import Constraint
 from efat.experiment import Selection
-from efat.metric import Metric
-from efat.resilience import (
+from efat.resilience.metric import Metric
+from efat.resilience.resilience_map import (
     Interpolation,
     Monotone,
     Stat,

@@ -27,10 +27,10 @@ from efat.nn.masking import weight_layouts
 from efat.planning.base import Group, Plan, needs_map
 from efat.planning.cost import Cost, CountCost, no_cost
 from efat.planning.random import Random
-from efat.resilience import ResilienceCurve, ResilienceMap
+from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.nn.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive
-from efat.severity import array_rate, saliency_rate, weight_rate
+from efat.resilience.severity import array_rate, saliency_rate, weight_rate
 from efat.store import Store
 from efat.trainings import baseline_job, group_job, retraining_job
 

@@ -15,7 +15,7 @@ from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 from efat.errors import EfatError
 from efat.fit import build_loss
 from efat.jobs import Setup
-from efat.metric import Metric
+from efat.resilience.metric import Metric
 from efat.module import unwrap
 
 

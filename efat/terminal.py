@@ -14,12 +14,12 @@ from efat.errors import EfatError
 from efat.experiment import Experiment
 from efat.findings import Analysis, Baseline, Evaluation, Model, diverged_note, lost_note
 from efat.hardware.fleets import FleetSummary
-from efat.metric import ACCURACY, kept_note
+from efat.resilience.metric import ACCURACY, kept_note
 from efat.planning.base import Plan
 from efat.progress import counted
-from efat.resilience import ResilienceCurve, ResilienceMap
+from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.result_rows import Row
-from efat.severity import IN_WORDS
+from efat.resilience.severity import IN_WORDS
 
 GROUPS_SHOWN = 8
 """Rows on the terminal; the files hold all."""

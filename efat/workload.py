@@ -15,7 +15,7 @@ from efat.checks import Problems, build
 from efat.errors import EfatError
 from efat.jobs import Setup
 from efat.nn.masking import mapped_layers
-from efat.metric import Metric
+from efat.resilience.metric import Metric
 from efat.module import unwrap
 from efat.retraining import Retraining
 from efat.tasks import build_metric, metric_node, try_task

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from efat.rate_figures import draw_fault_rates
-from efat.resilience import ResilienceCurve
+from efat.resilience.resilience_map import ResilienceCurve
 
 
 def read_curves(results: Path, run: str) -> list[ResilienceCurve]:

@@ -9,14 +9,14 @@ import torch
 from efat import EfatError, assignment
 from efat.assignment_terminal import describe_growth
 from efat.hardware.chip import Chip, Fleet
-from efat.constraint import Constraint
+from efat.resilience.constraint import Constraint
 from efat.findings import Model
 from efat.hardware.fleets import save_fleet
 from efat.library import found_library, grow_library, identity
 from efat.library_files import read_library, write_library
 from efat.planning.base import Plan
 from efat.planning.rules import Rules
-from efat.resilience import ResilienceMap
+from efat.resilience.resilience_map import ResilienceMap
 from efat.store import Result, Store
 from tests.test_stages import BASELINE, CHIPS, FakeCampaign, experiment, fault_map, group
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from efat import EfatError, FaultMap, SystolicArray
 from efat.hardware.mapping import WeightLayout, pruned_weights, weights_per_pe
-from efat.severity import array_rate, weight_rate
+from efat.resilience.severity import array_rate, weight_rate
 from tests.reference import pe_of_conv_weight
 
 ORDERS = ("im2col", "im2col_spatial_first", "channel")

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from efat import stages
 from efat.hardware.chip import Chip, Fleet
-from efat.constraint import Constraint
+from efat.resilience.constraint import Constraint
 from efat.estimate import estimate
 from efat.experiment import Selection
 from efat.hardware.fleets import draw_fault_map
-from efat.rate_search import RateGrid, highest_within_reach
+from efat.resilience.rate_search import RateGrid, highest_within_reach
 from efat.recipe import Recipe
-from efat.resilience import ResilienceCurve, build_resilience_map
+from efat.resilience.resilience_map import ResilienceCurve, build_resilience_map
 from efat.seeds import generator
 from efat.terminal import describe_map
 from tests.command_line import TINY, efat, rows, run_folder

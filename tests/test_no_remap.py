@@ -14,7 +14,7 @@ from efat.pages.verdict import _against
 from efat.planning.early_stop import EarlyStopping, NoRemap
 from efat.preflight import build_experiment
 from efat.recipe import Recipe
-from efat.resilience import ResilienceMap
+from efat.resilience.resilience_map import ResilienceMap
 from efat.stages import plan as plan_fleet
 from efat.stages import retrain
 from tests.test_early_stop import Home

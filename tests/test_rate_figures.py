@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from efat.metric import Metric
+from efat.resilience.metric import Metric
 from efat.rate_figures import draw_fault_rates
-from efat.resilience import ResilienceCurve
+from efat.resilience.resilience_map import ResilienceCurve
 
 STEPS = (0, 10, 20)
 CURVES = (

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from efat import stages
 from efat.progress import Progress
-from efat.rate_search import next_rates
-from efat.resilience import ResilienceMap
+from efat.resilience.rate_search import next_rates
+from efat.resilience.resilience_map import ResilienceMap
 from tests.command_line import TINY, efat, rows, run_folder
 from tests.test_run import counts
 from tests.test_stages import BASELINE, FakeCampaign, experiment

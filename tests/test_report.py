@@ -13,7 +13,7 @@ from efat.outcome_terminal import describe_outcome
 from efat.planning.base import Plan
 from efat.planning.rules import Rules
 from efat.report import Cost, build_outcome
-from efat.resilience import ResilienceCurve, ResilienceMap
+from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.result_rows import group_rows
 from efat.terminal import describe_groups, describe_map, describe_plan, open_console
 from tests.test_stages import BASELINE, CHIPS, experiment, group

@@ -21,7 +21,7 @@ from efat.planning.base import Merge, Plan
 from efat.planning.rules import Rules
 from efat.plots import plot_curves, plot_resilience_map
 from efat.preflight import COMPARE
-from efat.resilience import ResilienceCurve, ResilienceMap
+from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from tests.run_folders import finished
 from tests.test_stages import CHIPS, experiment, group
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
 from efat import EfatError
-from efat.constraint import Constraint
-from efat.resilience import ResilienceCurve, ResilienceMap, build_resilience_map
+from efat.resilience.constraint import Constraint
+from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap, build_resilience_map
 
 accuracies = st.lists(st.floats(0, 1), min_size=4, max_size=4)
 amounts = st.lists(st.integers(0, 100), min_size=1, max_size=6)

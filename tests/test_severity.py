@@ -9,7 +9,7 @@ from efat import EfatError, FaultMap, SystolicArray
 from efat.hardware.mapping import WeightLayout, pruned_weights
 from efat.nn.masking import weight_layouts
 from efat.nn.saliency import magnitude_saliency, taylor_saliency
-from efat.severity import array_rate, saliency_rate, weight_rate
+from efat.resilience.severity import array_rate, saliency_rate, weight_rate
 
 
 def model():

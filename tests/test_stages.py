@@ -11,7 +11,7 @@ from torch import nn
 
 from efat import FaultMap, SystolicArray, fit, keep_masked, mask_model, stages, verify_masks
 from efat.hardware.chip import Chip, Fleet
-from efat.constraint import Constraint
+from efat.resilience.constraint import Constraint
 from efat.experiment import Amounts, Experiment, Selection
 from efat.findings import Analysis, Baseline, Measured, Model
 from efat.jobs import Setup
@@ -23,10 +23,10 @@ from efat.planning.greedy import Greedy
 from efat.planning.random import Random
 from efat.planning.rules import NO_RULES
 from efat.preflight import build_experiment
-from efat.resilience import ResilienceCurve, ResilienceMap
+from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.nn.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive
-from efat.severity import array_rate, saliency_rate
+from efat.resilience.severity import array_rate, saliency_rate
 from efat.store import Result, Store, content_key
 
 ARRAY = SystolicArray(2, 8)

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from efat import EfatError
-from efat.constraint import Constraint
-from efat.metric import Metric
+from efat.resilience.constraint import Constraint
+from efat.resilience.metric import Metric
 from efat.module import unwrap
-from efat.resilience import ResilienceCurve
+from efat.resilience.resilience_map import ResilienceCurve
 from tests.command_line import efat, rows, run_folder
 from tests.experiments import experiment
 from tests.tiny_data import write_npz

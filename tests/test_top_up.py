@@ -19,7 +19,7 @@ from efat.planning.base import Plan
 from efat.planning.early_stop import EarlyStopping
 from efat.preflight import build_experiment
 from efat.recipe import Recipe
-from efat.resilience import ResilienceMap
+from efat.resilience.resilience_map import ResilienceMap
 from efat.result_rows import group_rows
 from efat.retraining import DivergedError
 from efat.stages import plan as plan_fleet

@@ -7,9 +7,9 @@ from scipy.stats import beta, binom
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy, MulticlassF1Score
 
 from efat import EfatError
-from efat.metric import ACCURACY, Metric
+from efat.resilience.metric import ACCURACY, Metric
 from efat.tasks import _is_proportion
-from efat.verification import Verification, verification_note
+from efat.resilience.verification import Verification, verification_note
 
 MSE = Metric("mse", False, 0.0, None)
 

@@ -1,4 +1,4 @@
-"""How much each weight of a trained model matters, for `efat.severity.saliency_rate`."""
+"""How much each weight of a trained model matters, for `efat.resilience.severity.saliency_rate`."""
 
 from __future__ import annotations
 

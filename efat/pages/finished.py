@@ -12,7 +12,7 @@ from typing import Any
 from efat.hardware.chip import Chip
 from efat.errors import EfatError
 from efat.hardware.fleets import load_fleet
-from efat.metric import Metric
+from efat.resilience.metric import Metric
 
 Row = dict[str, Any]
 

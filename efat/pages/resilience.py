@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from efat.map_line import map_line
 from efat.pages.finished import FinishedRun, Row
-from efat.resilience import ResilienceMap
+from efat.resilience.resilience_map import ResilienceMap
 
 
 def resilience_map_of(document: Row) -> ResilienceMap:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from efat.map_line import ABOVE
-from efat.metric import ACCURACY
+from efat.resilience.metric import ACCURACY
 from efat.pages.finished import FinishedRun, Row
 from efat.pages.resilience import (
     crossings,
@@ -17,7 +17,7 @@ from efat.pages.resilience import (
 )
 from efat.pages.traces import Chart, Trace, chart, dots, level, line
 from efat.palette import BLUE, GREEN, MID_GREY, ORANGE
-from efat.severity import IN_WORDS
+from efat.resilience.severity import IN_WORDS
 
 Point = tuple[float, float | None, str]
 """Severity, epochs (None: more than the budget) and a name."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 from omegaconf import OmegaConf
 
 from efat.findings import diverged_note
-from efat.metric import kept_note
+from efat.resilience.metric import kept_note
 from efat.pages.finished import FinishedRun
 from efat.planning.early_stop import NoRemap
 from efat.progress import counted

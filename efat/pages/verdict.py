@@ -21,7 +21,7 @@ from efat.pages.treatment import (
 )
 from efat.planning.early_stop import EarlyStopping, NoRemap
 from efat.progress import counted
-from efat.verification import verification_note
+from efat.resilience.verification import verification_note
 
 
 def headline(run: FinishedRun) -> str:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from efat.constraint import Constraint
+from efat.resilience.constraint import Constraint
 from efat.experiment import Selection
-from efat.rate_search import RateGrid, Search
-from efat.resilience import ResilienceCurve, ResilienceMap
+from efat.resilience.rate_search import RateGrid, Search
+from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 
 HERE = Path(__file__).parent
 BUDGET, EVERY, BATCH, VAL, MAPS = 96, 8, 32, 359, 5

@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from efat import stages
-from efat.constraint import Constraint
+from efat.resilience.constraint import Constraint
 from efat.experiment import Experiment
-from efat.resilience import ResilienceCurve
+from efat.resilience.resilience_map import ResilienceCurve
 from experiments.studies import open_study
 
 HERE = Path(__file__).parent

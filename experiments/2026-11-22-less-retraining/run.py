@@ -26,7 +26,7 @@ from efat.overrides import compose_jobs
 from efat.planning.base import Plan
 from efat.preflight import build_experiment
 from efat.report import StrategyResult
-from efat.resilience import ResilienceCurve, ResilienceMap
+from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.store import Store
 from efat.io_csv import write_csv
 

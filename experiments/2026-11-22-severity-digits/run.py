@@ -21,7 +21,7 @@ from efat.nn.masking import keep_masked, mask_model, weight_layouts
 from efat.models.resnet import ResNet
 from efat.nn.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive
-from efat.severity import array_rate, saliency_rate, weight_rate
+from efat.resilience.severity import array_rate, saliency_rate, weight_rate
 
 HERE = Path(__file__).parent
 BATCH, EVAL_EVERY, BUDGET, DROP = 32, 2, 200, 1.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from efat.resilience import ResilienceCurve
+from efat.resilience.resilience_map import ResilienceCurve
 
 Search = Literal["grid", "bisect"]
 

@@ -10,7 +10,7 @@ from typing import Literal
 from scipy.stats import binomtest
 
 from efat.errors import EfatError
-from efat.metric import Metric
+from efat.resilience.metric import Metric
 
 Status = Literal["verified", "met", "short"]
 
@@ -79,7 +79,7 @@ class Verification:
     def interval(self, value: float) -> tuple[float, float] | None:
         """Return the interval of a measured share, or None if there is none.
 
-        >>> from efat.metric import ACCURACY
+        >>> from efat.resilience.metric import ACCURACY
         >>> low, high = Verification(ACCURACY, 100, 0.95).interval(0.98)
         >>> round(low, 4), round(high, 4)
         (0.9296, 0.9976)
@@ -102,7 +102,7 @@ class Verification:
     def needed(self, limit: float) -> int | None:
         """Return how many samples must be right for a chip to be verified; None: not all suffice.
 
-        >>> from efat.metric import ACCURACY
+        >>> from efat.resilience.metric import ACCURACY
         >>> Verification(ACCURACY, 100, 0.95).needed(0.9), Verification(ACCURACY, 9, 0.95).needed(1)
         (96, None)
         """

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from efat.errors import EfatError, raise_problems
-from efat.metric import Metric
+from efat.resilience.metric import Metric
 
 Stat = Literal["max", "mean", "quantile", "conformal"]
 Monotone = Literal["envelope", "isotonic"]

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from efat.errors import raise_problems
-from efat.metric import ACCURACY, Metric
+from efat.resilience.metric import ACCURACY, Metric
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Curves -> resilience map -> amounts."""
