@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from efat.progress import counted
+from efat.engine.progress import counted
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from efat import plots
 
 from efat import io as atomic
 from efat.assignment import Arrival
-from efat.campaign import Record
+from efat.engine.runner import Record
 from efat.hardware.chip import Chip, Fleet
 from efat.experiment import Experiment
 from efat.findings import Analysis, Model
@@ -32,7 +32,7 @@ from efat.rate_figures import draw_fault_rates
 from efat.report import Outcome
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.result_rows import Row, group_name
-from efat.store import Store
+from efat.engine.store import Store
 from efat.io_csv import write_csv
 from efat.units import unit_rows
 

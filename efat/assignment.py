@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from efat import stages
-from efat.campaign import Campaign
+from efat.engine.runner import Campaign
 from efat.errors import raise_problems
 from efat.experiment import Experiment
 from efat.findings import Baseline, Evaluation, Measured, Model

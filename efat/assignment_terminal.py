@@ -16,7 +16,7 @@ from efat.experiment import Experiment
 from efat.findings import lost_note
 from efat.library import Library
 from efat.planning.assign import How
-from efat.progress import counted
+from efat.engine.progress import counted
 from efat.result_rows import Row
 from efat.terminal import off_ws_note
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from efat import fit
-from efat.campaign import Runner
+from efat.engine.runner import Runner
 from efat.experiment import Experiment
 from efat.hardware import FaultMap
 from efat.findings import Analysis, Baseline

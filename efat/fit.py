@@ -40,7 +40,7 @@ from efat.module import FaultAwareModule, Loss, unwrap
 from efat.nn.repair import recalibrate
 from efat.nn.repair.batch_norm import BatchNorm
 from efat.retraining import DivergedError
-from efat.store import Result, Store
+from efat.engine.store import Result, Store
 
 NORMALISED_BY = 8192
 """Training samples, at the most, that BatchNorm statistics without faults are taken from."""

@@ -12,7 +12,7 @@ from efat.hardware.mapping import SystolicArray
 from efat.resilience.metric import Metric
 from efat.recipe import Mode, Remap, Step
 from efat.retraining import Retraining
-from efat.store import OPTIONAL
+from efat.engine.store import OPTIONAL
 from efat.weight_files import WeightFile
 
 Node = Mapping[str, Any]

@@ -16,7 +16,7 @@ from efat.jobs import Weights
 from efat.planning.assign import Assignment, Model
 from efat.planning.base import Plan
 from efat.result_rows import group_name
-from efat.store import content_key
+from efat.engine.store import content_key
 
 
 @dataclass(frozen=True)

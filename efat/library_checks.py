@@ -12,7 +12,7 @@ from efat.errors import EfatError, raise_problems
 from efat.experiment import Experiment
 from efat.library import Library, identity
 from efat.library_files import read_library
-from efat.store import Store
+from efat.engine.store import Store
 
 MADE_FOR = (
     "seed",

@@ -19,7 +19,7 @@ from efat.hardware import FaultMap
 from efat.hardware.fleets import load_fleet, save_fleet
 from efat.library import Entry, Library, file_names, new_maps
 from efat.planning.assign import Model
-from efat.store import Store
+from efat.engine.store import Store
 
 FILE = "library.json"
 FORMAT = 1

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from efat.jobs import Setup, Weights
 from efat.nn.repair.grams import inputs_of
-from efat.store import Store
+from efat.engine.store import Store
 
 
 def load_model(setup: Setup, store: Store, start: Weights | None) -> nn.Module:

@@ -25,7 +25,7 @@ from efat.nn.repair import (
     rescale,
 )
 from efat.nn.repair.recalibrate import has_statistics
-from efat.store import Result, Store
+from efat.engine.store import Result, Store
 
 BATCH = 128
 """Samples whose own statistics normalise them in `recalibrate`."""

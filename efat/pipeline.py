@@ -17,17 +17,17 @@ from efat import assignment, assignment_terminal, outcome_terminal, report, resu
 
 from efat import io as atomic
 from efat.artifacts import RunFolder
-from efat.campaign import Campaign
+from efat.engine.runner import Campaign
 from efat.errors import EfatError, raise_problems
 from efat.estimate import MAPPING, estimate
 from efat.experiment import Experiment
 from efat.findings import Analysis, Baseline
 from efat.library_files import read_library, write_library
 from efat.pages.writing import write_comparison, write_report
-from efat.progress import Progress
+from efat.engine.progress import Progress
 from efat.resilience.resilience_map import ResilienceMap
 from efat.result_rows import group_name
-from efat.store import Store
+from efat.engine.store import Store
 from efat.tracking.guard import Guard
 from efat.tracking.scene import describe_scene, track
 from efat.tracking.wandb_dashboard import apply_dashboard

@@ -36,7 +36,7 @@ from efat.recipe import Gradual, Recipe
 from efat.recipe_checks import recipe_problems
 from efat.selection_checks import build_selection
 from efat.resilience.severity import array_rate
-from efat.store import Store
+from efat.engine.store import Store
 from efat.workload import Workload, build_workload
 
 COMPARE: dict[str, Planner | None] = {

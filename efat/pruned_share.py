@@ -12,7 +12,7 @@ from efat.loading import load_model
 from efat.hardware.mapping import Placement, SystolicArray, WeightLayout, pruned_weights, sum_per_pe
 from efat.nn.masking.layers import mapped_weights
 from efat.planning.base import Plan
-from efat.store import Store
+from efat.engine.store import Store
 
 Row = dict[str, Any]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from efat.errors import EfatError, raise_problems
-from efat.store import OPTIONAL
+from efat.engine.store import OPTIONAL
 
 Step = Literal["harden", "remap", "compensate", "recalibrate", "retrain", "top_up"]
 Mode = Literal["one_shot", "sequential", "auto"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from efat import fit, mending
-from efat.campaign import Runner
+from efat.engine.runner import Runner
 from efat.hardware.chip import Chip, Fleet
 from efat.curves import curve_of, record_curves
 from efat.errors import EfatError, raise_problems
@@ -31,7 +31,7 @@ from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.nn.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive
 from efat.resilience.severity import array_rate, saliency_rate, weight_rate
-from efat.store import Store
+from efat.engine.store import Store
 from efat.trainings import baseline_job, group_job, retraining_job
 
 

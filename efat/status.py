@@ -13,8 +13,8 @@ from rich.table import Table
 from efat import stages
 from efat.experiment import Experiment
 from efat.findings import Baseline, Calibration, Hardened
-from efat.store import DamagedError, Result, Store, content_key
-from efat.work import Job
+from efat.engine.store import DamagedError, Result, Store, content_key
+from efat.engine.unit import Job
 
 
 @dataclass

@@ -16,7 +16,7 @@ from efat.findings import Analysis, Baseline, Evaluation, Model, diverged_note, 
 from efat.hardware.fleets import FleetSummary
 from efat.resilience.metric import ACCURACY, kept_note
 from efat.planning.base import Plan
-from efat.progress import counted
+from efat.engine.progress import counted
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.result_rows import Row
 from efat.resilience.severity import IN_WORDS

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from efat.campaign import Record
+from efat.engine.runner import Record
 from efat.jobs import TrainingJob, trained_steps
-from efat.store import Store, plain
-from efat.work import Job
+from efat.engine.store import Store, plain
+from efat.engine.unit import Job
 
 Row = dict[str, Any]
 

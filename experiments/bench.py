@@ -25,7 +25,7 @@ from torch.nn.utils import parametrize, prune
 
 from efat import keep_masked, mask_model
 from efat.emulation_bench import measure_speed, speed_table
-from efat.executors import usable_cores
+from efat.engine.executors import usable_cores
 from efat.nn.masking import MASK, masked_layers
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet

@@ -20,7 +20,7 @@ from efat.hardware.fleets import uniform_fleet
 from efat.jobs import Setup, TrainingJob
 from efat.models.resnet import ResNet
 from efat.nn.repair import compensate, compensate_sequentially, measure_grams, remap
-from efat.store import Store
+from efat.engine.store import Store
 
 ARRAY, RATES, CHIPS = SystolicArray(16, 16), (0.2, 0.3, 0.4), 10
 LARGEST, SEQUENTIAL, SEQUENTIAL_CHIPS = (4608, 288, 144, 72, 36), (4608, 72), 4

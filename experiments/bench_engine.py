@@ -17,14 +17,14 @@ import torch
 from rich.console import Console
 
 from efat import SystolicArray, fit
-from efat.campaign import Campaign, Executor
+from efat.engine.runner import Campaign, Executor
 from efat.errors import EfatError
-from efat.executors import Processes, Ray
+from efat.engine.executors import Processes, Ray
 from efat.hardware.fleets import draw_fault_map
 from efat.jobs import Setup, TrainingJob
-from efat.progress import Progress
+from efat.engine.progress import Progress
 from efat.seeds import generator
-from efat.store import Result, Store
+from efat.engine.store import Result, Store
 
 EMPTY = Setup({}, {}, 10, {}, {})
 DIGITS = Setup(

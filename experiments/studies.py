@@ -8,12 +8,12 @@ from pathlib import Path
 from hydra.utils import instantiate
 from rich.console import Console
 
-from efat.campaign import Campaign
+from efat.engine.runner import Campaign
 from efat.experiment import Experiment
 from efat.overrides import compose_jobs
 from efat.preflight import build_experiment
-from efat.progress import Progress
-from efat.store import Store
+from efat.engine.progress import Progress
+from efat.engine.store import Store
 
 
 def open_study(arguments: Sequence[str]) -> tuple[Experiment, Campaign]:

@@ -14,11 +14,11 @@ import pytest
 from rich.console import Console
 
 from efat import EfatError
-from efat.campaign import Campaign
-from efat.executors import Serial
+from efat.engine.runner import Campaign
+from efat.engine.executors import Serial
 from efat.jobs import Setup, TrainingJob
-from efat.progress import Progress
-from efat.store import LAYOUT, Result, Store, content_key
+from efat.engine.progress import Progress
+from efat.engine.store import LAYOUT, Result, Store, content_key
 from efat.io_csv import write_csv
 from efat.units import unit_rows
 
@@ -205,7 +205,7 @@ def test_units_have_tidy_rows(tmp_path):
 
 def test_the_time_left_of_a_stage_that_trains_nothing_is_told_from_its_units(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("efat.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("efat.engine.progress.time.monotonic", lambda: now[0])
     progress = Progress(Console(quiet=True), {"analyse": 90})
     progress.begin("analyse", 90, 10)
     assert progress.clock() == "elapsed 0:00 left -:--"

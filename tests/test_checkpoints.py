@@ -8,7 +8,7 @@ from torch import nn
 from efat import FaultMap, SystolicArray, fit
 from efat.checkpoints import Checkpointer, Checkpoints
 from efat.jobs import Setup, TrainingJob
-from efat.store import Store
+from efat.engine.store import Store
 
 ARRAY = SystolicArray(8, 8)
 FAULTS = FaultMap(np.random.default_rng(0).random((8, 8)) < 0.3)

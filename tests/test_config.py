@@ -10,7 +10,7 @@ from efat.findings import Baseline
 from efat.overrides import compose_jobs
 from efat.preflight import build_experiment
 from efat.stages import bind_severity
-from efat.store import Result, Store
+from efat.engine.store import Result, Store
 from tests import tiny_data
 
 OPTIONS = sorted(

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from efat import FaultMap, SystolicArray
-from efat.executors import Launch
+from efat.engine.executors import Launch
 from efat.fit import train
 from efat.jobs import Setup, TrainingJob
-from efat.store import Store, content_key
-from efat.work import Unit, Work
+from efat.engine.store import Store, content_key
+from efat.engine.unit import Unit, Work
 
 ARRAY = SystolicArray(8, 8)
 FAULTS = FaultMap(np.random.default_rng(0).random((8, 8)) < 0.3)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from efat import EfatError
-from efat.executors import Launch, Lost, Processes, Ray, Serial, Slurm
-from efat.executors.pool import shared_pool
+from efat.engine.executors import Launch, Lost, Processes, Ray, Serial, Slurm
+from efat.engine.executors.pool import shared_pool
 
 
 def double(number):

@@ -18,7 +18,7 @@ from efat.nn.masking import MASK, masked_layers
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
 from efat.module import FaultAwareModule
-from efat.store import Store
+from efat.engine.store import Store
 
 ARRAY = SystolicArray(8, 8)
 FAULTS = FaultMap(np.random.default_rng(0).random((8, 8)) < 0.3)

@@ -19,7 +19,7 @@ from efat.overrides import compose_jobs
 from efat.preflight import build_experiment
 from efat.recipe import Recipe
 from efat.recipe_checks import recipe_problems
-from efat.store import Result, Store
+from efat.engine.store import Result, Store
 from efat.trainings import group_job, retraining_job
 from tests.command_line import efat
 from tests.recipes import SETUP

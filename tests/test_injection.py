@@ -19,7 +19,7 @@ from efat.overrides import compose_jobs
 from efat.preflight import build_experiment
 from efat.recipe import Gradual, Recipe
 from efat.seeds import derive
-from efat.store import Store, plain
+from efat.engine.store import Store, plain
 from efat.trainings import retraining_job
 from tests.cutting import cut_off
 from tests.recipes import ARRAY, FUSED, SETUP

@@ -17,7 +17,7 @@ from efat.library_files import read_library, write_library
 from efat.planning.base import Plan
 from efat.planning.rules import Rules
 from efat.resilience.resilience_map import ResilienceMap
-from efat.store import Result, Store
+from efat.engine.store import Result, Store
 from tests.test_stages import BASELINE, CHIPS, FakeCampaign, experiment, fault_map, group
 
 GROUPS = (group("a", "b"), group("c"))

@@ -14,7 +14,7 @@ from efat.models.mobilenet import MobileNetV2
 from efat.models.resnet import ResNet
 from efat.models.vgg import VGG
 from efat.module import unwrap
-from efat.store import Result, Store
+from efat.engine.store import Result, Store
 from efat.weight_files import WeightFile
 from tests.tiny_data import real
 

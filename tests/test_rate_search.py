@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from efat import stages
-from efat.progress import Progress
+from efat.engine.progress import Progress
 from efat.resilience.rate_search import next_rates
 from efat.resilience.resilience_map import ResilienceMap
 from tests.command_line import TINY, efat, rows, run_folder

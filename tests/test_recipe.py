@@ -20,7 +20,7 @@ from efat.models.resnet import ResNet
 from efat.pages.treatment import repair_sentences
 from efat.recipe import Recipe
 from efat.nn.repair import compensate, measure_grams, recalibrate, remap, rescale
-from efat.store import Store, plain
+from efat.engine.store import Store, plain
 from efat.terminal import describe_recipe
 from tests.recipes import ARRAY, FUSED, MEMBER, SETUP
 

@@ -16,7 +16,7 @@ from efat.module import FaultAwareModule
 from efat.overrides import compose_jobs
 from efat.preflight import build_experiment
 from efat.retraining import Retraining
-from efat.store import Store, content_key
+from efat.engine.store import Store, content_key
 from tests.command_line import efat, rows, run_folder
 from tests.test_fit import setup_of
 

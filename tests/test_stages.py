@@ -27,7 +27,7 @@ from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.nn.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive
 from efat.resilience.severity import array_rate, saliency_rate
-from efat.store import Result, Store, content_key
+from efat.engine.store import Result, Store, content_key
 
 ARRAY = SystolicArray(2, 8)
 MLP_NODE = {"_target_": "efat.models.mlp.MLP", "sizes": [64, 4, 10]}

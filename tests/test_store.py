@@ -6,7 +6,7 @@ import torch
 from efat import FaultMap
 
 from efat import io as atomic
-from efat.store import DamagedError, Result, Store, content_key
+from efat.engine.store import DamagedError, Result, Store, content_key
 
 RESULT = Result({"metric": [0.5, 0.75], "elapsed_s": 1.5}, {"w": torch.arange(6.0).reshape(2, 3)})
 

@@ -24,7 +24,7 @@ from efat.result_rows import group_rows
 from efat.retraining import DivergedError
 from efat.stages import plan as plan_fleet
 from efat.stages import retrain
-from efat.store import Store
+from efat.engine.store import Store
 from efat.terminal import describe_top_up
 from efat.trainings import group_job
 from tests.command_line import efat, rows, run_folder

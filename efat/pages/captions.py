@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from efat.pages.charts import needs_retraining
 from efat.pages.finished import FinishedRun
 from efat.pages.resilience import chips_beyond, crossings, curves_of, early_ends
-from efat.progress import counted
+from efat.engine.progress import counted
 
 
 def figures_of(run: FinishedRun) -> list[tuple[str, str, str]]:

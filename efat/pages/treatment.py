@@ -10,7 +10,7 @@ from efat.findings import diverged_note
 from efat.resilience.metric import kept_note
 from efat.pages.finished import FinishedRun
 from efat.planning.early_stop import NoRemap
-from efat.progress import counted
+from efat.engine.progress import counted
 from efat.recipe import TRAINING
 
 NAMED = 12

@@ -20,7 +20,7 @@ from efat.pages.treatment import (
     until_met_sentences,
 )
 from efat.planning.early_stop import EarlyStopping, NoRemap
-from efat.progress import counted
+from efat.engine.progress import counted
 from efat.resilience.verification import verification_note
 
 

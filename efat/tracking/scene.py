@@ -8,9 +8,9 @@ from typing import Any
 from efat.experiment import Experiment
 from efat.jobs import TrainingJob, trained_steps
 from efat.provenance import public
-from efat.store import Result, content_key
+from efat.engine.store import Result, content_key
 from efat.tracking.base import Scene, Tracker, Training
-from efat.work import Unit
+from efat.engine.unit import Unit
 
 ELSEWHERE = ("store", "executor", "tracking", "checkpoint_every", "stage", "library", "runs")
 """Keys that change where and how far a campaign runs, not what it is."""

@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from efat import stages
-from efat.campaign import Campaign
+from efat.engine.runner import Campaign
 from efat.hardware.chip import Fleet
-from efat.executors.pool import shared_pool
+from efat.engine.executors.pool import shared_pool
 from efat.experiment import Experiment
 from efat.findings import Baseline
 from efat.planning.base import Group, Plan

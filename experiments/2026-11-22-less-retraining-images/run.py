@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from efat import fit, stages
-from efat.campaign import Campaign
+from efat.engine.runner import Campaign
 from efat.hardware.chip import Fleet
 from efat.experiment import Experiment
 from efat.findings import Analysis, Baseline, Model

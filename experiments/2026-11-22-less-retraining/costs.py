@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 
 from efat import fit, mending, stages, trainings
-from efat.campaign import Campaign
-from efat.executors.serial import Serial
+from efat.engine.runner import Campaign
+from efat.engine.executors.serial import Serial
 from efat.hardware.fleets import uniform_fleet
 from efat.jobs import CalibrationJob, EvaluationJob, TrainingJob
 from efat.overrides import compose_jobs
 from efat.preflight import build_experiment
-from efat.store import Store
+from efat.engine.store import Store
 
 HERE = Path(__file__).parent
 ROUNDS = 5

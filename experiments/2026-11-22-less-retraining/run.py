@@ -18,8 +18,8 @@ from costs import Quiet
 
 from efat import report, stages
 from efat.io import write_json
-from efat.campaign import Campaign
-from efat.executors.serial import Serial
+from efat.engine.runner import Campaign
+from efat.engine.executors.serial import Serial
 from efat.experiment import Experiment
 from efat.findings import Analysis, Baseline
 from efat.overrides import compose_jobs
@@ -27,7 +27,7 @@ from efat.planning.base import Plan
 from efat.preflight import build_experiment
 from efat.report import StrategyResult
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
-from efat.store import Store
+from efat.engine.store import Store
 from efat.io_csv import write_csv
 
 HERE = Path(__file__).parent

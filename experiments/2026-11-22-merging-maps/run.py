@@ -17,7 +17,7 @@ from operator import or_
 from pathlib import Path
 
 from efat import fit, stages
-from efat.campaign import Campaign
+from efat.engine.runner import Campaign
 from efat.experiment import Experiment
 from efat.hardware import FaultMap
 from efat.fit import EvaluationJob, TrainingJob

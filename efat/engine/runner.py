@@ -12,17 +12,17 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from efat.errors import EfatError
-from efat.executors.base import Lost
-from efat.progress import Progress
-from efat.store import DamagedError, Result, Store, content_key
-from efat.work import Failure, Job, Unit, Work, process_name
+from efat.engine.executors.base import Lost
+from efat.engine.progress import Progress
+from efat.engine.store import DamagedError, Result, Store, content_key
+from efat.engine.unit import Failure, Job, Unit, Work, process_name
 
 MOST_NAMED = 10
 """Failed units that an error names; units.csv has all of them."""
 
 
 class Executor(Protocol):
-    """See `efat.executors`."""
+    """See `efat.engine.executors`."""
 
     workers: int
     fail_fast: bool

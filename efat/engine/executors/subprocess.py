@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from efat.executors.base import Item, Lost, Output, check_numbers, one_thread
+from efat.engine.executors.base import Item, Lost, Output, check_numbers, one_thread
 
 TASK, ANSWER = "task.pickle", "answer.pickle"
 """Files in the folder that a unit and its process share."""
@@ -66,7 +66,7 @@ class Launch:
 
 def _launch(folder: Path) -> str:
     """Run the process of a unit to its end; return what ended it."""
-    command = [sys.executable, "-m", "efat.executors.launched", str(folder)]
+    command = [sys.executable, "-m", "efat.engine.executors.subprocess_main", str(folder)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     try:
         code = process.wait()

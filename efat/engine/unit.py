@@ -15,9 +15,9 @@ from typing import Any
 
 from efat.checkpoints import Checkpoints
 from efat.errors import EfatError
-from efat.executors.base import is_secondary
+from efat.engine.executors.base import is_secondary
 from efat.jobs import CalibrationJob, EvaluationJob, TrainingJob
-from efat.store import Result, Store
+from efat.engine.store import Result, Store
 
 Job = TrainingJob | EvaluationJob | CalibrationJob
 

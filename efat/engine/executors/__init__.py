@@ -5,11 +5,11 @@ are finished; `Lost` stands for the output of a task whose process died once too
 says how many attempts more a task has, `fail_fast` whether the campaign stops at the first failure.
 """
 
-from efat.executors.base import Lost, usable_cores
-from efat.executors.launch import Launch
-from efat.executors.processes import Processes
-from efat.executors.ray import Ray
-from efat.executors.serial import Serial
-from efat.executors.slurm import Slurm
+from efat.engine.executors.base import Lost, usable_cores
+from efat.engine.executors.subprocess import Launch
+from efat.engine.executors.processes import Processes
+from efat.engine.executors.ray import Ray
+from efat.engine.executors.serial import Serial
+from efat.engine.executors.slurm import Slurm
 
 __all__ = ["Launch", "Lost", "Processes", "Ray", "Serial", "Slurm", "usable_cores"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from efat.executors.base import Item, Output, one_thread
+from efat.engine.executors.base import Item, Output, one_thread
 
 
 class Serial:

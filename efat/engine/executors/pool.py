@@ -18,7 +18,7 @@ from functools import cache
 from multiprocessing.connection import Connection
 from typing import Any
 
-from efat.executors.base import one_thread
+from efat.engine.executors.base import one_thread
 
 
 class DeadError(Exception):

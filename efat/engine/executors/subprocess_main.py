@@ -1,4 +1,4 @@
-"""The program of `executor=launch`: `python -m efat.executors.launched FOLDER` runs one unit.
+"""The program of `executor=launch`: `python -m efat.engine.executors.subprocess_main FOLDER` runs one unit.
 
 Lightning runs it again, with LOCAL_RANK set, for each further process of a distributed training.
 """
@@ -13,8 +13,8 @@ import threading
 from pathlib import Path
 
 from efat import io as atomic
-from efat.executors.base import is_secondary, one_thread
-from efat.executors.launch import ANSWER, TASK
+from efat.engine.executors.base import is_secondary, one_thread
+from efat.engine.executors.subprocess import ANSWER, TASK
 
 
 def main(folder: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 from efat.errors import EfatError
-from efat.executors.base import Item, Lost, Output, check_numbers, missing_extra, one_thread
+from efat.engine.executors.base import Item, Lost, Output, check_numbers, missing_extra, one_thread
 
 
 @dataclass

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic
 
-from efat.executors.base import Item, Lost, Output, check_numbers, one_thread, usable_cores
-from efat.executors.pool import DeadError, Pool, Worker, shared_pool
+from efat.engine.executors.base import Item, Lost, Output, check_numbers, one_thread, usable_cores
+from efat.engine.executors.pool import DeadError, Pool, Worker, shared_pool
 
 MOST_WORKERS_PER_CORE = 4
 """More only take memory: each worker holds torch and Lightning."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from efat.errors import EfatError
-from efat.executors.base import Item, Lost, Output, check_numbers, missing_extra, one_thread
+from efat.engine.executors.base import Item, Lost, Output, check_numbers, missing_extra, one_thread
 
 
 class Ray:

@@ -1,0 +1,1 @@
+"""Runs content-addressed jobs; knows nothing of faults."""
