@@ -25,7 +25,7 @@ from efat.hardware.fleets.npz import fleet_hash
 from efat.library import found_library
 from efat.library_files import write_library
 from efat.plan_figures import draw_groups, draw_history, draw_overlaps, draw_rewards
-from efat.planning.base import Group, Plan
+from efat.planning.plan import Group, Plan
 from efat.provenance import describe_run
 from efat.pruned_share import layer_rows
 from efat.rate_figures import draw_fault_rates

@@ -12,7 +12,7 @@ from efat.findings import Baseline, Evaluation, Measured, Model
 from efat.jobs import Weights
 from efat.library import Library, grow_library
 from efat.planning.assign import Assignment, assign
-from efat.planning.base import Group, Plan
+from efat.planning.plan import Group, Plan
 from efat.resilience.resilience_map import ResilienceMap
 from efat.result_rows import Row, measured_cells
 

@@ -13,7 +13,7 @@ from efat.hardware.fleets import draw_fault_map
 from efat.jobs import Setup, TrainingJob
 from efat.hardware.mapping import SystolicArray
 from efat.resilience.metric import ACCURACY, Metric
-from efat.planning.base import Planner, name_of, needs_map
+from efat.planning.plan import Planner, name_of, needs_map
 from efat.planning.rules import Rules
 from efat.resilience.rate_search import RateGrid, Search, highest_within_reach
 from efat.recipe import Recipe

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from efat.jobs import Weights
-from efat.planning.base import Group
+from efat.planning.plan import Group
 from efat.resilience.resilience_map import ResilienceCurve
 
 

@@ -14,7 +14,7 @@ from efat.experiment import RETRAIN, Experiment
 from efat.hardware.fleets.npz import fleet_hash
 from efat.jobs import Weights
 from efat.planning.assign import Assignment, Model
-from efat.planning.base import Plan
+from efat.planning.plan import Plan
 from efat.result_rows import group_name
 from efat.engine.store import content_key
 

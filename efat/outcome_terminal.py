@@ -10,7 +10,7 @@ from efat.advice import Settings, next_steps
 from efat.experiment import Experiment
 from efat.findings import diverged_note, lost_note
 from efat.resilience.metric import Metric
-from efat.planning.base import needs_map
+from efat.planning.plan import needs_map
 from efat.recipe import TRAINING
 from efat.report import Outcome, StrategyResult
 from efat.resilience.verification import verification_note

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.cluster.hierarchy import dendrogram
 
 from efat.hardware.chip import Chip
-from efat.planning.base import Plan
+from efat.planning.plan import Plan
 from efat.planning.cost import union_counts
 
 MOST_BARS = 60

@@ -24,14 +24,14 @@ from efat.library_checks import check_library
 from efat.hardware.mapping import SystolicArray
 from efat.resilience.metric import ACCURACY
 from efat.plan_checks import plan_problems
-from efat.planning.base import Planner, name_of, needs_map
-from efat.planning.early_stop import EarlyStopping, NoRemap
-from efat.planning.fixed import Fixed
-from efat.planning.greedy import Greedy
-from efat.planning.individual import Individual
-from efat.planning.random import Random
+from efat.planning.plan import Planner, name_of, needs_map
+from efat.planning.planners.early_stop import EarlyStopping, NoRemap
+from efat.planning.planners.fixed import Fixed
+from efat.planning.planners.greedy import Greedy
+from efat.planning.planners.individual import Individual
+from efat.planning.planners.random import Random
 from efat.planning.rules import Rules
-from efat.planning.single import Single
+from efat.planning.planners.single import Single
 from efat.recipe import Gradual, Recipe
 from efat.recipe_checks import recipe_problems
 from efat.selection_checks import build_selection

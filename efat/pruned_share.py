@@ -11,7 +11,7 @@ from efat.findings import Model
 from efat.loading import load_model
 from efat.hardware.mapping import Placement, SystolicArray, WeightLayout, pruned_weights, sum_per_pe
 from efat.nn.masking.layers import mapped_weights
-from efat.planning.base import Plan
+from efat.planning.plan import Plan
 from efat.engine.store import Store
 
 Row = dict[str, Any]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from efat.experiment import Experiment
 from efat.findings import Analysis, Baseline, Evaluation, Measured, Model
-from efat.planning.base import Plan
+from efat.planning.plan import Plan
 from efat.resilience.resilience_map import ResilienceMap
 from efat.result_rows import Row, chip_rows, group_name
 from efat.resilience.verification import Verification

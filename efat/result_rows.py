@@ -9,7 +9,7 @@ from typing import Any
 from efat.hardware.chip import Chip
 from efat.experiment import Experiment
 from efat.findings import Evaluation, Measured, Model
-from efat.planning.base import Group, Plan
+from efat.planning.plan import Group, Plan
 from efat.planning.cost import Cost as PlanCost
 from efat.resilience.verification import Verification
 

@@ -24,9 +24,9 @@ from efat.findings import (
 from efat.jobs import CalibrationJob, EvaluationJob, TrainingJob, Weights, trained_steps
 from efat.loading import load_model, training_batches
 from efat.nn.masking import weight_layouts
-from efat.planning.base import Group, Plan, needs_map
+from efat.planning.plan import Group, Plan, needs_map
 from efat.planning.cost import Cost, CountCost, no_cost
-from efat.planning.random import Random
+from efat.planning.planners.random import Random
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.nn.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive

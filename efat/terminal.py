@@ -15,7 +15,7 @@ from efat.experiment import Experiment
 from efat.findings import Analysis, Baseline, Evaluation, Model, diverged_note, lost_note
 from efat.hardware.fleets import FleetSummary
 from efat.resilience.metric import ACCURACY, kept_note
-from efat.planning.base import Plan
+from efat.planning.plan import Plan
 from efat.engine.progress import counted
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.result_rows import Row

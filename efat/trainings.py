@@ -9,7 +9,7 @@ from efat.hardware import FaultMap
 from efat.findings import Baseline
 from efat.injection import Injection
 from efat.jobs import Repair, TrainingJob, Until
-from efat.planning.base import Group
+from efat.planning.plan import Group
 from efat.seeds import derive
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from efat.hardware.chip import Chip
 from efat.hardware import FaultMap
-from efat.planning.best import Best
+from efat.planning.planners.min_cost import Best
 from efat.planning.cost import CountCost
 from tests.planning import fleets as structured
 

@@ -22,12 +22,12 @@ from efat.hardware.chip import Chip
 from efat.hardware import FaultMap
 from efat.plan_figures import draw_groups, draw_history, draw_overlaps, draw_rewards
 from efat.planning.assign import Model, assign, library_of
-from efat.planning.best import Best
+from efat.planning.planners.min_cost import Best
 from efat.planning.cost import CountCost
-from efat.planning.greedy import Greedy
-from efat.planning.hierarchical import Hierarchical
-from efat.planning.local_search import LocalSearch
-from efat.planning.packing import Packing
+from efat.planning.planners.greedy import Greedy
+from efat.planning.planners.hierarchical import Hierarchical
+from efat.planning.planners.local_search import LocalSearch
+from efat.planning.planners.packing import Packing
 from experiments.planning_reach import plan_and_relaxation
 from tests.planning.fleets import CURVES, KINDS, fleet, table_cost
 

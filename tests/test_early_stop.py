@@ -14,7 +14,7 @@ from efat.pages.compare import compare_runs
 from efat.pages.compare_page import compare_figures, without_map
 from efat.pages.finished import read_run
 from efat.pages.verdict import headline, sentences
-from efat.planning.early_stop import EarlyStopping
+from efat.planning.planners.early_stop import EarlyStopping
 from efat.terminal import describe_until_met
 from efat.tracking import wandb_results
 from tests.command_line import efat, errors, rows

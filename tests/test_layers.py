@@ -157,7 +157,7 @@ def test_imports_go_down(module):
 def test_the_check_finds_what_it_should():
     assert violations("faults.fault_map", "from efat.hardware.chip import Fleet")
     assert violations("faults.fault_map", "from efat import chips")
-    assert violations("planning.greedy", "from efat.planning.fixed import Fixed")
+    assert violations("planning.greedy", "from efat.planning.planners.fixed import Fixed")
     assert violations("masking.masks", "import pytorch_lightning as pl")
     assert violations("stages", "def f():\n    import wandb")
     assert not violations("chips", "from efat.hardware import FaultMap")

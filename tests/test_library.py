@@ -14,7 +14,7 @@ from efat.findings import Model
 from efat.hardware.fleets import save_fleet
 from efat.library import found_library, grow_library, identity
 from efat.library_files import read_library, write_library
-from efat.planning.base import Plan
+from efat.planning.plan import Plan
 from efat.planning.rules import Rules
 from efat.resilience.resilience_map import ResilienceMap
 from efat.engine.store import Result, Store

@@ -11,7 +11,7 @@ from efat.findings import Calibration
 from efat.overrides import compose_jobs
 from efat.pages.treatment import repair_sentences
 from efat.pages.verdict import _against
-from efat.planning.early_stop import EarlyStopping, NoRemap
+from efat.planning.planners.early_stop import EarlyStopping, NoRemap
 from efat.preflight import build_experiment
 from efat.recipe import Recipe
 from efat.resilience.resilience_map import ResilienceMap
@@ -68,7 +68,7 @@ def test_remapping_alone_leaves_masked_chips():
 
 
 def test_a_campaign_is_of_its_recipe():
-    words = ["planner=early_stop", "planner._target_=efat.planning.early_stop.NoRemap"]
+    words = ["planner=early_stop", "planner._target_=efat.planning.planners.early_stop.NoRemap"]
     (cfg,) = compose_jobs(["+experiment=resnet_fat_best", *words])
     with pytest.raises(EfatError, match=r"^planner: no_remap given; it is to compare with"):
         build_experiment(cfg)

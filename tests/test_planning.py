@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 from efat import EfatError, FaultMap
 from efat.hardware.chip import Chip
 from efat.config import CONF
-from efat.planning.base import make_group, merge, name_of, needs_map, reward
+from efat.planning.plan import make_group, merge, name_of, needs_map, reward
 from efat.planning.cost import no_cost
-from efat.planning.greedy import Greedy
-from efat.planning.random import Random
+from efat.planning.planners.greedy import Greedy
+from efat.planning.planners.random import Random
 
 SEARCHING = {"greedy"}
 

@@ -11,7 +11,7 @@ from efat import EfatError, FaultMap
 from efat.hardware.chip import Chip
 from efat.models.resnet import ResNet
 from efat.overrides import compose_jobs
-from efat.planning.best import Best
+from efat.planning.planners.min_cost import Best
 from efat.planning.cost import CountCost
 from efat.planning.rules import Rules
 from efat.preflight import build_experiment

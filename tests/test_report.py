@@ -10,7 +10,7 @@ from scipy.stats import beta
 
 from efat.findings import Analysis, Evaluation, Measured, Model
 from efat.outcome_terminal import describe_outcome
-from efat.planning.base import Plan
+from efat.planning.plan import Plan
 from efat.planning.rules import Rules
 from efat.report import Cost, build_outcome
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap

@@ -17,7 +17,7 @@ from efat.pages.html import chip_columns, page_data
 from efat.pages.resilience_charts import curves_chart, map_chart
 from efat.pages.verdict import sentences
 from efat.plan_figures import draw_groups, draw_rewards
-from efat.planning.base import Merge, Plan
+from efat.planning.plan import Merge, Plan
 from efat.planning.rules import Rules
 from efat.plots import plot_curves, plot_resilience_map
 from efat.preflight import COMPARE

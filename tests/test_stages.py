@@ -18,9 +18,9 @@ from efat.jobs import Setup
 from efat.loading import training_batches
 from efat.models.mlp import MLP
 from efat.overrides import compose_jobs
-from efat.planning.base import Group, Plan
-from efat.planning.greedy import Greedy
-from efat.planning.random import Random
+from efat.planning.plan import Group, Plan
+from efat.planning.planners.greedy import Greedy
+from efat.planning.planners.random import Random
 from efat.planning.rules import NO_RULES
 from efat.preflight import build_experiment
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap

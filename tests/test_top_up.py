@@ -15,8 +15,8 @@ from efat.fit import train
 from efat.hardware.fleets import save_fleet, uniform_fleet
 from efat.jobs import TrainingJob, Until, trained_steps
 from efat.overrides import compose_jobs
-from efat.planning.base import Plan
-from efat.planning.early_stop import EarlyStopping
+from efat.planning.plan import Plan
+from efat.planning.planners.early_stop import EarlyStopping
 from efat.preflight import build_experiment
 from efat.recipe import Recipe
 from efat.resilience.resilience_map import ResilienceMap

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from efat.findings import diverged_note
 from efat.resilience.metric import kept_note
 from efat.pages.finished import FinishedRun
-from efat.planning.early_stop import NoRemap
+from efat.planning.planners.early_stop import NoRemap
 from efat.engine.progress import counted
 from efat.recipe import TRAINING
 

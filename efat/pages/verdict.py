@@ -19,7 +19,7 @@ from efat.pages.treatment import (
     top_up_sentences,
     until_met_sentences,
 )
-from efat.planning.early_stop import EarlyStopping, NoRemap
+from efat.planning.planners.early_stop import EarlyStopping, NoRemap
 from efat.engine.progress import counted
 from efat.resilience.verification import verification_note
 

@@ -16,7 +16,7 @@ from efat import stages
 from efat.hardware.chip import Chip, Fleet
 from efat.experiment import Experiment
 from efat.hardware.fleets import draw_fault_map
-from efat.planning.base import Group, Plan
+from efat.planning.plan import Group, Plan
 from efat.seeds import generator
 from efat.io_csv import write_csv
 from experiments.studies import open_study

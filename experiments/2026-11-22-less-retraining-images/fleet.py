@@ -20,7 +20,7 @@ from efat.hardware.chip import Fleet
 from efat.engine.executors.pool import shared_pool
 from efat.experiment import Experiment
 from efat.findings import Baseline
-from efat.planning.base import Group, Plan
+from efat.planning.plan import Group, Plan
 from experiments.studies import open_study
 
 HERE = Path(__file__).parent

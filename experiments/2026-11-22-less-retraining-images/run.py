@@ -22,8 +22,8 @@ from efat.hardware.chip import Fleet
 from efat.experiment import Experiment
 from efat.findings import Analysis, Baseline, Model
 from efat.jobs import EvaluationJob, Weights
-from efat.planning.base import Group, Plan
-from efat.planning.early_stop import EarlyStopping
+from efat.planning.plan import Group, Plan
+from efat.planning.planners.early_stop import EarlyStopping
 from experiments.studies import open_study
 
 HERE = Path(__file__).parent

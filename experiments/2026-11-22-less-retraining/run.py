@@ -23,7 +23,7 @@ from efat.engine.executors.serial import Serial
 from efat.experiment import Experiment
 from efat.findings import Analysis, Baseline
 from efat.overrides import compose_jobs
-from efat.planning.base import Plan
+from efat.planning.plan import Plan
 from efat.preflight import build_experiment
 from efat.report import StrategyResult
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from efat import EfatError, FaultMap
 from efat.hardware.chip import Chip
 from efat.planning.assign import Model, assign, library_of
-from efat.planning.hierarchical import Hierarchical
+from efat.planning.planners.hierarchical import Hierarchical
 from efat.planning.rules import Rules
 from tests.planning.fleets import KINDS, fleet, table_cost
 

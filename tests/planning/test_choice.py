@@ -5,8 +5,8 @@ import numpy as np
 from efat.hardware.chip import Chip
 from efat.hardware import FaultMap
 from efat.planning.cost import CountCost
-from efat.planning.greedy import Greedy
-from efat.planning.random import Random
+from efat.planning.planners.greedy import Greedy
+from efat.planning.planners.random import Random
 
 PES = 16
 COST = CountCost(np.arange(PES + 1))  # one step a fault: a merge saves the faults in common

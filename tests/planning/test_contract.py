@@ -9,19 +9,19 @@ from operator import or_
 import numpy as np
 import pytest
 
-from efat.planning.base import Plan
-from efat.planning.best import Best
-from efat.planning.exact import Exact
-from efat.planning.fixed import Fixed
-from efat.planning.greedy import Greedy
-from efat.planning.hierarchical import Hierarchical
-from efat.planning.individual import Individual
-from efat.planning.local_search import LocalSearch
-from efat.planning.packing import Packing
-from efat.planning.planner import GroupingPlanner
-from efat.planning.random import Random
+from efat.planning.plan import Plan
+from efat.planning.planners.min_cost import Best
+from efat.planning.planners.exact import Exact
+from efat.planning.planners.fixed import Fixed
+from efat.planning.planners.greedy import Greedy
+from efat.planning.planners.hierarchical import Hierarchical
+from efat.planning.planners.individual import Individual
+from efat.planning.planners.local_search import LocalSearch
+from efat.planning.planners.packing import Packing
+from efat.planning.planners.base import GroupingPlanner
+from efat.planning.planners.random import Random
 from efat.planning.rules import Rules
-from efat.planning.single import Single
+from efat.planning.planners.single import Single
 from tests.planning.fleets import CURVES, KINDS, fleet, table_cost
 
 BASELINES = {

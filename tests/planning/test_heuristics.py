@@ -10,12 +10,12 @@ import pytest
 
 from efat.hardware.chip import Chip
 from efat.hardware import FaultMap
-from efat.planning.best import Best
+from efat.planning.planners.min_cost import Best
 from efat.planning.cost import CountCost
-from efat.planning.greedy import Greedy
-from efat.planning.hierarchical import Hierarchical
-from efat.planning.local_search import LocalSearch
-from efat.planning.packing import Packing
+from efat.planning.planners.greedy import Greedy
+from efat.planning.planners.hierarchical import Hierarchical
+from efat.planning.planners.local_search import LocalSearch
+from efat.planning.planners.packing import Packing
 from efat.planning.problem import prepare
 from efat.planning.rules import Rules
 from tests.planning.fleets import fleet, table_cost
@@ -25,7 +25,7 @@ from tests.planning.fleets import fleet, table_cost
 def test_hierarchical_takes_the_best_pair_there_is(
     kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("efat.planning.hierarchical.KEPT", kept)
+    monkeypatch.setattr("efat.planning.planners.hierarchical.KEPT", kept)
     chips, cost = fleet("clustered", 30, 32), table_cost("concave", 32)
     plan = Hierarchical()(chips, cost, 0)
     problem = prepare(chips, cost, Rules())
@@ -61,7 +61,7 @@ def test_no_chunk_is_larger_than_asked_and_none_is_cut_needlessly(
             seen.append(len(problem))
             return super().group(problem, seed)
 
-    monkeypatch.setattr("efat.planning.best.Greedy", Noting)
+    monkeypatch.setattr("efat.planning.planners.min_cost.Greedy", Noting)
     cost = table_cost("floored", 16)
     Best(chunk=50, effort="cheap", refine=0)(fleet("uniform", chips, 16), cost, 0)
     assert sorted(seen) == parts

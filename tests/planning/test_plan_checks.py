@@ -8,12 +8,12 @@ import pytest
 from efat import FaultMap
 from efat.hardware.chip import Chip, Fleet
 from efat.plan_checks import plan_problems
-from efat.planning.best import Best
-from efat.planning.exact import Exact
-from efat.planning.fixed import Fixed
-from efat.planning.individual import Individual
+from efat.planning.planners.min_cost import Best
+from efat.planning.planners.exact import Exact
+from efat.planning.planners.fixed import Fixed
+from efat.planning.planners.individual import Individual
 from efat.planning.rules import Rules
-from efat.planning.single import Single
+from efat.planning.planners.single import Single
 
 
 def fleet(chips: int, lost: int = 0) -> Fleet:

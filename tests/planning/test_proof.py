@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efat.planning.branch import FEWEST, Branch
-from efat.planning.columns import Columns, generate
-from efat.planning.duals import sampled_bound, searched_bound
-from efat.planning.hierarchical import Hierarchical
+from efat.planning.bounds.branch_bound import FEWEST, Branch
+from efat.planning.bounds.column_generation import Columns, generate
+from efat.planning.bounds.dual_bound import sampled_bound, searched_bound
+from efat.planning.planners.hierarchical import Hierarchical
 from efat.planning.problem import prepare
-from efat.planning.proof import Prover
+from efat.planning.bounds.proof import Prover
 from efat.planning.rules import Rules
-from efat.planning.subsets import (
+from efat.planning.bounds.subsets import (
     best_partition,
     subset_prices,
 )
@@ -46,7 +46,7 @@ def test_a_search_cut_short_anywhere_bounds_every_group(
     rng = np.random.default_rng(seed)
     chips = structured_fleet(rng, int(rng.integers(3, 10)))
     cost, members = rising_cost(rng, 144), int(rng.integers(3, 10))
-    monkeypatch.setattr("efat.planning.proof.FAN", int(rng.integers(1, 4)))
+    monkeypatch.setattr("efat.planning.bounds.proof.FAN", int(rng.integers(1, 4)))
     words = np.stack([chip.fault_map.words for chip in chips])
     single = cost.table[np.bitwise_count(words).sum(axis=1)]
     kept = np.flatnonzero(np.isfinite(single))
@@ -75,9 +75,9 @@ def test_bounds_of_structured_fleets_stay_below_the_optimum(
         return
     optimum = best_partition(subset_prices(problem))[1]
     for name, value in (("BRANCHES", 8), ("FIRST_BRANCHES", 2), ("SAMPLE_ROUNDS", 2)):
-        monkeypatch.setattr(f"efat.planning.duals.{name}", value)
+        monkeypatch.setattr(f"efat.planning.bounds.dual_bound.{name}", value)
     short, whole = searched_bound(problem, Columns(problem, [])), sampled_bound(problem)
-    monkeypatch.setattr("efat.planning.duals.MOST_CHIPS", 4)
+    monkeypatch.setattr("efat.planning.bounds.dual_bound.MOST_CHIPS", 4)
     assert max(short, whole, sampled_bound(problem)) <= optimum * (1 + 1e-9)
 
 

@@ -10,19 +10,19 @@ import pytest
 
 from efat.hardware.chip import Chip
 from efat.hardware import FaultMap
-from efat.planning.best import Best
-from efat.planning.bound import cover_bound, single_bound, whole_prices
-from efat.planning.columns import Columns
+from efat.planning.planners.min_cost import Best
+from efat.planning.bounds.lower_bound import cover_bound, single_bound, whole_prices
+from efat.planning.bounds.column_generation import Columns
 from efat.planning.cost import CountCost
-from efat.planning.duals import sampled_bound, searched_bound
-from efat.planning.exact import Exact
-from efat.planning.greedy import Greedy
-from efat.planning.hierarchical import Hierarchical
-from efat.planning.listing import list_groups, solve
-from efat.planning.local_search import LocalSearch
+from efat.planning.bounds.dual_bound import sampled_bound, searched_bound
+from efat.planning.planners.exact import Exact
+from efat.planning.planners.greedy import Greedy
+from efat.planning.planners.hierarchical import Hierarchical
+from efat.planning.bounds.enumeration import list_groups, solve
+from efat.planning.planners.local_search import LocalSearch
 from efat.planning.problem import prepare
 from efat.planning.rules import Rules
-from efat.planning.subsets import (
+from efat.planning.bounds.subsets import (
     best_partition,
     places_of,
     relaxation,
@@ -136,7 +136,7 @@ def test_listing_finds_every_group_and_bounds_like_all_subsets(kind: str) -> Non
 
 def test_listing_gives_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = prepare(fleet("uniform", 12, 16), table_cost("concave", 16), Rules())
-    monkeypatch.setattr("efat.planning.listing.MOST_GROUPS", 40)
+    monkeypatch.setattr("efat.planning.bounds.enumeration.MOST_GROUPS", 40)
     assert list_groups(problem) is None
 
 

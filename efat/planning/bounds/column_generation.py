@@ -14,7 +14,7 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
 from efat.planning.cost import Floats, union_counts
-from efat.planning.forest import Places
+from efat.planning.merge_forest import Places
 from efat.planning.problem import Problem
 
 ROUNDS, BEAM = 60, 24

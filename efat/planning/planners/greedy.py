@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from efat.errors import raise_problems
-from efat.planning.forest import Forest
-from efat.planning.hierarchical import settle
-from efat.planning.planner import Grouping, GroupingPlanner
+from efat.planning.merge_forest import Forest
+from efat.planning.planners.hierarchical import settle
+from efat.planning.planners.base import Grouping, GroupingPlanner
 from efat.planning.problem import Problem
 from efat.seeds import generator
 

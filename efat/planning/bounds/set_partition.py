@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from efat.planning.columns import Columns, generate
+from efat.planning.bounds.column_generation import Columns, generate
 from efat.planning.cost import Floats
-from efat.planning.forest import Places
+from efat.planning.merge_forest import Places
 from efat.planning.problem import Problem
 
 NODES = 200

@@ -20,7 +20,7 @@ sums to `(S^2 - sum s_j^2) / 2N` over the pairs. The second is a quadratic form 
 `e_ij / sqrt(s_i s_j)`, 0 on the diagonal (Rayleigh's quotient; x_j^2 = x_j). For S in [a, b],
 `S^2 <= (a + b) S - a b` (the chord). So an extension brings at least a sum over A of weights plus a
 constant: `h(A) + const` new faults. Where groups are small, what each chip can share with its own
-partners bounds S2 better (`efat.planning.partners`); both are tried, and the S that candidates
+partners bounds S2 better (`efat.planning.bounds.partners`); both are tried, and the S that candidates
 cannot reach within the faults that are left are ruled out. As S <= b, adding `m (S - b)` with
 m >= 0 keeps it a bound; so weights are kept away from 0, where a candidate would count for nothing.
 The largest value of a given weight is a knapsack, bounded by its linear relaxation (Dantzig 1957);
@@ -36,7 +36,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from efat.planning.cost import Floats, Ints
-from efat.planning.partners import Partners, interpolate
+from efat.planning.bounds.partners import Partners, interpolate
 
 FEWEST = 3
 """Chips that an extension has at the least; smaller ones are priced one by one."""

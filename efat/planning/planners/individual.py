@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from efat.planning.planner import Grouping, GroupingPlanner
+from efat.planning.planners.base import Grouping, GroupingPlanner
 from efat.planning.problem import Problem
 
 

@@ -18,11 +18,11 @@ from scipy.sparse import csr_array
 
 from efat.errors import EfatError, raise_problems
 from efat.planning.cost import CountCost, Floats
-from efat.planning.forest import Places
-from efat.planning.local_search import LocalSearch
-from efat.planning.planner import Effort, Grouping, GroupingPlanner
+from efat.planning.merge_forest import Places
+from efat.planning.planners.local_search import LocalSearch
+from efat.planning.planners.base import Effort, Grouping, GroupingPlanner
 from efat.planning.problem import Problem
-from efat.planning.subsets import (
+from efat.planning.bounds.subsets import (
     MOST_ASKED,
     MOST_COUNTED,
     affordable,

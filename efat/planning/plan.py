@@ -58,7 +58,7 @@ class Plan:
         rules: The limits and prices that the plan honours.
         merges: How the groups came about, one chip at a time; rewards telescope: the price of all
             chips on their own, less the sum of the rewards, is the price of the plan.
-        bound: No plan under these rules has a lower price; proved in `efat.planning.bound`.
+        bound: No plan under these rules has a lower price; proved in `efat.planning.bounds.lower_bound`.
         until_met: Whether groups are trained on from their amount until they meet the constraint,
             whatever the recipe; their amounts are then not of an analysis.
         without: Steps of the recipe that its models are made without.
@@ -131,7 +131,7 @@ class Planner(Protocol):
 def name_of(planner: Planner) -> str:
     """Name a planner in tables and files.
 
-    >>> from efat.planning.early_stop import EarlyStopping
+    >>> from efat.planning.planners.early_stop import EarlyStopping
     >>> name_of(EarlyStopping())
     'early_stop'
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from efat.planning.base import Merge
+from efat.planning.plan import Merge
 from efat.planning.cost import Floats, Ints, Words
 from efat.planning.problem import Problem
 

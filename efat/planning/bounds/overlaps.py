@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.planning.branch import Spectrum
+from efat.planning.bounds.branch_bound import Spectrum
 from efat.planning.cost import Floats, Ints, Words, shared_counts
 
 SHARED = 0.25
@@ -59,7 +59,7 @@ class Common:
         return shared_counts(self.words).astype(np.float64)
 
     def split(self, fused: Mask, candidates: Ints, gains: Floats, overlaps: Floats) -> Split:
-        """Tell shared PEs outside a fused map [PEs] from the others; see `efat.planning.branch`."""
+        """Tell shared PEs outside a fused map [PEs] from the others; see `efat.planning.bounds.branch_bound`."""
         block = self.block(self.shared & ~fused, candidates)
         block = block.astype(np.float32)
         often = block.sum(axis=1)

@@ -16,11 +16,11 @@ from functools import cached_property
 
 import numpy as np
 
-from efat.planning.branch import FEWEST, Branch
-from efat.planning.common import Common, Mask, Split, gram
+from efat.planning.bounds.branch_bound import FEWEST, Branch
+from efat.planning.bounds.overlaps import Common, Mask, Split, gram
 from efat.planning.cost import Floats, Ints
-from efat.planning.forest import Places
-from efat.planning.partners import Partners, divide
+from efat.planning.merge_forest import Places
+from efat.planning.bounds.partners import Partners, divide
 
 FAN = 8
 """Candidates that a branch is cut by."""

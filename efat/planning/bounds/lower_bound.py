@@ -15,9 +15,9 @@ prices keep it monotone). Leaving out `max_groups` only lowers an optimum, so it
 - `relax`: for values `u_i >= 0` with `u(G) <= c(G)` for every group, `sum_i u_i = sum_G u(G) <=
   sum_G c(G)` for every plan: weak duality of the set-partitioning relaxation. Column generation
   proposes `u`; all groups are then compared, listed one by one where they are few enough (the
-  bound of the relaxation itself), or bounded branch by branch (`efat.planning.duals`), which
+  bound of the relaxation itself), or bounded branch by branch (`efat.planning.bounds.dual_bound`), which
   uses the fault counts too. A small fleet under a plain callable is listed by `relaxation`
-  (`efat.planning.subsets`): monotone cost only.
+  (`efat.planning.bounds.subsets`): monotone cost only.
 - `whole_prices`: prices that are all multiples of a number make every plan's price a multiple.
 """
 
@@ -28,13 +28,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from efat.planning.columns import Columns
+from efat.planning.bounds.column_generation import Columns
 from efat.planning.cost import CountCost, Floats
-from efat.planning.duals import sampled_bound, searched_bound
-from efat.planning.forest import Places
-from efat.planning.listing import list_groups, solve
+from efat.planning.bounds.dual_bound import sampled_bound, searched_bound
+from efat.planning.merge_forest import Places
+from efat.planning.bounds.enumeration import list_groups, solve
 from efat.planning.problem import Problem
-from efat.planning.subsets import affordable, best_partition, relaxation, subset_prices
+from efat.planning.bounds.subsets import affordable, best_partition, relaxation, subset_prices
 
 MOST_SOLVED = 16
 """Chips up to which the optimum itself is the bound."""

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from efat.planning.cost import CountCost, Floats, Ints
-from efat.planning.forest import Places
+from efat.planning.merge_forest import Places
 from efat.planning.problem import Problem
 
 MOST_COUNTED = 20

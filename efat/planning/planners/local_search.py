@@ -12,9 +12,9 @@ import numpy as np
 
 from efat.errors import raise_problems
 from efat.planning.cost import Words
-from efat.planning.forest import Places
-from efat.planning.hierarchical import Hierarchical
-from efat.planning.planner import Grouping, GroupingPlanner
+from efat.planning.merge_forest import Places
+from efat.planning.planners.hierarchical import Hierarchical
+from efat.planning.planners.base import Grouping, GroupingPlanner
 from efat.planning.problem import Problem
 from efat.seeds import generator
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import cycle
 
 from efat.errors import EfatError
-from efat.planning.forest import Places
-from efat.planning.planner import Grouping, GroupingPlanner
+from efat.planning.merge_forest import Places
+from efat.planning.planners.base import Grouping, GroupingPlanner
 from efat.planning.problem import Problem
 from efat.seeds import generator
 

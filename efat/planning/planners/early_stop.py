@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from efat.hardware.chip import Chip
-from efat.planning.base import Group, Plan
+from efat.planning.plan import Group, Plan
 from efat.planning.cost import Cost
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from efat.planning.forest import Places
+from efat.planning.merge_forest import Places
 from efat.planning.problem import Problem
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from efat.planning.columns import Columns
+from efat.planning.bounds.column_generation import Columns
 from efat.planning.cost import BLOCK_WORDS, Floats, Ints, Words
-from efat.planning.forest import Places
+from efat.planning.merge_forest import Places
 from efat.planning.problem import Problem
 
 MOST_GROUPS = 1_000_000
