@@ -6,9 +6,9 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 
 from efat.experiment import Amounts
-from efat.jobs import TrainingJob
+from efat.training.jobs import TrainingJob
 from efat.hardware.mapping import SystolicArray
-from efat.recipe import Recipe
+from efat.training.recipe import Recipe
 from efat.seeds import derive
 from efat.workload import Workload
 

@@ -9,7 +9,7 @@ from efat.engine.runner import Campaign
 from efat.errors import raise_problems
 from efat.experiment import Experiment
 from efat.findings import Baseline, Evaluation, Measured, Model
-from efat.jobs import Weights
+from efat.training.jobs import Weights
 from efat.library import Library, grow_library
 from efat.planning.assign import Assignment, assign
 from efat.planning.plan import Group, Plan

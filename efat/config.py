@@ -65,7 +65,7 @@ class TrainingConfig:
 
 @dataclass
 class RecipeConfig:
-    """The steps applied to a chip or a group; see `efat.recipe.Recipe`."""
+    """The steps applied to a chip or a group; see `efat.training.recipe.Recipe`."""
 
     steps: list[str] = field(default_factory=lambda: ["retrain"])
     mode: str = "one_shot"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from efat import fit
+from efat.training import trainer as fit
 from efat.engine.runner import Runner
 from efat.experiment import Experiment
 from efat.hardware import FaultMap

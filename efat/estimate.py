@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efat.experiment import Experiment
-from efat.jobs import CALIBRATION_STEPS
+from efat.training.jobs import CALIBRATION_STEPS
 
 MAPPING = ("analyse", "assign")
 """Stages that need the resilience map whoever plans."""

@@ -10,13 +10,13 @@ from efat.hardware.chip import Fleet
 from efat.resilience.constraint import Constraint
 from efat.hardware import FaultMap
 from efat.hardware.fleets import draw_fault_map
-from efat.jobs import Setup, TrainingJob
+from efat.training.jobs import Setup, TrainingJob
 from efat.hardware.mapping import SystolicArray
 from efat.resilience.metric import ACCURACY, Metric
 from efat.planning.plan import Planner, name_of, needs_map
 from efat.planning.rules import Rules
 from efat.resilience.rate_search import RateGrid, Search, highest_within_reach
-from efat.recipe import Recipe
+from efat.training.recipe import Recipe
 from efat.resilience.resilience_map import (
     Interpolation,
     Monotone,
@@ -30,7 +30,7 @@ from efat.resilience.resilience_map import (
 from efat.seeds import generator
 from efat.resilience.severity import Severity
 from efat.resilience.verification import Verification
-from efat.weight_files import WeightFile
+from efat.training.pretrained import WeightFile
 
 RETRAIN = Recipe()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from efat.jobs import Weights
+from efat.training.jobs import Weights
 from efat.planning.plan import Group
 from efat.resilience.resilience_map import ResilienceCurve
 

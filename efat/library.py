@@ -12,7 +12,7 @@ from efat import findings, trainings
 from efat.hardware.chip import Chip, Fleet
 from efat.experiment import RETRAIN, Experiment
 from efat.hardware.fleets.npz import fleet_hash
-from efat.jobs import Weights
+from efat.training.jobs import Weights
 from efat.planning.assign import Assignment, Model
 from efat.planning.plan import Plan
 from efat.result_rows import group_name

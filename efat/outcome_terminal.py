@@ -11,7 +11,7 @@ from efat.experiment import Experiment
 from efat.findings import diverged_note, lost_note
 from efat.resilience.metric import Metric
 from efat.planning.plan import needs_map
-from efat.recipe import TRAINING
+from efat.training.recipe import TRAINING
 from efat.report import Outcome, StrategyResult
 from efat.resilience.verification import verification_note
 

@@ -12,14 +12,14 @@ from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from efat import fit
+from efat.training import trainer as fit
 from efat.amounts import amounts_of, hardening_of
 from efat.checks import Problems, build, check_values
 from efat.hardware.chip import Fleet
 from efat.errors import EfatError, raise_problems
 from efat.experiment import Experiment
 from efat.hardware.fleets.io import check_fleet_file
-from efat.jobs import Setup, TrainingJob
+from efat.training.jobs import Setup, TrainingJob
 from efat.library_checks import check_library
 from efat.hardware.mapping import SystolicArray
 from efat.resilience.metric import ACCURACY
@@ -32,7 +32,7 @@ from efat.planning.planners.individual import Individual
 from efat.planning.planners.random import Random
 from efat.planning.rules import Rules
 from efat.planning.planners.single import Single
-from efat.recipe import Gradual, Recipe
+from efat.training.recipe import Gradual, Recipe
 from efat.recipe_checks import recipe_problems
 from efat.selection_checks import build_selection
 from efat.resilience.severity import array_rate

@@ -8,7 +8,7 @@ from typing import Any
 from efat.experiment import Experiment
 from efat.hardware import FaultMap
 from efat.findings import Model
-from efat.loading import load_model
+from efat.training.loading import load_model
 from efat.hardware.mapping import Placement, SystolicArray, WeightLayout, pruned_weights, sum_per_pe
 from efat.nn.masking.layers import mapped_weights
 from efat.planning.plan import Plan

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from efat.errors import EfatError
 from efat.nn.masking import mapped_layers
-from efat.recipe import Recipe
+from efat.training.recipe import Recipe
 from efat.nn.repair.weight_matrices import products_of
 from efat.nn.repair.recalibrate import has_statistics
 

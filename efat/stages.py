@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from efat import fit, mending
+from efat.training import trainer as fit
+
+from efat.training import repair_step as mending
 from efat.engine.runner import Runner
 from efat.hardware.chip import Chip, Fleet
 from efat.curves import curve_of, record_curves
@@ -21,8 +23,8 @@ from efat.findings import (
     Measured,
     Model,
 )
-from efat.jobs import CalibrationJob, EvaluationJob, TrainingJob, Weights, trained_steps
-from efat.loading import load_model, training_batches
+from efat.training.jobs import CalibrationJob, EvaluationJob, TrainingJob, Weights, trained_steps
+from efat.training.loading import load_model, training_batches
 from efat.nn.masking import weight_layouts
 from efat.planning.plan import Group, Plan, needs_map
 from efat.planning.cost import Cost, CountCost, no_cost

@@ -13,10 +13,10 @@ from torch import nn
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
 from efat.errors import EfatError
-from efat.fit import build_loss
-from efat.jobs import Setup
+from efat.training.trainer import build_loss
+from efat.training.jobs import Setup
 from efat.resilience.metric import Metric
-from efat.module import unwrap
+from efat.training.module import unwrap
 
 
 def metric_node(cfg: DictConfig, outputs: int | None) -> dict[str, Any]:

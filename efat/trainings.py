@@ -7,8 +7,8 @@ from dataclasses import replace
 from efat.experiment import Experiment
 from efat.hardware import FaultMap
 from efat.findings import Baseline
-from efat.injection import Injection
-from efat.jobs import Repair, TrainingJob, Until
+from efat.training.injection import Injection
+from efat.training.jobs import Repair, TrainingJob, Until
 from efat.planning.plan import Group
 from efat.seeds import derive
 

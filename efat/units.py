@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from efat.engine.runner import Record
-from efat.jobs import TrainingJob, trained_steps
+from efat.training.jobs import TrainingJob, trained_steps
 from efat.engine.store import Store, plain
 from efat.engine.unit import Job
 

@@ -13,13 +13,13 @@ from torch import nn
 
 from efat.checks import Problems, build
 from efat.errors import EfatError
-from efat.jobs import Setup
+from efat.training.jobs import Setup
 from efat.nn.masking import mapped_layers
 from efat.resilience.metric import Metric
-from efat.module import unwrap
-from efat.retraining import Retraining
+from efat.training.module import unwrap
+from efat.training.finetune import Retraining
 from efat.tasks import build_metric, metric_node, try_task
-from efat.weight_files import WeightFile
+from efat.training.pretrained import WeightFile
 
 TRIED = 8
 """Samples that are passed through the network before any work."""

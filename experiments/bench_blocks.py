@@ -15,9 +15,9 @@ from torch import nn
 
 from efat import SystolicArray, mask_model
 from efat.data.digits import Digits
-from efat.fit import train
+from efat.training.trainer import train
 from efat.hardware.fleets import uniform_fleet
-from efat.jobs import Setup, TrainingJob
+from efat.training.jobs import Setup, TrainingJob
 from efat.models.resnet import ResNet
 from efat.nn.repair import compensate, compensate_sequentially, measure_grams, remap
 from efat.engine.store import Store

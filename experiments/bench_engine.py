@@ -16,12 +16,14 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from efat import SystolicArray, fit
+from efat import SystolicArray
+
+from efat.training import trainer as fit
 from efat.engine.runner import Campaign, Executor
 from efat.errors import EfatError
 from efat.engine.executors import Processes, Ray
 from efat.hardware.fleets import draw_fault_map
-from efat.jobs import Setup, TrainingJob
+from efat.training.jobs import Setup, TrainingJob
 from efat.engine.progress import Progress
 from efat.seeds import generator
 from efat.engine.store import Result, Store

@@ -20,14 +20,14 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from efat import FaultMap, SystolicArray, mask_model
-from efat.callbacks import CurveRecorder, MaskGuard, SameDraws
+from efat.training.callbacks import CurveRecorder, MaskGuard, SameDraws
 from efat.data.datamodule import DataModule
 from efat.data.samples import ArraySamples, Samples
-from efat.fit import build_trainer
-from efat.jobs import Setup, TrainingJob
+from efat.training.trainer import build_trainer
+from efat.training.jobs import Setup, TrainingJob
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
-from efat.module import FaultAwareModule
+from efat.training.module import FaultAwareModule
 
 ARRAY = SystolicArray(16, 16)
 FAULTS = FaultMap(np.random.default_rng(0).random((16, 16)) < 0.2)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from efat.checkpoints import Checkpointer
-from efat.fit import train
+from efat.training.checkpoints import Checkpointer
+from efat.training.trainer import train
 
 
 class CutError(Exception):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from efat import FaultMap, SystolicArray
-from efat.jobs import Setup
+from efat.training.jobs import Setup
 
 ARRAY = SystolicArray(8, 8)
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from efat import EfatError
 from efat.engine.runner import Campaign
 from efat.engine.executors import Serial
-from efat.jobs import Setup, TrainingJob
+from efat.training.jobs import Setup, TrainingJob
 from efat.engine.progress import Progress
 from efat.engine.store import LAYOUT, Result, Store, content_key
 from efat.io_csv import write_csv

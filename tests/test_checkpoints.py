@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from efat import FaultMap, SystolicArray, fit
-from efat.checkpoints import Checkpointer, Checkpoints
-from efat.jobs import Setup, TrainingJob
+from efat import FaultMap, SystolicArray
+
+from efat.training import trainer as fit
+from efat.training.checkpoints import Checkpointer, Checkpoints
+from efat.training.jobs import Setup, TrainingJob
 from efat.engine.store import Store
 
 ARRAY = SystolicArray(8, 8)

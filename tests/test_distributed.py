@@ -7,8 +7,8 @@ import pytest
 
 from efat import FaultMap, SystolicArray
 from efat.engine.executors import Launch
-from efat.fit import train
-from efat.jobs import Setup, TrainingJob
+from efat.training.trainer import train
+from efat.training.jobs import Setup, TrainingJob
 from efat.engine.store import Store, content_key
 from efat.engine.unit import Unit, Work
 

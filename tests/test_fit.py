@@ -8,16 +8,16 @@ import torch
 from torch import nn
 
 from efat import EfatError, FaultMap, SystolicArray, mask_model, verify_masks
-from efat.callbacks import CurveRecorder, MaskGuard
+from efat.training.callbacks import CurveRecorder, MaskGuard
 from efat.data.digits import Digits
 from efat.data.loaders import TensorBatches
-from efat.fit import build_trainer, evaluate, train
-from efat.hardening import HardeningModule
-from efat.jobs import EvaluationJob, Setup, TrainingJob
+from efat.training.trainer import build_trainer, evaluate, train
+from efat.training.hardening import HardeningModule
+from efat.training.jobs import EvaluationJob, Setup, TrainingJob
 from efat.nn.masking import MASK, masked_layers
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
-from efat.module import FaultAwareModule
+from efat.training.module import FaultAwareModule
 from efat.engine.store import Store
 
 ARRAY = SystolicArray(8, 8)

@@ -7,17 +7,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from efat import EfatError, SystolicArray, fit, mask_model, stages
-from efat.checkpoints import Checkpointer, Checkpoints
+from efat import EfatError, SystolicArray, mask_model, stages
+
+from efat.training import trainer as fit
+from efat.training.checkpoints import Checkpointer, Checkpoints
 from efat.findings import Evaluation, Hardened, Measured
-from efat.hardening import step_map
-from efat.jobs import Setup, TrainingJob
+from efat.training.hardening import step_map
+from efat.training.jobs import Setup, TrainingJob
 from efat.nn.masking import masked_weights
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
 from efat.overrides import compose_jobs
 from efat.preflight import build_experiment
-from efat.recipe import Recipe
+from efat.training.recipe import Recipe
 from efat.recipe_checks import recipe_problems
 from efat.engine.store import Result, Store
 from efat.trainings import group_job, retraining_job

@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from efat import EfatError, FaultMap, mask_model
-from efat.callbacks import MaskGuard
-from efat.checkpoints import Checkpoints
-from efat.fit import evaluate, train
-from efat.injection import Injection
-from efat.jobs import EvaluationJob, TrainingJob, Until
+from efat.training.callbacks import MaskGuard
+from efat.training.checkpoints import Checkpoints
+from efat.training.trainer import evaluate, train
+from efat.training.injection import Injection
+from efat.training.jobs import EvaluationJob, TrainingJob, Until
 from efat.hardware.mapping import SystolicArray
 from efat.nn.masking import masked_weights
 from efat.models.resnet import ResNet
 from efat.overrides import compose_jobs
 from efat.preflight import build_experiment
-from efat.recipe import Gradual, Recipe
+from efat.training.recipe import Gradual, Recipe
 from efat.seeds import derive
 from efat.engine.store import Store, plain
 from efat.trainings import retraining_job

@@ -16,7 +16,7 @@ from efat.estimate import estimate
 from efat.experiment import Selection
 from efat.hardware.fleets import draw_fault_map
 from efat.resilience.rate_search import RateGrid, highest_within_reach
-from efat.recipe import Recipe
+from efat.training.recipe import Recipe
 from efat.resilience.resilience_map import ResilienceCurve, build_resilience_map
 from efat.seeds import generator
 from efat.terminal import describe_map

@@ -7,15 +7,15 @@ from omegaconf import OmegaConf
 
 from efat import EfatError
 from efat.config import CONF
-from efat.fit import evaluate
-from efat.jobs import EvaluationJob, Setup
+from efat.training.trainer import evaluate
+from efat.training.jobs import EvaluationJob, Setup
 from efat.hardware.mapping import SystolicArray
 from efat.models.mobilenet import MobileNetV2
 from efat.models.resnet import ResNet
 from efat.models.vgg import VGG
-from efat.module import unwrap
+from efat.training.module import unwrap
 from efat.engine.store import Result, Store
-from efat.weight_files import WeightFile
+from efat.training.pretrained import WeightFile
 from tests.tiny_data import real
 
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))

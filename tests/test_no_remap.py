@@ -13,7 +13,7 @@ from efat.pages.treatment import repair_sentences
 from efat.pages.verdict import _against
 from efat.planning.planners.early_stop import EarlyStopping, NoRemap
 from efat.preflight import build_experiment
-from efat.recipe import Recipe
+from efat.training.recipe import Recipe
 from efat.resilience.resilience_map import ResilienceMap
 from efat.stages import plan as plan_fleet
 from efat.stages import retrain

@@ -12,13 +12,13 @@ import torch
 from efat import mask_model
 from efat.data.digits import Digits
 from efat.findings import Baseline, Calibration
-from efat.fit import evaluate, train
-from efat.jobs import CalibrationJob, EvaluationJob, Repair, TrainingJob, Until
-from efat.loading import calibration_batches
-from efat.mending import calibrate
+from efat.training.trainer import evaluate, train
+from efat.training.jobs import CalibrationJob, EvaluationJob, Repair, TrainingJob, Until
+from efat.training.loading import calibration_batches
+from efat.training.repair_step import calibrate
 from efat.models.resnet import ResNet
 from efat.pages.treatment import repair_sentences
-from efat.recipe import Recipe
+from efat.training.recipe import Recipe
 from efat.nn.repair import compensate, measure_grams, recalibrate, remap, rescale
 from efat.engine.store import Store, plain
 from efat.terminal import describe_recipe
@@ -88,7 +88,7 @@ def test_rows_are_placed_where_the_recipe_says_so(store):
 
 
 def test_layers_in_blocks_are_repaired_and_named(store, monkeypatch):
-    monkeypatch.setattr("efat.mending.measure_grams", partial(measure_grams, largest=140))
+    monkeypatch.setattr("efat.training.repair_step.measure_grams", partial(measure_grams, largest=140))
     result = calibrate(CalibrationJob(SETUP, START, 200, 3), store)
     cut = {"layer3.0.conv2.weight": 2}
     assert result.values["blocks"] == cut

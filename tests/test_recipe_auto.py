@@ -10,7 +10,7 @@ from efat import SystolicArray
 from efat.findings import Calibration
 from efat.hardware.fleets import draw_fault_map
 from efat.pages.treatment import repair_sentences
-from efat.recipe import SEQUENTIAL_FROM, Recipe
+from efat.training.recipe import SEQUENTIAL_FROM, Recipe
 from efat.trainings import retraining_job
 from tests.test_stages import BASELINE, experiment, fault_map
 

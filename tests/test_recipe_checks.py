@@ -15,7 +15,7 @@ from efat.planning.planners.min_cost import Best
 from efat.planning.cost import CountCost
 from efat.planning.rules import Rules
 from efat.preflight import build_experiment
-from efat.recipe import Recipe
+from efat.training.recipe import Recipe
 from efat.recipe_checks import recipe_problems
 from tests.command_line import efat
 

@@ -10,12 +10,12 @@ from torch import nn
 
 from efat import FaultMap, SystolicArray, mask_model, verify_masks
 from efat.data.digits import Digits
-from efat.fit import train
-from efat.jobs import TrainingJob
-from efat.module import FaultAwareModule
+from efat.training.trainer import train
+from efat.training.jobs import TrainingJob
+from efat.training.module import FaultAwareModule
 from efat.overrides import compose_jobs
 from efat.preflight import build_experiment
-from efat.retraining import Retraining
+from efat.training.finetune import Retraining
 from efat.engine.store import Store, content_key
 from tests.command_line import efat, rows, run_folder
 from tests.test_fit import setup_of

@@ -9,7 +9,7 @@ import torch
 from efat import EfatError
 from efat.resilience.constraint import Constraint
 from efat.resilience.metric import Metric
-from efat.module import unwrap
+from efat.training.module import unwrap
 from efat.resilience.resilience_map import ResilienceCurve
 from tests.command_line import efat, rows, run_folder
 from tests.experiments import experiment

@@ -8,20 +8,20 @@ import pytest
 import torch
 
 from efat import EfatError, SystolicArray
-from efat.callbacks import MaskGuard
-from efat.checkpoints import Checkpointer, Checkpoints
+from efat.training.callbacks import MaskGuard
+from efat.training.checkpoints import Checkpointer, Checkpoints
 from efat.hardware.chip import Chip, Fleet
-from efat.fit import train
+from efat.training.trainer import train
 from efat.hardware.fleets import save_fleet, uniform_fleet
-from efat.jobs import TrainingJob, Until, trained_steps
+from efat.training.jobs import TrainingJob, Until, trained_steps
 from efat.overrides import compose_jobs
 from efat.planning.plan import Plan
 from efat.planning.planners.early_stop import EarlyStopping
 from efat.preflight import build_experiment
-from efat.recipe import Recipe
+from efat.training.recipe import Recipe
 from efat.resilience.resilience_map import ResilienceMap
 from efat.result_rows import group_rows
-from efat.retraining import DivergedError
+from efat.training.finetune import DivergedError
 from efat.stages import plan as plan_fleet
 from efat.stages import retrain
 from efat.engine.store import Store

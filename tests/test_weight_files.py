@@ -6,7 +6,7 @@ import torch
 
 from efat import EfatError
 from efat.models.mlp import MLP
-from efat.weight_files import WeightFile
+from efat.training.pretrained import WeightFile
 from tests.command_line import efat
 
 SIZES = [64, 24, 10]

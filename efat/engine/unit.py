@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from efat.checkpoints import Checkpoints
+from efat.training.checkpoints import Checkpoints
 from efat.errors import EfatError
 from efat.engine.executors.base import is_secondary
-from efat.jobs import CalibrationJob, EvaluationJob, TrainingJob
+from efat.training.jobs import CalibrationJob, EvaluationJob, TrainingJob
 from efat.engine.store import Result, Store
 
 Job = TrainingJob | EvaluationJob | CalibrationJob

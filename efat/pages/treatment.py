@@ -11,7 +11,7 @@ from efat.resilience.metric import kept_note
 from efat.pages.finished import FinishedRun
 from efat.planning.planners.early_stop import NoRemap
 from efat.engine.progress import counted
-from efat.recipe import TRAINING
+from efat.training.recipe import TRAINING
 
 NAMED = 12
 """Chips named in a sentence; further ones are counted, and marked in the table."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from efat.experiment import Experiment
-from efat.jobs import TrainingJob, trained_steps
+from efat.training.jobs import TrainingJob, trained_steps
 from efat.provenance import public
 from efat.engine.store import Result, content_key
 from efat.tracking.base import Scene, Tracker, Training

@@ -10,7 +10,9 @@ import csv
 import math
 from pathlib import Path
 
-from efat import fit, stages
+from efat import stages
+
+from efat.training import trainer as fit
 from efat.trainings import retraining_job
 from experiments.studies import open_study
 

@@ -16,9 +16,13 @@ from pathlib import Path
 
 import torch
 
-from efat import fit, mending, stages
+from efat import stages
+
+from efat.training import trainer as fit
+
+from efat.training import repair_step as mending
 from efat.hardware.fleets import draw_fault_map
-from efat.jobs import CalibrationJob, EvaluationJob
+from efat.training.jobs import CalibrationJob, EvaluationJob
 from efat.seeds import generator
 from efat.trainings import retraining_job
 from experiments.studies import open_study

@@ -16,12 +16,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from efat import fit, stages
+from efat import stages
+
+from efat.training import trainer as fit
 from efat.engine.runner import Campaign
 from efat.hardware.chip import Fleet
 from efat.experiment import Experiment
 from efat.findings import Analysis, Baseline, Model
-from efat.jobs import EvaluationJob, Weights
+from efat.training.jobs import EvaluationJob, Weights
 from efat.planning.plan import Group, Plan
 from efat.planning.planners.early_stop import EarlyStopping
 from experiments.studies import open_study

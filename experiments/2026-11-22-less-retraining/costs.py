@@ -14,11 +14,15 @@ from pathlib import Path
 
 import torch
 
-from efat import fit, mending, stages, trainings
+from efat import stages, trainings
+
+from efat.training import trainer as fit
+
+from efat.training import repair_step as mending
 from efat.engine.runner import Campaign
 from efat.engine.executors.serial import Serial
 from efat.hardware.fleets import uniform_fleet
-from efat.jobs import CalibrationJob, EvaluationJob, TrainingJob
+from efat.training.jobs import CalibrationJob, EvaluationJob, TrainingJob
 from efat.overrides import compose_jobs
 from efat.preflight import build_experiment
 from efat.engine.store import Store

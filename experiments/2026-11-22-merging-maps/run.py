@@ -16,11 +16,13 @@ from itertools import accumulate
 from operator import or_
 from pathlib import Path
 
-from efat import fit, stages
+from efat import stages
+
+from efat.training import trainer as fit
 from efat.engine.runner import Campaign
 from efat.experiment import Experiment
 from efat.hardware import FaultMap
-from efat.fit import EvaluationJob, TrainingJob
+from efat.training.trainer import EvaluationJob, TrainingJob
 from efat.hardware.fleets import draw_fault_map
 from efat.seeds import derive, generator
 from efat.stages import Weights

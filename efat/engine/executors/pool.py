@@ -123,7 +123,7 @@ def _serve(pipe: Connection) -> None:
         while True:
             message = pipe.recv()
             if message is None:
-                importlib.import_module("efat.fit")  # seconds, that of Lightning
+                importlib.import_module("efat.training.trainer")  # seconds, that of Lightning
                 continue
             function, task = message
             try:

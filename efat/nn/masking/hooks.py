@@ -44,7 +44,7 @@ def keep_masked(
         optimizer: The optimizer of its parameters, of any type.
         guarded: Weights need no mask of their own after a step: nothing but backward passes
             writes gradients (scaling and clipping them aside), nothing but the optimizer weights,
-            and `verify_masks` is called along the way, as `efat.callbacks.MaskGuard` does. Saves
+            and `verify_masks` is called along the way, as `efat.training.callbacks.MaskGuard` does. Saves
             a pass over the weights; they are masked all the same where that is not enough: with
             another type of optimizer than torch's plain ones, with gradients or state from before,
             with several processes (initialise them first), after another map came in.

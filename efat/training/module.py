@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from efat.errors import EfatError
 from efat.nn.masking import keep_masked, masked_layers
-from efat.retraining import Retraining, scale_rates
+from efat.training.finetune import Retraining, scale_rates
 
 OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]

@@ -13,9 +13,9 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from efat.hardware import FaultMap
-from efat.injection import Injection
+from efat.training.injection import Injection
 from efat.nn.masking import masked_weights, verify_masks
-from efat.retraining import DivergedError
+from efat.training.finetune import DivergedError
 
 
 class CurveRecorder(pl.Callback):

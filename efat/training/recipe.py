@@ -27,7 +27,7 @@ TRAINING = ("harden", "retrain", "top_up")
 
 @dataclass(frozen=True)
 class Gradual:
-    """Faults come into a retraining in `parts`, one every so many epochs; see `efat.injection`.
+    """Faults come into a retraining in `parts`, one every so many epochs; see `efat.training.injection`.
 
     Raises:
         EfatError: Values out of range; all at once.
@@ -65,7 +65,7 @@ class Recipe:
     """The steps applied to a fault map's network; amount 0 of retraining is after the repair steps.
 
     Args:
-        steps: `harden`: train the network once to stand faults (`efat.hardening`); `remap`: choose
+        steps: `harden`: train the network once to stand faults (`efat.training.hardening`); `remap`: choose
             where output channels go, and inputs; `compensate`: surviving weights make up for the
             pruned ones; `recalibrate`: BatchNorm statistics under the mask; `retrain`: fault-aware
             training; `top_up`: where that leaves a group short of the constraint on validation, on

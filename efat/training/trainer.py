@@ -18,7 +18,7 @@ from pytorch_lightning.profilers import PassThroughProfiler
 from torch import nn
 from torch.nn import functional
 
-from efat.callbacks import (
+from efat.training.callbacks import (
     CurveRecorder,
     EvaluateAt,
     Injector,
@@ -27,19 +27,19 @@ from efat.callbacks import (
     SameDraws,
     StopWhen,
 )
-from efat.checkpoints import Checkpointer, Checkpoints, can_resume, make_resumable
+from efat.training.checkpoints import Checkpointer, Checkpoints, can_resume, make_resumable
 from efat.errors import EfatError
 from efat.hardware import FaultMap
-from efat.hardening import HardeningModule
-from efat.jobs import EvaluationJob, Setup, TrainingJob
-from efat.loading import calibration_batches, load_model
+from efat.training.hardening import HardeningModule
+from efat.training.jobs import EvaluationJob, Setup, TrainingJob
+from efat.training.loading import calibration_batches, load_model
 from efat.hardware.mapping import Placement
 from efat.nn.masking import mask_model
-from efat.mending import BATCH, mend
-from efat.module import FaultAwareModule, Loss, unwrap
+from efat.training.repair_step import BATCH, mend
+from efat.training.module import FaultAwareModule, Loss, unwrap
 from efat.nn.repair import recalibrate
 from efat.nn.repair.batch_norm import BatchNorm
-from efat.retraining import DivergedError
+from efat.training.finetune import DivergedError
 from efat.engine.store import Result, Store
 
 NORMALISED_BY = 8192

@@ -8,7 +8,7 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from efat.jobs import Setup, Weights
+from efat.training.jobs import Setup, Weights
 from efat.nn.repair.grams import inputs_of
 from efat.engine.store import Store
 

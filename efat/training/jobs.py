@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from efat.hardware import FaultMap
-from efat.injection import Injection
+from efat.training.injection import Injection
 from efat.hardware.mapping import SystolicArray
 from efat.resilience.metric import Metric
-from efat.recipe import Mode, Remap, Step
-from efat.retraining import Retraining
+from efat.training.recipe import Mode, Remap, Step
+from efat.training.finetune import Retraining
 from efat.engine.store import OPTIONAL
-from efat.weight_files import WeightFile
+from efat.training.pretrained import WeightFile
 
 Node = Mapping[str, Any]
 """A Hydra node: `_target_` and its arguments."""
@@ -63,7 +63,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Repair:
-    """What mends a masked network before its training; see `efat.recipe.Recipe`.
+    """What mends a masked network before its training; see `efat.training.recipe.Recipe`.
 
     Args:
         steps: `remap`, `compensate`, `recalibrate`, in this order.
@@ -124,7 +124,7 @@ class TrainingJob:
         repair: What is done to the masked network first; None: nothing.
         until: Stop once this is met, at an evaluation; None: never.
         injection: How the faults come in; None: all at once, before the first step.
-        hardening: Lowest and highest rate of a fresh fault map each step; see `efat.hardening`.
+        hardening: Lowest and highest rate of a fresh fault map each step; see `efat.training.hardening`.
     """
 
     setup: Setup
@@ -161,7 +161,7 @@ class TrainingJob:
 
 
 def trained_steps(job: TrainingJob, values: Mapping[str, Any]) -> int:
-    """Return what a training took, from the values of its result: see `efat.fit.train`."""
+    """Return what a training took, from the values of its result: see `efat.training.trainer.train`."""
     diverged: int | None = values["diverged_steps"]
     if diverged is not None:
         return diverged

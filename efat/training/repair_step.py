@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from efat.errors import EfatError
 from efat.hardware import FaultMap
-from efat.jobs import CalibrationJob, Repair, Setup
-from efat.loading import calibration_batches, load_model
+from efat.training.jobs import CalibrationJob, Repair, Setup
+from efat.training.loading import calibration_batches, load_model
 from efat.hardware.mapping import Placement, SystolicArray
 from efat.nn.masking import mask_model
 from efat.nn.repair import (

@@ -1,0 +1,1 @@
+"""One training job in, one result out."""
