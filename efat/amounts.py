@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 
-from efat.experiment import Amounts
+from efat.campaign.experiment import Amounts
 from efat.training.jobs import TrainingJob
 from efat.hardware.mapping import SystolicArray
 from efat.training.recipe import Recipe

@@ -14,24 +14,24 @@ from matplotlib.figure import Figure
 from efat import plots
 
 from efat import io as atomic
-from efat.assignment import Arrival
+from efat.campaign.assignment import Arrival
 from efat.engine.runner import Record
 from efat.hardware.chip import Chip, Fleet
-from efat.experiment import Experiment
-from efat.findings import Analysis, Model
+from efat.campaign.experiment import Experiment
+from efat.campaign.results import Analysis, Model
 from efat.hardware.fleets import FleetSummary, save_fleet, summarise
 from efat.reporting.figures.fleet import draw_summary
 from efat.hardware.fleets.npz import fleet_hash
-from efat.library import found_library
-from efat.library_files import write_library
+from efat.campaign.library import found_library
+from efat.campaign.library_io import write_library
 from efat.plan_figures import draw_groups, draw_history, draw_overlaps, draw_rewards
 from efat.planning.plan import Group, Plan
 from efat.provenance import describe_run
 from efat.pruned_share import layer_rows
 from efat.rate_figures import draw_fault_rates
-from efat.report import Outcome
+from efat.campaign.outcome import Outcome
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
-from efat.result_rows import Row, group_name
+from efat.campaign.tables import Row, group_name
 from efat.engine.store import Store
 from efat.io_csv import write_csv
 from efat.units import unit_rows

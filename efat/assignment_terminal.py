@@ -11,13 +11,13 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from efat.assignment import Arrival
-from efat.experiment import Experiment
-from efat.findings import lost_note
-from efat.library import Library
+from efat.campaign.assignment import Arrival
+from efat.campaign.experiment import Experiment
+from efat.campaign.results import lost_note
+from efat.campaign.library import Library
 from efat.planning.assign import How
 from efat.engine.progress import counted
-from efat.result_rows import Row
+from efat.campaign.tables import Row
 from efat.terminal import off_ws_note
 
 CHIPS_SHOWN = 40

@@ -9,9 +9,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from efat.errors import EfatError, raise_problems
-from efat.experiment import Experiment
-from efat.library import Library, identity
-from efat.library_files import read_library
+from efat.campaign.experiment import Experiment
+from efat.campaign.library import Library, identity
+from efat.campaign.library_io import read_library
 from efat.engine.store import Store
 
 MADE_FOR = (

@@ -7,12 +7,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from efat.advice import Settings, next_steps
-from efat.experiment import Experiment
-from efat.findings import diverged_note, lost_note
+from efat.campaign.experiment import Experiment
+from efat.campaign.results import diverged_note, lost_note
 from efat.resilience.metric import Metric
 from efat.planning.plan import needs_map
 from efat.training.recipe import TRAINING
-from efat.report import Outcome, StrategyResult
+from efat.campaign.outcome import Outcome, StrategyResult
 from efat.resilience.verification import verification_note
 
 COLUMNS = (

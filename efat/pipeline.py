@@ -13,20 +13,30 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from efat import assignment, assignment_terminal, outcome_terminal, report, result_rows, stages, status, terminal
+from efat import assignment_terminal, outcome_terminal, terminal
+
+from efat.campaign import assignment
+
+from efat.campaign import outcome as report
+
+from efat.campaign import tables as result_rows
+
+from efat.campaign import stages
+
+from efat.campaign import status
 
 from efat import io as atomic
 from efat.artifacts import RunFolder
 from efat.engine.runner import Campaign
 from efat.errors import EfatError, raise_problems
-from efat.estimate import MAPPING, estimate
-from efat.experiment import Experiment
-from efat.findings import Analysis, Baseline
-from efat.library_files import read_library, write_library
+from efat.campaign.estimate import MAPPING, estimate
+from efat.campaign.experiment import Experiment
+from efat.campaign.results import Analysis, Baseline
+from efat.campaign.library_io import read_library, write_library
 from efat.pages.writing import write_comparison, write_report
 from efat.engine.progress import Progress
 from efat.resilience.resilience_map import ResilienceMap
-from efat.result_rows import group_name
+from efat.campaign.tables import group_name
 from efat.engine.store import Store
 from efat.tracking.guard import Guard
 from efat.tracking.scene import describe_scene, track

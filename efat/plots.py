@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from efat.hardware.chip import Fleet
-from efat.experiment import Experiment
+from efat.campaign.experiment import Experiment
 from efat.map_line import ABOVE, map_line
 from efat.resilience.metric import ACCURACY, Metric
 from efat.palette import BLUE, GREEN, GREY, ORANGE
 from efat.planning.plan import Plan
-from efat.report import Outcome
+from efat.campaign.outcome import Outcome
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.resilience.severity import IN_WORDS
 

@@ -17,7 +17,7 @@ from efat.amounts import amounts_of, hardening_of
 from efat.checks import Problems, build, check_values
 from efat.hardware.chip import Fleet
 from efat.errors import EfatError, raise_problems
-from efat.experiment import Experiment
+from efat.campaign.experiment import Experiment
 from efat.hardware.fleets.io import check_fleet_file
 from efat.training.jobs import Setup, TrainingJob
 from efat.library_checks import check_library

@@ -10,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from efat.experiment import Experiment
-from efat.library import identity
+from efat.campaign.experiment import Experiment
+from efat.campaign.library import identity
 
 PACKAGES = ("efat", "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "wandb")
 """Whose versions are recorded."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from efat.experiment import Experiment
+from efat.campaign.experiment import Experiment
 from efat.hardware import FaultMap
-from efat.findings import Model
+from efat.campaign.results import Model
 from efat.training.loading import load_model
 from efat.hardware.mapping import Placement, SystolicArray, WeightLayout, pruned_weights, sum_per_pe
 from efat.nn.masking.layers import mapped_weights

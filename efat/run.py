@@ -29,7 +29,7 @@ from efat.overrides import Draft, draft_jobs, name_jobs
 from efat.sweep import forget_jobs, note_status, worst_status
 
 if TYPE_CHECKING:  # seconds to import: not for --help
-    from efat.experiment import Experiment
+    from efat.campaign.experiment import Experiment
 
 _checked: list[Experiment] = []
 """What the check built, for a lone job; the jobs of a sweep may be too large to keep them all."""

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from efat.checks import Problems, check_choice
 from efat.resilience.constraint import Constraint
-from efat.experiment import Selection
+from efat.campaign.experiment import Selection
 from efat.resilience.metric import Metric
 from efat.resilience.resilience_map import (
     Interpolation,

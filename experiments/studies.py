@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from rich.console import Console
 
 from efat.engine.runner import Campaign
-from efat.experiment import Experiment
+from efat.campaign.experiment import Experiment
 from efat.overrides import compose_jobs
 from efat.preflight import build_experiment
 from efat.engine.progress import Progress

@@ -6,10 +6,10 @@ from hydra.utils import instantiate
 
 from efat import EfatError
 from efat.config import CONF
-from efat.findings import Baseline
+from efat.campaign.results import Baseline
 from efat.overrides import compose_jobs
 from efat.preflight import build_experiment
-from efat.stages import bind_severity
+from efat.campaign.stages import bind_severity
 from efat.engine.store import Result, Store
 from tests import tiny_data
 

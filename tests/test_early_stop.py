@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from efat.hardware.chip import Chip, Fleet
-from efat.findings import Model as TrainedModel
+from efat.campaign.results import Model as TrainedModel
 from efat.hardware.fleets import load_fleet, save_fleet
 from efat.pages.compare import compare_runs
 from efat.pages.compare_page import compare_figures, without_map

@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from efat import EfatError, SystolicArray, mask_model, stages
+from efat import EfatError, SystolicArray, mask_model
+
+from efat.campaign import stages
 
 from efat.training import trainer as fit
 from efat.training.checkpoints import Checkpointer, Checkpoints
-from efat.findings import Evaluation, Hardened, Measured
+from efat.campaign.results import Evaluation, Hardened, Measured
 from efat.training.hardening import step_map
 from efat.training.jobs import Setup, TrainingJob
 from efat.nn.masking import masked_weights
@@ -22,7 +24,7 @@ from efat.preflight import build_experiment
 from efat.training.recipe import Recipe
 from efat.recipe_checks import recipe_problems
 from efat.engine.store import Result, Store
-from efat.trainings import group_job, retraining_job
+from efat.campaign.job_factory import group_job, retraining_job
 from tests.command_line import efat
 from tests.recipes import SETUP
 from tests.test_stages import BASELINE, CHIPS, FakeCampaign, experiment, group

@@ -20,7 +20,7 @@ from efat.preflight import build_experiment
 from efat.training.recipe import Gradual, Recipe
 from efat.seeds import derive
 from efat.engine.store import Store, plain
-from efat.trainings import retraining_job
+from efat.campaign.job_factory import retraining_job
 from tests.cutting import cut_off
 from tests.recipes import ARRAY, FUSED, SETUP
 from tests.test_stages import BASELINE, CHIPS, experiment

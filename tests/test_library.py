@@ -6,14 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from efat import EfatError, assignment
+from efat import EfatError
+
+from efat.campaign import assignment
 from efat.assignment_terminal import describe_growth
 from efat.hardware.chip import Chip, Fleet
 from efat.resilience.constraint import Constraint
-from efat.findings import Model
+from efat.campaign.results import Model
 from efat.hardware.fleets import save_fleet
-from efat.library import found_library, grow_library, identity
-from efat.library_files import read_library, write_library
+from efat.campaign.library import found_library, grow_library, identity
+from efat.campaign.library_io import read_library, write_library
 from efat.planning.plan import Plan
 from efat.planning.rules import Rules
 from efat.resilience.resilience_map import ResilienceMap

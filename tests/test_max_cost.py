@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from efat import stages
+from efat.campaign import stages
 from efat.hardware.chip import Chip, Fleet
 from efat.resilience.constraint import Constraint
-from efat.estimate import estimate
-from efat.experiment import Selection
+from efat.campaign.estimate import estimate
+from efat.campaign.experiment import Selection
 from efat.hardware.fleets import draw_fault_map
 from efat.resilience.rate_search import RateGrid, highest_within_reach
 from efat.training.recipe import Recipe

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from efat.errors import EfatError
-from efat.findings import Calibration
+from efat.campaign.results import Calibration
 from efat.overrides import compose_jobs
 from efat.pages.treatment import repair_sentences
 from efat.pages.verdict import _against
@@ -15,8 +15,8 @@ from efat.planning.planners.early_stop import EarlyStopping, NoRemap
 from efat.preflight import build_experiment
 from efat.training.recipe import Recipe
 from efat.resilience.resilience_map import ResilienceMap
-from efat.stages import plan as plan_fleet
-from efat.stages import retrain
+from efat.campaign.stages import plan as plan_fleet
+from efat.campaign.stages import retrain
 from tests.test_early_stop import Home
 from tests.test_stages import BASELINE, FakeCampaign, experiment
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from efat import stages
+from efat.campaign import stages
 from efat.engine.progress import Progress
 from efat.resilience.rate_search import next_rates
 from efat.resilience.resilience_map import ResilienceMap

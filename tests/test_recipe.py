@@ -11,7 +11,7 @@ import torch
 
 from efat import mask_model
 from efat.data.digits import Digits
-from efat.findings import Baseline, Calibration
+from efat.campaign.results import Baseline, Calibration
 from efat.training.trainer import evaluate, train
 from efat.training.jobs import CalibrationJob, EvaluationJob, Repair, TrainingJob, Until
 from efat.training.loading import calibration_batches

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from efat import SystolicArray
-from efat.findings import Calibration
+from efat.campaign.results import Calibration
 from efat.hardware.fleets import draw_fault_map
 from efat.pages.treatment import repair_sentences
 from efat.training.recipe import SEQUENTIAL_FROM, Recipe
-from efat.trainings import retraining_job
+from efat.campaign.job_factory import retraining_job
 from tests.test_stages import BASELINE, experiment, fault_map
 
 STEPS = ("remap", "compensate", "retrain")

@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from efat import FaultMap, SystolicArray, keep_masked, mask_model, stages, verify_masks
+from efat import FaultMap, SystolicArray, keep_masked, mask_model, verify_masks
+
+from efat.campaign import stages
 
 from efat.training import trainer as fit
 from efat.hardware.chip import Chip, Fleet
 from efat.resilience.constraint import Constraint
-from efat.experiment import Amounts, Experiment, Selection
-from efat.findings import Analysis, Baseline, Measured, Model
+from efat.campaign.experiment import Amounts, Experiment, Selection
+from efat.campaign.results import Analysis, Baseline, Measured, Model
 from efat.training.jobs import Setup
 from efat.training.loading import training_batches
 from efat.models.mlp import MLP

@@ -20,13 +20,13 @@ from efat.planning.planners.early_stop import EarlyStopping
 from efat.preflight import build_experiment
 from efat.training.recipe import Recipe
 from efat.resilience.resilience_map import ResilienceMap
-from efat.result_rows import group_rows
+from efat.campaign.tables import group_rows
 from efat.training.finetune import DivergedError
-from efat.stages import plan as plan_fleet
-from efat.stages import retrain
+from efat.campaign.stages import plan as plan_fleet
+from efat.campaign.stages import retrain
 from efat.engine.store import Store
 from efat.terminal import describe_top_up
-from efat.trainings import group_job
+from efat.campaign.job_factory import group_job
 from tests.command_line import efat, rows, run_folder
 from tests.cutting import CutError, cut_off
 from tests.recipes import ARRAY, FUSED, SETUP

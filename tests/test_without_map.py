@@ -10,13 +10,13 @@ import pytest
 from efat.advice import Settings, next_steps
 from efat.artifacts import RunFolder
 from efat.errors import EfatError
-from efat.findings import Model as TrainedModel
+from efat.campaign.results import Model as TrainedModel
 from efat.planning.plan import Group, Plan
 from efat.planning.planners.early_stop import EarlyStopping
 from efat.planning.planners.fixed import Fixed
 from efat.planning.planners.greedy import Greedy
 from efat.preflight import COMPARE
-from efat.stages import plan as plan_fleet
+from efat.campaign.stages import plan as plan_fleet
 from efat.terminal import describe_until_met
 from tests.test_stages import experiment, group
 

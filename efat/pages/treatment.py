@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from omegaconf import OmegaConf
 
-from efat.findings import diverged_note
+from efat.campaign.results import diverged_note
 from efat.resilience.metric import kept_note
 from efat.pages.finished import FinishedRun
 from efat.planning.planners.early_stop import NoRemap

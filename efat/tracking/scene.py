@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from efat.experiment import Experiment
+from efat.campaign.experiment import Experiment
 from efat.training.jobs import TrainingJob, trained_steps
 from efat.provenance import public
 from efat.engine.store import Result, content_key

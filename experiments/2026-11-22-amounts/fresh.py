@@ -10,10 +10,10 @@ import csv
 import math
 from pathlib import Path
 
-from efat import stages
+from efat.campaign import stages
 
 from efat.training import trainer as fit
-from efat.trainings import retraining_job
+from efat.campaign.job_factory import retraining_job
 from experiments.studies import open_study
 
 HERE = Path(__file__).parent

@@ -9,8 +9,8 @@ import argparse
 import csv
 from pathlib import Path
 
-from efat import stages
-from efat.report import build_outcome
+from efat.campaign import stages
+from efat.campaign.outcome import build_outcome
 from experiments.studies import open_study
 
 HERE = Path(__file__).parent

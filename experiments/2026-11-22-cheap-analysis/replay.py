@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from efat.resilience.constraint import Constraint
-from efat.experiment import Selection
+from efat.campaign.experiment import Selection
 from efat.resilience.rate_search import RateGrid, Search
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 

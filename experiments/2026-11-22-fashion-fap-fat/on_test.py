@@ -12,9 +12,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from efat import stages
+from efat.campaign import stages
 from efat.hardware.chip import Chip, Fleet
-from efat.experiment import Experiment
+from efat.campaign.experiment import Experiment
 from efat.hardware.fleets import draw_fault_map
 from efat.planning.plan import Group, Plan
 from efat.seeds import generator

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from efat import stages
+from efat.campaign import stages
 
 from efat.training import trainer as fit
 
@@ -24,7 +24,7 @@ from efat.training import repair_step as mending
 from efat.hardware.fleets import draw_fault_map
 from efat.training.jobs import CalibrationJob, EvaluationJob
 from efat.seeds import generator
-from efat.trainings import retraining_job
+from efat.campaign.job_factory import retraining_job
 from experiments.studies import open_study
 
 HERE = Path(__file__).parent

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from efat import stages
+from efat.campaign import stages
 from efat.resilience.constraint import Constraint
-from efat.experiment import Experiment
+from efat.campaign.experiment import Experiment
 from efat.resilience.resilience_map import ResilienceCurve
 from experiments.studies import open_study
 

@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from efat import stages
+from efat.campaign import stages
 
 from efat.training import trainer as fit
 from efat.engine.runner import Campaign
 from efat.hardware.chip import Fleet
-from efat.experiment import Experiment
-from efat.findings import Analysis, Baseline, Model
+from efat.campaign.experiment import Experiment
+from efat.campaign.results import Analysis, Baseline, Model
 from efat.training.jobs import EvaluationJob, Weights
 from efat.planning.plan import Group, Plan
 from efat.planning.planners.early_stop import EarlyStopping

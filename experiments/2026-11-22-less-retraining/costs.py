@@ -14,7 +14,9 @@ from pathlib import Path
 
 import torch
 
-from efat import stages, trainings
+from efat.campaign import stages
+
+from efat.campaign import job_factory as trainings
 
 from efat.training import trainer as fit
 

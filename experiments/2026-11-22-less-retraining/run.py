@@ -16,16 +16,18 @@ from pathlib import Path
 import torch
 from costs import Quiet
 
-from efat import report, stages
+from efat.campaign import outcome as report
+
+from efat.campaign import stages
 from efat.io import write_json
 from efat.engine.runner import Campaign
 from efat.engine.executors.serial import Serial
-from efat.experiment import Experiment
-from efat.findings import Analysis, Baseline
+from efat.campaign.experiment import Experiment
+from efat.campaign.results import Analysis, Baseline
 from efat.overrides import compose_jobs
 from efat.planning.plan import Plan
 from efat.preflight import build_experiment
-from efat.report import StrategyResult
+from efat.campaign.outcome import StrategyResult
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.engine.store import Store
 from efat.io_csv import write_csv

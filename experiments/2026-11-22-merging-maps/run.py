@@ -16,16 +16,16 @@ from itertools import accumulate
 from operator import or_
 from pathlib import Path
 
-from efat import stages
+from efat.campaign import stages
 
 from efat.training import trainer as fit
 from efat.engine.runner import Campaign
-from efat.experiment import Experiment
+from efat.campaign.experiment import Experiment
 from efat.hardware import FaultMap
 from efat.training.trainer import EvaluationJob, TrainingJob
 from efat.hardware.fleets import draw_fault_map
 from efat.seeds import derive, generator
-from efat.stages import Weights
+from efat.campaign.stages import Weights
 from efat.io_csv import write_csv
 from experiments.studies import open_study
 

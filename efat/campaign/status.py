@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.table import Table
 
-from efat import stages
-from efat.experiment import Experiment
-from efat.findings import Baseline, Calibration, Hardened
+from efat.campaign import stages
+from efat.campaign.experiment import Experiment
+from efat.campaign.results import Baseline, Calibration, Hardened
 from efat.engine.store import DamagedError, Result, Store, content_key
 from efat.engine.unit import Job
 

@@ -1,6 +1,6 @@
 """A library of models that only grows: its chips, the models that serve them, what is trained.
 
-`efat.library_files` reads and writes it.
+`efat.campaign.library_io` reads and writes it.
 """
 
 from __future__ import annotations
@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from efat import findings, trainings
+from efat.campaign import results as findings
+
+from efat.campaign import job_factory as trainings
 from efat.hardware.chip import Chip, Fleet
-from efat.experiment import RETRAIN, Experiment
+from efat.campaign.experiment import RETRAIN, Experiment
 from efat.hardware.fleets.npz import fleet_hash
 from efat.training.jobs import Weights
 from efat.planning.assign import Assignment, Model
 from efat.planning.plan import Plan
-from efat.result_rows import group_name
+from efat.campaign.tables import group_name
 from efat.engine.store import content_key
 
 

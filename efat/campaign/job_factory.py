@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from efat.experiment import Experiment
+from efat.campaign.experiment import Experiment
 from efat.hardware import FaultMap
-from efat.findings import Baseline
+from efat.campaign.results import Baseline
 from efat.training.injection import Injection
 from efat.training.jobs import Repair, TrainingJob, Until
 from efat.planning.plan import Group

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from efat.experiment import Experiment
-from efat.findings import Analysis, Baseline, Evaluation, Measured, Model
+from efat.campaign.experiment import Experiment
+from efat.campaign.results import Analysis, Baseline, Evaluation, Measured, Model
 from efat.planning.plan import Plan
 from efat.resilience.resilience_map import ResilienceMap
-from efat.result_rows import Row, chip_rows, group_name
+from efat.campaign.tables import Row, chip_rows, group_name
 from efat.resilience.verification import Verification
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from efat.training import trainer as fit
 from efat.engine.runner import Runner
-from efat.experiment import Experiment
+from efat.campaign.experiment import Experiment
 from efat.hardware import FaultMap
-from efat.findings import Analysis, Baseline
+from efat.campaign.results import Analysis, Baseline
 from efat.resilience.resilience_map import ResilienceCurve
-from efat.trainings import retraining_job, until_met
+from efat.campaign.job_factory import retraining_job, until_met
 
 
 def record_curves(

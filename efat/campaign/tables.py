@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from efat.hardware.chip import Chip
-from efat.experiment import Experiment
-from efat.findings import Evaluation, Measured, Model
+from efat.campaign.experiment import Experiment
+from efat.campaign.results import Evaluation, Measured, Model
 from efat.planning.plan import Group, Plan
 from efat.planning.cost import Cost as PlanCost
 from efat.resilience.verification import Verification

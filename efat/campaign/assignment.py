@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from efat import stages
+from efat.campaign import stages
 from efat.engine.runner import Campaign
 from efat.errors import raise_problems
-from efat.experiment import Experiment
-from efat.findings import Baseline, Evaluation, Measured, Model
+from efat.campaign.experiment import Experiment
+from efat.campaign.results import Baseline, Evaluation, Measured, Model
 from efat.training.jobs import Weights
-from efat.library import Library, grow_library
+from efat.campaign.library import Library, grow_library
 from efat.planning.assign import Assignment, assign
 from efat.planning.plan import Group, Plan
 from efat.resilience.resilience_map import ResilienceMap
-from efat.result_rows import Row, measured_cells
+from efat.campaign.tables import Row, measured_cells
 
 NAME = "assign"
 """Strategy name of what is retrained here."""

@@ -10,11 +10,11 @@ from efat.training import trainer as fit
 from efat.training import repair_step as mending
 from efat.engine.runner import Runner
 from efat.hardware.chip import Chip, Fleet
-from efat.curves import curve_of, record_curves
+from efat.campaign.curves import curve_of, record_curves
 from efat.errors import EfatError, raise_problems
-from efat.experiment import Experiment
+from efat.campaign.experiment import Experiment
 from efat.hardware import FaultMap
-from efat.findings import (
+from efat.campaign.results import (
     Analysis,
     Baseline,
     Calibration,
@@ -34,7 +34,7 @@ from efat.nn.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive
 from efat.resilience.severity import array_rate, saliency_rate, weight_rate
 from efat.engine.store import Store
-from efat.trainings import baseline_job, group_job, retraining_job
+from efat.campaign.job_factory import baseline_job, group_job, retraining_job
 
 
 def pretrain(experiment: Experiment, campaign: Runner) -> Baseline:

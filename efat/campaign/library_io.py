@@ -17,7 +17,7 @@ from efat.hardware.chip import Fleet
 from efat.errors import EfatError
 from efat.hardware import FaultMap
 from efat.hardware.fleets import load_fleet, save_fleet
-from efat.library import Entry, Library, file_names, new_maps
+from efat.campaign.library import Entry, Library, file_names, new_maps
 from efat.planning.assign import Model
 from efat.engine.store import Store
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efat.experiment import Experiment
+from efat.campaign.experiment import Experiment
 from efat.training.jobs import CALIBRATION_STEPS
 
 MAPPING = ("analyse", "assign")
