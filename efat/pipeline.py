@@ -13,7 +13,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from efat import assignment_terminal, outcome_terminal, terminal
+from efat.reporting.terminal import assignment as assignment_terminal
+
+from efat.reporting.terminal import outcome as outcome_terminal
+
+from efat.reporting.terminal import stages as terminal
 
 from efat.campaign import assignment
 
@@ -26,21 +30,21 @@ from efat.campaign import stages
 from efat.campaign import status
 
 from efat import io as atomic
-from efat.artifacts import RunFolder
+from efat.reporting.run_folder import RunFolder
 from efat.engine.runner import Campaign
 from efat.errors import EfatError, raise_problems
 from efat.campaign.estimate import MAPPING, estimate
 from efat.campaign.experiment import Experiment
 from efat.campaign.results import Analysis, Baseline
 from efat.campaign.library_io import read_library, write_library
-from efat.pages.writing import write_comparison, write_report
+from efat.reporting.html.write import write_comparison, write_report
 from efat.engine.progress import Progress
 from efat.resilience.resilience_map import ResilienceMap
 from efat.campaign.tables import group_name
 from efat.engine.store import Store
-from efat.tracking.guard import Guard
-from efat.tracking.scene import describe_scene, track
-from efat.tracking.wandb_dashboard import apply_dashboard
+from efat.reporting.tracking.background import Guard
+from efat.reporting.tracking.describe import describe_scene, track
+from efat.reporting.tracking.wandb_dashboard import apply_dashboard
 
 OK, NO = 0, 1
 

@@ -40,7 +40,7 @@ def _job(cfg: DictConfig) -> None:
     """Run one of Hydra's jobs; one that fails does not stop the others of a sweep."""
     from efat.pipeline import run_job
     from efat.preflight import build_experiment
-    from efat.terminal import print_problems
+    from efat.reporting.terminal.stages import print_problems
 
     status, problem = 1, ""
     try:
@@ -76,7 +76,7 @@ def _run_command_line() -> int:
             return _read_runs(drafts)
         _check(drafts)
     except EfatError as error:
-        from efat.terminal import print_problems
+        from efat.reporting.terminal.stages import print_problems
 
         print_problems(error)
         return 2
@@ -121,7 +121,7 @@ def _print_status(drafts: list[Draft]) -> int:
     """Print what there is of every job; without Hydra, which would make folders."""
     from efat.pipeline import print_status
     from efat.preflight import build_experiment
-    from efat.terminal import print_problems
+    from efat.reporting.terminal.stages import print_problems
 
     answer = 0
     for draft in drafts:

@@ -61,7 +61,7 @@ def measure(tracking: str) -> Cost:
 def campaign() -> int:
     """Run `efat.run` in this process, and leave the processor seconds of W&B's parts in a file."""
     from efat.run import main
-    from efat.tracking.guard import Guard
+    from efat.reporting.tracking.background import Guard
 
     parts, work = {}, Guard._work
 

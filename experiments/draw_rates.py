@@ -9,7 +9,7 @@ import csv
 import sys
 from pathlib import Path
 
-from efat.rate_figures import draw_fault_rates
+from efat.reporting.figures.fault_rates import draw_fault_rates
 from efat.resilience.resilience_map import ResilienceCurve
 
 

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from efat.hardware.chip import Chip
 from efat.hardware import FaultMap
-from efat.plan_figures import draw_groups, draw_history, draw_overlaps, draw_rewards
+from efat.reporting.figures.plan import draw_groups, draw_history, draw_overlaps, draw_rewards
 from efat.planning.assign import Model, assign, library_of
 from efat.planning.planners.min_cost import Best
 from efat.planning.cost import CountCost

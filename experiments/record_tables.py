@@ -9,7 +9,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from efat.pages.text import markdown_table
+from efat.reporting.html.report_markdown import markdown_table
 
 HERE = Path(__file__).parent
 Row = Mapping[str, str]

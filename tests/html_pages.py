@@ -6,7 +6,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-TEMPLATES = Path(__file__).parents[1] / "efat/pages/templates"
+TEMPLATES = Path(__file__).parents[1] / "efat/reporting/html/templates"
 
 
 PARTS = {"data", "plotly"}

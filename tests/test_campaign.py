@@ -20,7 +20,7 @@ from efat.training.jobs import Setup, TrainingJob
 from efat.engine.progress import Progress
 from efat.engine.store import LAYOUT, Result, Store, content_key
 from efat.io_csv import write_csv
-from efat.units import unit_rows
+from efat.reporting.unit_table import unit_rows
 
 SETUP = Setup({}, {}, 10, {}, {})
 JOBS = [TrainingJob(SETUP, seed, 10 + seed) for seed in range(6)]

@@ -6,9 +6,9 @@ import re
 import pytest
 
 from efat.errors import EfatError
-from efat.pages.compare import compare_runs
-from efat.pages.finished import read_run
-from efat.pages.writing import write_comparison, write_report
+from efat.reporting.html.comparison import compare_runs
+from efat.reporting.html.run_reader import read_run
+from efat.reporting.html.write import write_comparison, write_report
 from tests.html_pages import Page, unpack
 from tests.run_folders import finished
 

@@ -10,13 +10,13 @@ from omegaconf import OmegaConf
 from efat.hardware.chip import Chip, Fleet
 from efat.campaign.results import Model as TrainedModel
 from efat.hardware.fleets import load_fleet, save_fleet
-from efat.pages.compare import compare_runs
-from efat.pages.compare_page import compare_figures, without_map
-from efat.pages.finished import read_run
-from efat.pages.verdict import headline, sentences
+from efat.reporting.html.comparison import compare_runs
+from efat.reporting.html.comparison_page import compare_figures, without_map
+from efat.reporting.html.run_reader import read_run
+from efat.reporting.html.summary_text import headline, sentences
 from efat.planning.planners.early_stop import EarlyStopping
-from efat.terminal import describe_until_met
-from efat.tracking import wandb_results
+from efat.reporting.terminal.stages import describe_until_met
+from efat.reporting.tracking import wandb_results
 from tests.command_line import efat, errors, rows
 from tests.html_pages import Page, unpack
 from tests.run_folders import finished

@@ -9,7 +9,7 @@ import torch
 from efat import EfatError
 
 from efat.campaign import assignment
-from efat.assignment_terminal import describe_growth
+from efat.reporting.terminal.assignment import describe_growth
 from efat.hardware.chip import Chip, Fleet
 from efat.resilience.constraint import Constraint
 from efat.campaign.results import Model

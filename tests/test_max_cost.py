@@ -19,7 +19,7 @@ from efat.resilience.rate_search import RateGrid, highest_within_reach
 from efat.training.recipe import Recipe
 from efat.resilience.resilience_map import ResilienceCurve, build_resilience_map
 from efat.seeds import generator
-from efat.terminal import describe_map
+from efat.reporting.terminal.stages import describe_map
 from tests.command_line import TINY, efat, rows, run_folder
 from tests.test_run import counts
 from tests.test_stages import ARRAY, BASELINE, FakeCampaign, experiment, fault_map

@@ -9,8 +9,8 @@ import pytest
 from efat.errors import EfatError
 from efat.campaign.results import Calibration
 from efat.overrides import compose_jobs
-from efat.pages.treatment import repair_sentences
-from efat.pages.verdict import _against
+from efat.reporting.html.method_text import repair_sentences
+from efat.reporting.html.summary_text import _against
 from efat.planning.planners.early_stop import EarlyStopping, NoRemap
 from efat.preflight import build_experiment
 from efat.training.recipe import Recipe

@@ -9,10 +9,10 @@ import pytest
 
 from efat.errors import EfatError
 from efat.hardware.fleets import load_fleet
-from efat.pages.finished import read_run
-from efat.pages.html import page_data
-from efat.pages.verdict import headline, sentences
-from efat.pages.writing import write_report
+from efat.reporting.html.run_reader import read_run
+from efat.reporting.html.report_page import page_data
+from efat.reporting.html.summary_text import headline, sentences
+from efat.reporting.html.write import write_report
 from efat.run import main
 from tests.html_pages import TEMPLATES, Page, unpack
 from tests.run_folders import finished

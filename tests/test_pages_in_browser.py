@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from efat.pages.writing import write_comparison, write_report
+from efat.reporting.html.write import write_comparison, write_report
 from tests.html_pages import TEMPLATES
 from tests.run_folders import finished
 

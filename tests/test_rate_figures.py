@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from efat.resilience.metric import Metric
-from efat.rate_figures import draw_fault_rates
+from efat.reporting.figures.fault_rates import draw_fault_rates
 from efat.resilience.resilience_map import ResilienceCurve
 
 STEPS = (0, 10, 20)

@@ -17,11 +17,11 @@ from efat.training.jobs import CalibrationJob, EvaluationJob, Repair, TrainingJo
 from efat.training.loading import calibration_batches
 from efat.training.repair_step import calibrate
 from efat.models.resnet import ResNet
-from efat.pages.treatment import repair_sentences
+from efat.reporting.html.method_text import repair_sentences
 from efat.training.recipe import Recipe
 from efat.nn.repair import compensate, measure_grams, recalibrate, remap, rescale
 from efat.engine.store import Store, plain
-from efat.terminal import describe_recipe
+from efat.reporting.terminal.stages import describe_recipe
 from tests.recipes import ARRAY, FUSED, MEMBER, SETUP
 
 START = ("pretrain", "base")

@@ -9,7 +9,7 @@ import pytest
 from efat import SystolicArray
 from efat.campaign.results import Calibration
 from efat.hardware.fleets import draw_fault_map
-from efat.pages.treatment import repair_sentences
+from efat.reporting.html.method_text import repair_sentences
 from efat.training.recipe import SEQUENTIAL_FROM, Recipe
 from efat.campaign.job_factory import retraining_job
 from tests.test_stages import BASELINE, experiment, fault_map

@@ -9,13 +9,13 @@ from rich.console import Console
 from scipy.stats import beta
 
 from efat.campaign.results import Analysis, Evaluation, Measured, Model
-from efat.outcome_terminal import describe_outcome
+from efat.reporting.terminal.outcome import describe_outcome
 from efat.planning.plan import Plan
 from efat.planning.rules import Rules
 from efat.campaign.outcome import Cost, build_outcome
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.campaign.tables import group_rows
-from efat.terminal import describe_groups, describe_map, describe_plan, open_console
+from efat.reporting.terminal.stages import describe_groups, describe_map, describe_plan, open_console
 from tests.test_stages import BASELINE, CHIPS, experiment, group
 
 BEFORE = {

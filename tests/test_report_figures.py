@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from efat.advice import Settings, next_steps
-from efat.map_line import map_line
-from efat.pages.captions import figures_of
-from efat.pages.charts import plan_chart
-from efat.pages.finished import read_run
-from efat.pages.glosses import GLOSSES
-from efat.pages.html import chip_columns, page_data
-from efat.pages.resilience_charts import curves_chart, map_chart
-from efat.pages.verdict import sentences
-from efat.plan_figures import draw_groups, draw_rewards
+from efat.reporting.advice import Settings, next_steps
+from efat.reporting.figures.map_line import map_line
+from efat.reporting.html.captions import figures_of
+from efat.reporting.html.charts import plan_chart
+from efat.reporting.html.run_reader import read_run
+from efat.reporting.html.glosses import GLOSSES
+from efat.reporting.html.report_page import chip_columns, page_data
+from efat.reporting.html.resilience_charts import curves_chart, map_chart
+from efat.reporting.html.summary_text import sentences
+from efat.reporting.figures.plan import draw_groups, draw_rewards
 from efat.planning.plan import Merge, Plan
 from efat.planning.rules import Rules
-from efat.plots import plot_curves, plot_resilience_map
+from efat.reporting.figures.resilience import plot_curves, plot_resilience_map
 from efat.preflight import COMPARE
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from tests.run_folders import finished

@@ -16,7 +16,7 @@ from efat.hardware.fleets import load_fleet
 from efat.hardware.mapping import SystolicArray
 from efat.models.resnet import ResNet
 from efat.sweep import ResultsTable
-from efat.tracking import wandb_dashboard
+from efat.reporting.tracking import wandb_dashboard
 from tests.command_line import SAME, SHORT, TINY, efat, efat_process, rows, run_folder
 from tests.pages import BLOCKS, ROOT
 

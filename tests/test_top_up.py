@@ -25,7 +25,7 @@ from efat.training.finetune import DivergedError
 from efat.campaign.stages import plan as plan_fleet
 from efat.campaign.stages import retrain
 from efat.engine.store import Store
-from efat.terminal import describe_top_up
+from efat.reporting.terminal.stages import describe_top_up
 from efat.campaign.job_factory import group_job
 from tests.command_line import efat, rows, run_folder
 from tests.cutting import CutError, cut_off

@@ -19,14 +19,14 @@ from pytorch_lightning.loggers import CSVLogger
 
 from efat.errors import EfatError
 from efat.overrides import compose_jobs
-from efat.pages.writing import write_report
-from efat.provenance import public
+from efat.reporting.html.write import write_report
+from efat.reporting.provenance import public
 from efat.run import main
-from efat.tracking import wandb_dashboard
-from efat.tracking.base import Scene, Training
-from efat.tracking.guard import Guard
-from efat.tracking.lightning import LightningTracker
-from efat.tracking.wandb_runs import WandbTracker
+from efat.reporting.tracking import wandb_dashboard
+from efat.reporting.tracking.base import Scene, Training
+from efat.reporting.tracking.background import Guard
+from efat.reporting.tracking.lightning_logger import LightningTracker
+from efat.reporting.tracking.wandb_runs import WandbTracker
 from tests.run_folders import finished
 from tests.wandb_files import of_kind, payloads, records
 

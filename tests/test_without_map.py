@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from efat.advice import Settings, next_steps
-from efat.artifacts import RunFolder
+from efat.reporting.advice import Settings, next_steps
+from efat.reporting.run_folder import RunFolder
 from efat.errors import EfatError
 from efat.campaign.results import Model as TrainedModel
 from efat.planning.plan import Group, Plan
@@ -17,7 +17,7 @@ from efat.planning.planners.fixed import Fixed
 from efat.planning.planners.greedy import Greedy
 from efat.preflight import COMPARE
 from efat.campaign.stages import plan as plan_fleet
-from efat.terminal import describe_until_met
+from efat.reporting.terminal.stages import describe_until_met
 from tests.test_stages import experiment, group
 
 

@@ -9,7 +9,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from efat.pages.text import markdown_table
+from efat.reporting.html.report_markdown import markdown_table
 from experiments import record_tables as records
 from experiments.record_tables import at_amount, by_rate, percent, rate_heads, spread
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from efat.pages.text import markdown_table
+from efat.reporting.html.report_markdown import markdown_table
 from experiments.record_tables import Lines, Row, percent, print_tables, read
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from efat import FaultMap
 from efat.hardware.chip import Chip
-from efat.plan_figures import draw_groups, draw_history, draw_overlaps, draw_rewards
+from efat.reporting.figures.plan import draw_groups, draw_history, draw_overlaps, draw_rewards
 from efat.planning.planners.hierarchical import Hierarchical
 from efat.planning.planners.individual import Individual
 from efat.planning.planners.single import Single

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from efat.map_line import map_line
-from efat.pages.finished import FinishedRun, Row
+from efat.reporting.figures.map_line import map_line
+from efat.reporting.html.run_reader import FinishedRun, Row
 from efat.resilience.resilience_map import ResilienceMap
 
 

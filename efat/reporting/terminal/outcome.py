@@ -6,7 +6,7 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from efat.advice import Settings, next_steps
+from efat.reporting.advice import Settings, next_steps
 from efat.campaign.experiment import Experiment
 from efat.campaign.results import diverged_note, lost_note
 from efat.resilience.metric import Metric

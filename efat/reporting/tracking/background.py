@@ -6,8 +6,8 @@ import queue
 import threading
 from collections.abc import Callable
 
-from efat.pages.finished import FinishedRun
-from efat.tracking.base import Scene, Tracker, Training
+from efat.reporting.html.run_reader import FinishedRun
+from efat.reporting.tracking.base import Scene, Tracker, Training
 
 PATIENCE_S = 120.0
 """How long the end of a campaign waits for a tracker that does not answer."""

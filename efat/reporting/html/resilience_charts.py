@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from efat.map_line import ABOVE
+from efat.reporting.figures.map_line import ABOVE
 from efat.resilience.metric import ACCURACY
-from efat.pages.finished import FinishedRun, Row
-from efat.pages.resilience import (
+from efat.reporting.html.run_reader import FinishedRun, Row
+from efat.reporting.html.resilience import (
     crossings,
     curves_of,
     drawn_map,
@@ -15,8 +15,8 @@ from efat.pages.resilience import (
     epochs_of,
     resilience_map_of,
 )
-from efat.pages.traces import Chart, Trace, chart, dots, level, line
-from efat.palette import BLUE, GREEN, MID_GREY, ORANGE
+from efat.reporting.html.plotly import Chart, Trace, chart, dots, level, line
+from efat.reporting.figures.style import BLUE, GREEN, MID_GREY, ORANGE
 from efat.resilience.severity import IN_WORDS
 
 Point = tuple[float, float | None, str]

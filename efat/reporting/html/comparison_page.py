@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import efat.pages.compare_charts as charts
+import efat.reporting.html.comparison_charts as charts
 from efat import io as atomic
-from efat.pages.compare import Comparison, Difference
-from efat.pages.html import packed, plotly_script, template
-from efat.pages.text import markdown_table
-from efat.palette import AMBER, BLUE, GREEN, ORANGE, PURPLE, SKY
-from efat.provenance import public
+from efat.reporting.html.comparison import Comparison, Difference
+from efat.reporting.html.report_page import packed, plotly_script, template
+from efat.reporting.html.report_markdown import markdown_table
+from efat.reporting.figures.style import AMBER, BLUE, GREEN, ORANGE, PURPLE, SKY
+from efat.reporting.provenance import public
 
 HEAD = (
     "run", "difference (95%)", "mean test", "worst test", "met, test", "verified", "met, val.",

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from efat.resilience.metric import ACCURACY, Metric
-from efat.palette import GREY, ORANGE
+from efat.reporting.figures.style import GREY, ORANGE
 from efat.resilience.resilience_map import ResilienceCurve
 
 MOST_LINES = 5

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pytorch_lightning.loggers import Logger
 
-from efat.pages.finished import FinishedRun
-from efat.tracking.base import Scene, Training, points
+from efat.reporting.html.run_reader import FinishedRun
+from efat.reporting.tracking.base import Scene, Training, points
 
 
 class LightningTracker:

@@ -7,9 +7,9 @@ from typing import Any
 
 from efat.campaign.experiment import Experiment
 from efat.training.jobs import TrainingJob, trained_steps
-from efat.provenance import public
+from efat.reporting.provenance import public
 from efat.engine.store import Result, content_key
-from efat.tracking.base import Scene, Tracker, Training
+from efat.reporting.tracking.base import Scene, Tracker, Training
 from efat.engine.unit import Unit
 
 ELSEWHERE = ("store", "executor", "tracking", "checkpoint_every", "stage", "library", "runs")

@@ -10,7 +10,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from efat.errors import EfatError, raise_problems
-from efat.pages.finished import FinishedRun
+from efat.reporting.html.run_reader import FinishedRun
 from efat.seeds import generator
 
 Row = dict[str, Any]

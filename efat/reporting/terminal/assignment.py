@@ -18,7 +18,7 @@ from efat.campaign.library import Library
 from efat.planning.assign import How
 from efat.engine.progress import counted
 from efat.campaign.tables import Row
-from efat.terminal import off_ws_note
+from efat.reporting.terminal.stages import off_ws_note
 
 CHIPS_SHOWN = 40
 """Rows on the terminal; the files hold all."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from omegaconf import OmegaConf
 
-from efat.pages.charts import needs_retraining
-from efat.pages.finished import FinishedRun
-from efat.pages.resilience import chips_beyond, crossings, curves_of, early_ends
+from efat.reporting.html.charts import needs_retraining
+from efat.reporting.html.run_reader import FinishedRun
+from efat.reporting.html.resilience import chips_beyond, crossings, curves_of, early_ends
 from efat.engine.progress import counted
 
 

@@ -14,9 +14,9 @@ from matplotlib.ticker import PercentFormatter
 
 from efat.hardware.chip import Fleet
 from efat.campaign.experiment import Experiment
-from efat.map_line import ABOVE, map_line
+from efat.reporting.figures.map_line import ABOVE, map_line
 from efat.resilience.metric import ACCURACY, Metric
-from efat.palette import BLUE, GREEN, GREY, ORANGE
+from efat.reporting.figures.style import BLUE, GREEN, GREY, ORANGE
 from efat.planning.plan import Plan
 from efat.campaign.outcome import Outcome
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from efat.pages.finished import FinishedRun
+from efat.reporting.html.run_reader import FinishedRun
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from efat.palette import ORANGE
+from efat.reporting.figures.style import ORANGE
 
 Trace = dict[str, Any]
 Chart = dict[str, Any]

@@ -11,7 +11,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from efat import plots
+from efat.reporting.figures import resilience as plots
 
 from efat import io as atomic
 from efat.campaign.assignment import Arrival
@@ -24,17 +24,17 @@ from efat.reporting.figures.fleet import draw_summary
 from efat.hardware.fleets.npz import fleet_hash
 from efat.campaign.library import found_library
 from efat.campaign.library_io import write_library
-from efat.plan_figures import draw_groups, draw_history, draw_overlaps, draw_rewards
+from efat.reporting.figures.plan import draw_groups, draw_history, draw_overlaps, draw_rewards
 from efat.planning.plan import Group, Plan
-from efat.provenance import describe_run
-from efat.pruned_share import layer_rows
-from efat.rate_figures import draw_fault_rates
+from efat.reporting.provenance import describe_run
+from efat.reporting.pruned_weights import layer_rows
+from efat.reporting.figures.fault_rates import draw_fault_rates
 from efat.campaign.outcome import Outcome
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.campaign.tables import Row, group_name
 from efat.engine.store import Store
 from efat.io_csv import write_csv
-from efat.units import unit_rows
+from efat.reporting.unit_table import unit_rows
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from efat.campaign.results import diverged_note
 from efat.resilience.metric import kept_note
-from efat.pages.finished import FinishedRun
+from efat.reporting.html.run_reader import FinishedRun
 from efat.planning.planners.early_stop import NoRemap
 from efat.engine.progress import counted
 from efat.training.recipe import TRAINING

@@ -6,9 +6,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from efat.advice import Settings, next_steps
-from efat.pages.finished import FinishedRun
-from efat.pages.treatment import (
+from efat.reporting.advice import Settings, next_steps
+from efat.reporting.html.run_reader import FinishedRun
+from efat.reporting.html.method_text import (
     budget_told,
     diverged_sentences,
     hardening_sentences,

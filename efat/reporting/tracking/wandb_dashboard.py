@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from efat.errors import EfatError
-from efat.tracking.wandb_key import require_key
+from efat.reporting.tracking.wandb_key import require_key
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Section, Workspace

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import efat.pages.verdict as verdict
+import efat.reporting.html.summary_text as verdict
 from efat import io as atomic
-from efat.pages.finished import FinishedRun
+from efat.reporting.html.run_reader import FinishedRun
 
 
 def write_text(run: FinishedRun, path: Path) -> None:

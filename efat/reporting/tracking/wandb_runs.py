@@ -8,10 +8,10 @@ import os
 from typing import TYPE_CHECKING, Any, Literal
 
 from efat.errors import EfatError
-from efat.pages.finished import FinishedRun
-from efat.tracking.base import Scene, Training, points
-from efat.tracking.wandb_key import require_key
-from efat.tracking.wandb_results import log_lineage, log_results
+from efat.reporting.html.run_reader import FinishedRun
+from efat.reporting.tracking.base import Scene, Training, points
+from efat.reporting.tracking.wandb_key import require_key
+from efat.reporting.tracking.wandb_results import log_lineage, log_results
 
 if TYPE_CHECKING:
     import wandb

@@ -14,16 +14,16 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-import efat.pages.charts as charts
-import efat.pages.resilience_charts as resilience_charts
-import efat.pages.verdict as verdict
+import efat.reporting.html.charts as charts
+import efat.reporting.html.resilience_charts as resilience_charts
+import efat.reporting.html.summary_text as verdict
 from efat import io as atomic
-from efat.pages.captions import figures_of
-from efat.pages.finished import FinishedRun
-from efat.pages.glosses import glossary
-from efat.pages.resilience import epochs_of
-from efat.pages.text import strategy_head, strategy_rows
-from efat.provenance import public
+from efat.reporting.html.captions import figures_of
+from efat.reporting.html.run_reader import FinishedRun
+from efat.reporting.html.glosses import glossary
+from efat.reporting.html.resilience import epochs_of
+from efat.reporting.html.report_markdown import strategy_head, strategy_rows
+from efat.reporting.provenance import public
 
 MAX_SIDE = 64
 """Rows or columns of a fault map that is shown PE by PE; a larger one is shown in blocks."""

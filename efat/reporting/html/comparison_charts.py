@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from efat.pages.charts import chip_dots
-from efat.pages.finished import FinishedRun
-from efat.pages.resilience import drawn_map
-from efat.pages.traces import Chart, chart, cost_bars, line
+from efat.reporting.html.charts import chip_dots
+from efat.reporting.html.run_reader import FinishedRun
+from efat.reporting.html.resilience import drawn_map
+from efat.reporting.html.plotly import Chart, chart, cost_bars, line
 
 Named = tuple[str, FinishedRun, str]
 """A run, its name and its colour, among others."""

@@ -6,10 +6,10 @@ import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import efat.pages.verdict as verdict
+import efat.reporting.html.summary_text as verdict
 from efat.hardware.chip import Chip
-from efat.pages.finished import FinishedRun, Row
-from efat.tracking.base import Scene
+from efat.reporting.html.run_reader import FinishedRun, Row
+from efat.reporting.tracking.base import Scene
 
 if TYPE_CHECKING:
     import wandb
