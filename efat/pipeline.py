@@ -54,7 +54,7 @@ def run_job(cfg: DictConfig, experiment: Experiment) -> int:
 
     Args:
         cfg: Its configuration.
-        experiment: What `efat.preflight.build_experiment` makes of that.
+        experiment: What `efat.config.build.build_experiment` makes of that.
 
     Returns:
         0, or 1 when the work ran and the answer is no.

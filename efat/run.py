@@ -22,11 +22,11 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-import efat.groups  # noqa: F401 - what --help lists
-from efat.config import CONF
+import efat.config.help  # noqa: F401 - what --help lists
+from efat.config.schema import CONF
 from efat.errors import EfatError, raise_problems
-from efat.overrides import Draft, draft_jobs, name_jobs
-from efat.sweep import forget_jobs, note_status, worst_status
+from efat.config.compose import Draft, draft_jobs, name_jobs
+from efat.config.sweep import forget_jobs, note_status, worst_status
 
 if TYPE_CHECKING:  # seconds to import: not for --help
     from efat.campaign.experiment import Experiment
@@ -39,7 +39,7 @@ _checked: list[Experiment] = []
 def _job(cfg: DictConfig) -> None:
     """Run one of Hydra's jobs; one that fails does not stop the others of a sweep."""
     from efat.pipeline import run_job
-    from efat.preflight import build_experiment
+    from efat.config.build import build_experiment
     from efat.reporting.terminal.stages import print_problems
 
     status, problem = 1, ""
@@ -120,7 +120,7 @@ def _read_runs(drafts: list[Draft]) -> int:
 def _print_status(drafts: list[Draft]) -> int:
     """Print what there is of every job; without Hydra, which would make folders."""
     from efat.pipeline import print_status
-    from efat.preflight import build_experiment
+    from efat.config.build import build_experiment
     from efat.reporting.terminal.stages import print_problems
 
     answer = 0
@@ -171,7 +171,7 @@ def _check(drafts: list[Draft]) -> None:
             continue
         with contextlib.suppress(HydraException):  # the check says what is wrong
             instantiate(draft.cfg.executor).start()  # workers import Lightning meanwhile
-    from efat.preflight import build_experiment  # seconds to import: not for --help
+    from efat.config.build import build_experiment  # seconds to import: not for --help
 
     found: list[Sequence[str]] = []
     stages = {draft.cfg.stage for draft in drafts}

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from efat.engine.runner import Campaign
 from efat.campaign.experiment import Experiment
-from efat.overrides import compose_jobs
-from efat.preflight import build_experiment
+from efat.config.compose import compose_jobs
+from efat.config.build import build_experiment
 from efat.engine.progress import Progress
 from efat.engine.store import Store
 

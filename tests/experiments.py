@@ -1,7 +1,7 @@
 """An experiment of the command line, built but not run."""
 
-from efat.overrides import compose_jobs
-from efat.preflight import build_experiment
+from efat.config.compose import compose_jobs
+from efat.config.build import build_experiment
 
 
 def experiment(*overrides):

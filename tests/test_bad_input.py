@@ -6,7 +6,7 @@ import pytest
 
 from efat.hardware.fleets import save_fleet, uniform_fleet
 from efat.hardware.mapping import SystolicArray
-from efat.preflight import build_experiment
+from efat.config.build import build_experiment
 from tests.command_line import TINY, efat, errors, rows, run_folder
 
 
@@ -95,7 +95,7 @@ def test_an_accelerator_that_is_not_there_says_what_to_do(tmp_path, monkeypatch)
 def test_an_experiment_is_built_once(tmp_path, monkeypatch):
     built = []
     monkeypatch.setattr(
-        "efat.preflight.build_experiment", partial(_counted, built, build_experiment)
+        "efat.config.build.build_experiment", partial(_counted, built, build_experiment)
     )
     arguments = ("+experiment=resnet_fat", "stage=fleet", "executor=serial")
     assert efat(tmp_path, *arguments).returncode == 0

@@ -5,10 +5,10 @@ import safetensors.torch
 from hydra.utils import instantiate
 
 from efat import EfatError
-from efat.config import CONF
+from efat.config.schema import CONF
 from efat.campaign.results import Baseline
-from efat.overrides import compose_jobs
-from efat.preflight import build_experiment
+from efat.config.compose import compose_jobs
+from efat.config.build import build_experiment
 from efat.campaign.stages import bind_severity
 from efat.engine.store import Result, Store
 from tests import tiny_data

@@ -7,12 +7,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from efat import EfatError
-from efat.config import CONF
+from efat.config.schema import CONF
 from efat.data.augment import Augmentation, cut_out, take
 from efat.data.npz import NpzData
 from efat.data.parquet import ParquetData
 from efat.data.splits import SplitSizes, split_parts
-from efat.overrides import compose_jobs
+from efat.config.compose import compose_jobs
 from tests.tiny_data import (
     CHANNELS,
     images,
@@ -313,7 +313,7 @@ def test_the_hub_without_a_network_says_what_to_do(monkeypatch, tmp_path):
 def test_a_users_own_data_module_needs_nothing_of_efat():
     (cfg,) = compose_jobs(["+experiment=resnet_fat", "fleet.chips=2"])
     cfg.data = OmegaConf.create({"_target_": "tests.plain_data.PlainDigits", "batch_size": 32})
-    from efat.preflight import build_experiment
+    from efat.config.build import build_experiment
 
     assert build_experiment(cfg).retrain_setup.split_hash is None
 

@@ -18,8 +18,8 @@ from efat.errors import EfatError
 from efat.hardware.fleets import save_fleet, uniform_fleet
 from efat.hardware.mapping import SystolicArray
 from efat.models.resnet import ResNet
-from efat.overrides import compose_jobs
-from efat.preflight import build_experiment
+from efat.config.compose import compose_jobs
+from efat.config.build import build_experiment
 from efat.run import main
 from tests.pages import BLOCKS, COMMANDS, INLINE, PAGES, ROOT
 

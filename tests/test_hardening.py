@@ -19,10 +19,10 @@ from efat.training.jobs import Setup, TrainingJob
 from efat.nn.masking import masked_weights
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
-from efat.overrides import compose_jobs
-from efat.preflight import build_experiment
+from efat.config.compose import compose_jobs
+from efat.config.build import build_experiment
 from efat.training.recipe import Recipe
-from efat.recipe_checks import recipe_problems
+from efat.config.validate_recipe import recipe_problems
 from efat.engine.store import Result, Store
 from efat.campaign.job_factory import group_job, retraining_job
 from tests.command_line import efat

@@ -15,8 +15,8 @@ from efat.training.jobs import EvaluationJob, TrainingJob, Until
 from efat.hardware.mapping import SystolicArray
 from efat.nn.masking import masked_weights
 from efat.models.resnet import ResNet
-from efat.overrides import compose_jobs
-from efat.preflight import build_experiment
+from efat.config.compose import compose_jobs
+from efat.config.build import build_experiment
 from efat.training.recipe import Gradual, Recipe
 from efat.seeds import derive
 from efat.engine.store import Store, plain

@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from efat import EfatError
-from efat.config import CONF
+from efat.config.schema import CONF
 from efat.training.trainer import evaluate
 from efat.training.jobs import EvaluationJob, Setup
 from efat.hardware.mapping import SystolicArray

@@ -8,11 +8,11 @@ import pytest
 
 from efat.errors import EfatError
 from efat.campaign.results import Calibration
-from efat.overrides import compose_jobs
+from efat.config.compose import compose_jobs
 from efat.reporting.html.method_text import repair_sentences
 from efat.reporting.html.summary_text import _against
 from efat.planning.planners.early_stop import EarlyStopping, NoRemap
-from efat.preflight import build_experiment
+from efat.config.build import build_experiment
 from efat.training.recipe import Recipe
 from efat.resilience.resilience_map import ResilienceMap
 from efat.campaign.stages import plan as plan_fleet

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from efat import EfatError, FaultMap
 from efat.hardware.chip import Chip
-from efat.config import CONF
+from efat.config.schema import CONF
 from efat.planning.plan import make_group, merge, name_of, needs_map, reward
 from efat.planning.cost import no_cost
 from efat.planning.planners.greedy import Greedy

@@ -10,13 +10,13 @@ from torch import nn
 from efat import EfatError, FaultMap
 from efat.hardware.chip import Chip
 from efat.models.resnet import ResNet
-from efat.overrides import compose_jobs
+from efat.config.compose import compose_jobs
 from efat.planning.planners.min_cost import Best
 from efat.planning.cost import CountCost
 from efat.planning.rules import Rules
-from efat.preflight import build_experiment
+from efat.config.build import build_experiment
 from efat.training.recipe import Recipe
-from efat.recipe_checks import recipe_problems
+from efat.config.validate_recipe import recipe_problems
 from tests.command_line import efat
 
 

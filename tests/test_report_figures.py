@@ -20,7 +20,7 @@ from efat.reporting.figures.plan import draw_groups, draw_rewards
 from efat.planning.plan import Merge, Plan
 from efat.planning.rules import Rules
 from efat.reporting.figures.resilience import plot_curves, plot_resilience_map
-from efat.preflight import COMPARE
+from efat.config.build import COMPARE
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from tests.run_folders import finished
 from tests.test_stages import CHIPS, experiment, group

@@ -13,8 +13,8 @@ from efat.data.digits import Digits
 from efat.training.trainer import train
 from efat.training.jobs import TrainingJob
 from efat.training.module import FaultAwareModule
-from efat.overrides import compose_jobs
-from efat.preflight import build_experiment
+from efat.config.compose import compose_jobs
+from efat.config.build import build_experiment
 from efat.training.finetune import Retraining
 from efat.engine.store import Store, content_key
 from tests.command_line import efat, rows, run_folder

@@ -10,12 +10,12 @@ import torch
 from omegaconf import OmegaConf
 
 from efat import mask_model, verify_masks
-from efat.config import CONF, STAGES
+from efat.config.schema import CONF, STAGES
 from efat.data.digits import Digits
 from efat.hardware.fleets import load_fleet
 from efat.hardware.mapping import SystolicArray
 from efat.models.resnet import ResNet
-from efat.sweep import ResultsTable
+from efat.config.sweep import ResultsTable
 from efat.reporting.tracking import wandb_dashboard
 from tests.command_line import SAME, SHORT, TINY, efat, efat_process, rows, run_folder
 from tests.pages import BLOCKS, ROOT

@@ -21,12 +21,12 @@ from efat.campaign.results import Analysis, Baseline, Measured, Model
 from efat.training.jobs import Setup
 from efat.training.loading import training_batches
 from efat.models.mlp import MLP
-from efat.overrides import compose_jobs
+from efat.config.compose import compose_jobs
 from efat.planning.plan import Group, Plan
 from efat.planning.planners.greedy import Greedy
 from efat.planning.planners.random import Random
 from efat.planning.rules import NO_RULES
-from efat.preflight import build_experiment
+from efat.config.build import build_experiment
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.nn.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive

@@ -14,10 +14,10 @@ from efat.hardware.chip import Chip, Fleet
 from efat.training.trainer import train
 from efat.hardware.fleets import save_fleet, uniform_fleet
 from efat.training.jobs import TrainingJob, Until, trained_steps
-from efat.overrides import compose_jobs
+from efat.config.compose import compose_jobs
 from efat.planning.plan import Plan
 from efat.planning.planners.early_stop import EarlyStopping
-from efat.preflight import build_experiment
+from efat.config.build import build_experiment
 from efat.training.recipe import Recipe
 from efat.resilience.resilience_map import ResilienceMap
 from efat.campaign.tables import group_rows

@@ -18,7 +18,7 @@ import yaml
 from pytorch_lightning.loggers import CSVLogger
 
 from efat.errors import EfatError
-from efat.overrides import compose_jobs
+from efat.config.compose import compose_jobs
 from efat.reporting.html.write import write_report
 from efat.reporting.provenance import public
 from efat.run import main

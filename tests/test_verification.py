@@ -8,7 +8,7 @@ from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy, Mult
 
 from efat import EfatError
 from efat.resilience.metric import ACCURACY, Metric
-from efat.tasks import _is_proportion
+from efat.config.tasks import _is_proportion
 from efat.resilience.verification import Verification, verification_note
 
 MSE = Metric("mse", False, 0.0, None)

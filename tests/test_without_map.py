@@ -15,7 +15,7 @@ from efat.planning.plan import Group, Plan
 from efat.planning.planners.early_stop import EarlyStopping
 from efat.planning.planners.fixed import Fixed
 from efat.planning.planners.greedy import Greedy
-from efat.preflight import COMPARE
+from efat.config.build import COMPARE
 from efat.campaign.stages import plan as plan_fleet
 from efat.reporting.terminal.stages import describe_until_met
 from tests.test_stages import experiment, group

@@ -25,8 +25,8 @@ from efat.engine.runner import Campaign
 from efat.engine.executors.serial import Serial
 from efat.hardware.fleets import uniform_fleet
 from efat.training.jobs import CalibrationJob, EvaluationJob, TrainingJob
-from efat.overrides import compose_jobs
-from efat.preflight import build_experiment
+from efat.config.compose import compose_jobs
+from efat.config.build import build_experiment
 from efat.engine.store import Store
 
 HERE = Path(__file__).parent

@@ -24,9 +24,9 @@ from efat.engine.runner import Campaign
 from efat.engine.executors.serial import Serial
 from efat.campaign.experiment import Experiment
 from efat.campaign.results import Analysis, Baseline
-from efat.overrides import compose_jobs
+from efat.config.compose import compose_jobs
 from efat.planning.plan import Plan
-from efat.preflight import build_experiment
+from efat.config.build import build_experiment
 from efat.campaign.outcome import StrategyResult
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.engine.store import Store

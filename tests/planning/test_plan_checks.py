@@ -7,7 +7,7 @@ import pytest
 
 from efat import FaultMap
 from efat.hardware.chip import Chip, Fleet
-from efat.plan_checks import plan_problems
+from efat.config.validate_plan import plan_problems
 from efat.planning.planners.min_cost import Best
 from efat.planning.planners.exact import Exact
 from efat.planning.planners.fixed import Fixed

@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationResolutionError
 
-from efat.config import Config
+from efat.config.schema import Config
 
 Misfits = dict[str, str]
 """What is wrong, by override."""

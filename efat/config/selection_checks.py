@@ -6,7 +6,7 @@ from typing import get_args
 
 from omegaconf import DictConfig
 
-from efat.checks import Problems, check_choice
+from efat.config.validation import Problems, check_choice
 from efat.resilience.constraint import Constraint
 from efat.campaign.experiment import Selection
 from efat.resilience.metric import Metric

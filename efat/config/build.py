@@ -13,17 +13,17 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from efat.training import trainer as fit
-from efat.amounts import amounts_of, hardening_of
-from efat.checks import Problems, build, check_values
+from efat.config.amounts import amounts_of, hardening_of
+from efat.config.validation import Problems, build, check_values
 from efat.hardware.chip import Fleet
 from efat.errors import EfatError, raise_problems
 from efat.campaign.experiment import Experiment
 from efat.hardware.fleets.io import check_fleet_file
 from efat.training.jobs import Setup, TrainingJob
-from efat.library_checks import check_library
+from efat.config.validate_library import check_library
 from efat.hardware.mapping import SystolicArray
 from efat.resilience.metric import ACCURACY
-from efat.plan_checks import plan_problems
+from efat.config.validate_plan import plan_problems
 from efat.planning.plan import Planner, name_of, needs_map
 from efat.planning.planners.early_stop import EarlyStopping, NoRemap
 from efat.planning.planners.fixed import Fixed
@@ -33,11 +33,11 @@ from efat.planning.planners.random import Random
 from efat.planning.rules import Rules
 from efat.planning.planners.single import Single
 from efat.training.recipe import Gradual, Recipe
-from efat.recipe_checks import recipe_problems
-from efat.selection_checks import build_selection
+from efat.config.validate_recipe import recipe_problems
+from efat.config.selection_checks import build_selection
 from efat.resilience.severity import array_rate
 from efat.engine.store import Store
-from efat.workload import Workload, build_workload
+from efat.config.workload import Workload, build_workload
 
 COMPARE: dict[str, Planner | None] = {
     "none": None,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from efat.config import CONF
+from efat.config.schema import CONF
 
 WIDTH = 100
 INDENT = 13

@@ -10,7 +10,7 @@ from efat.training.jobs import TrainingJob
 from efat.hardware.mapping import SystolicArray
 from efat.training.recipe import Recipe
 from efat.seeds import derive
-from efat.workload import Workload
+from efat.config.workload import Workload
 
 
 def hardening_of(
