@@ -56,13 +56,13 @@ docs: setup ## Build the documentation site in build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: setup ## Measure speed: training, emulation, a campaign, repair, planning (CHIPS="1000 10000")
-	$(BIN)/python -m experiments.bench
-	$(BIN)/python -m experiments.bench_planning $(CHIPS)
-	$(BIN)/python -m experiments.bench_repair
-	$(BIN)/python -m experiments.bench_tracking
+	$(BIN)/python -m experiments.bench.training
+	$(BIN)/python -m experiments.bench.planning $(CHIPS)
+	$(BIN)/python -m experiments.bench.repair
+	$(BIN)/python -m experiments.bench.tracking
 
 bench-large: setup ## Plan for 100,000 chips: many minutes, up to 8 GB
-	$(BIN)/python -m experiments.bench_planning 10000 100000
+	$(BIN)/python -m experiments.bench.planning 10000 100000
 
 clean: ## Remove the environment and caches; results under outputs/ stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

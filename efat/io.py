@@ -1,18 +1,22 @@
-"""Files that are either whole or absent, whatever happens while they are written."""
+"""Write files that are either whole or absent, whatever happens while they are written."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+Row = dict[str, Any]
+
 
 @contextlib.contextmanager
-def writer(path: Path) -> Iterator[BinaryIO]:
+def write_atomically(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; at the end, fsync it and rename it into place.
 
     Raises:
@@ -34,11 +38,21 @@ def writer(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` as `writer` does."""
-    with writer(path) as stream:
+    """Write `data` as `write_atomically` does."""
+    with write_atomically(path) as stream:
         stream.write(data)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON; NaN and infinity are refused, since JSON has neither."""
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows under all names that occur in them; None or a missing value is an empty cell."""
+    stream = io.StringIO()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(stream, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, stream.getvalue().encode())

@@ -13,38 +13,28 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from efat.reporting.terminal import assignment as assignment_terminal
-
-from efat.reporting.terminal import outcome as outcome_terminal
-
-from efat.reporting.terminal import stages as terminal
-
-from efat.campaign import assignment
-
+from efat.campaign import assignment, stages, status
 from efat.campaign import outcome as report
-
 from efat.campaign import tables as result_rows
-
-from efat.campaign import stages
-
-from efat.campaign import status
-
-from efat import io as atomic
-from efat.reporting.run_folder import RunFolder
-from efat.engine.runner import Campaign
-from efat.errors import EfatError, raise_problems
 from efat.campaign.estimate import MAPPING, estimate
 from efat.campaign.experiment import Experiment
-from efat.campaign.results import Analysis, Baseline
 from efat.campaign.library_io import read_library, write_library
-from efat.reporting.html.write import write_comparison, write_report
-from efat.engine.progress import Progress
-from efat.resilience.resilience_map import ResilienceMap
+from efat.campaign.results import Analysis, Baseline
 from efat.campaign.tables import group_name
+from efat.engine.progress import Progress
+from efat.engine.runner import Campaign
 from efat.engine.store import Store
+from efat.errors import EfatError, raise_problems
+from efat.io import write_bytes
+from efat.reporting.html.write import write_comparison, write_report
+from efat.reporting.run_folder import RunFolder
+from efat.reporting.terminal import assignment as assignment_terminal
+from efat.reporting.terminal import outcome as outcome_terminal
+from efat.reporting.terminal import stages as terminal
 from efat.reporting.tracking.background import Guard
 from efat.reporting.tracking.describe import describe_scene, track
 from efat.reporting.tracking.wandb_dashboard import apply_dashboard
+from efat.resilience.resilience_map import ResilienceMap
 
 OK, NO = 0, 1
 
@@ -64,7 +54,7 @@ def run_job(cfg: DictConfig, experiment: Experiment) -> int:
     """
     begin = time.perf_counter()
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), experiment)
-    atomic.write_bytes(folder.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
+    write_bytes(folder.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
     command = shlex.join(["python", "-m", "efat.run", *HydraConfig.get().overrides.task])
     folder.write_made(command, time.strftime("%Y-%m-%dT%H:%M:%S%z"))
     executor, store = instantiate(cfg.executor), Store(Path(cfg.store))

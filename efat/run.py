@@ -23,10 +23,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 import efat.config.help  # noqa: F401 - what --help lists
-from efat.config.schema import CONF
-from efat.errors import EfatError, raise_problems
 from efat.config.compose import Draft, draft_jobs, name_jobs
+from efat.config.schema import CONF
 from efat.config.sweep import forget_jobs, note_status, worst_status
+from efat.errors import EfatError, raise_problems
 
 if TYPE_CHECKING:  # seconds to import: not for --help
     from efat.campaign.experiment import Experiment
@@ -38,8 +38,8 @@ _checked: list[Experiment] = []
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def _job(cfg: DictConfig) -> None:
     """Run one of Hydra's jobs; one that fails does not stop the others of a sweep."""
-    from efat.pipeline import run_job
     from efat.config.build import build_experiment
+    from efat.pipeline import run_job
     from efat.reporting.terminal.stages import print_problems
 
     status, problem = 1, ""
@@ -119,8 +119,8 @@ def _read_runs(drafts: list[Draft]) -> int:
 
 def _print_status(drafts: list[Draft]) -> int:
     """Print what there is of every job; without Hydra, which would make folders."""
-    from efat.pipeline import print_status
     from efat.config.build import build_experiment
+    from efat.pipeline import print_status
     from efat.reporting.terminal.stages import print_problems
 
     answer = 0

@@ -9,7 +9,7 @@ import csv
 import sys
 from pathlib import Path
 
-from efat.io_csv import write_csv
+from efat.io import write_csv
 
 
 def collect(target: Path, runs: dict[str, Path]) -> None:

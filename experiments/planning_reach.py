@@ -16,10 +16,10 @@ from unittest.mock import patch
 
 from efat.hardware.chip import Chip
 from efat.planning import best
-from efat.planning.plan import Plan
-from efat.planning.planners.min_cost import Best
 from efat.planning.bounds.lower_bound import Relaxed, relax
 from efat.planning.cost import CountCost
+from efat.planning.plan import Plan
+from efat.planning.planners.min_cost import Best
 from efat.planning.problem import Problem
 from tests.planning.fleets import CURVES, KINDS, fleet, table_cost
 

@@ -18,16 +18,16 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from efat.hardware.chip import Chip
 from efat.hardware import FaultMap
-from efat.reporting.figures.plan import draw_groups, draw_history, draw_overlaps, draw_rewards
+from efat.hardware.chip import Chip
 from efat.planning.assign import Model, assign, library_of
-from efat.planning.planners.min_cost import Best
 from efat.planning.cost import CountCost
 from efat.planning.planners.greedy import Greedy
 from efat.planning.planners.hierarchical import Hierarchical
 from efat.planning.planners.local_search import LocalSearch
+from efat.planning.planners.min_cost import Best
 from efat.planning.planners.packing import Packing
+from efat.reporting.figures.plan import draw_groups, draw_history, draw_overlaps, draw_rewards
 from experiments.planning_reach import plan_and_relaxation
 from tests.planning.fleets import CURVES, KINDS, fleet, table_cost
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from hydra.utils import instantiate
 from rich.console import Console
 
-from efat.engine.runner import Campaign
 from efat.campaign.experiment import Experiment
-from efat.config.compose import compose_jobs
 from efat.config.build import build_experiment
+from efat.config.compose import compose_jobs
 from efat.engine.progress import Progress
+from efat.engine.runner import Campaign
 from efat.engine.store import Store
 
 

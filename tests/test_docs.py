@@ -13,15 +13,15 @@ import torch
 import yaml
 from torch import nn
 
+from efat.config.build import build_experiment
+from efat.config.compose import compose_jobs
 from efat.data.digits import Digits
 from efat.errors import EfatError
 from efat.hardware.fleets import save_fleet, uniform_fleet
 from efat.hardware.mapping import SystolicArray
 from efat.models.resnet import ResNet
-from efat.config.compose import compose_jobs
-from efat.config.build import build_experiment
 from efat.run import main
-from tests.pages import BLOCKS, COMMANDS, INLINE, PAGES, ROOT
+from tests.reporting.pages import BLOCKS, COMMANDS, INLINE, PAGES, ROOT
 
 PROJECT = (ROOT / "pyproject.toml").read_text()
 EXTRAS = re.findall(

@@ -22,8 +22,8 @@ from efat.hardware.fleets import (
     systematic_fleet,
     uniform_fleet,
 )
-from efat.reporting.figures.fleet import draw_chips, draw_summary
 from efat.hardware.mapping import SystolicArray, WeightLayout, pruned_weights
+from efat.reporting.figures.fleet import draw_chips, draw_summary
 
 HERE = Path(__file__).parent
 INK, FAULT, SOFT, LINE = "#1f2937", "#b3261e", "#e8edf3", "#94a3b8"

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from efat.campaign import stages
+from efat.campaign.experiment import Experiment
+from efat.campaign.library import Library, grow_library
+from efat.campaign.results import Baseline, Evaluation, Measured, Model
+from efat.campaign.tables import Row, measured_cells
 from efat.engine.runner import Campaign
 from efat.errors import raise_problems
-from efat.campaign.experiment import Experiment
-from efat.campaign.results import Baseline, Evaluation, Measured, Model
-from efat.training.jobs import Weights
-from efat.campaign.library import Library, grow_library
 from efat.planning.assign import Assignment, assign
 from efat.planning.plan import Group, Plan
 from efat.resilience.resilience_map import ResilienceMap
-from efat.campaign.tables import Row, measured_cells
+from efat.training.jobs import Weights
 
 NAME = "assign"
 """Strategy name of what is retrained here."""

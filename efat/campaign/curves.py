@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from efat.training import trainer as fit
-from efat.engine.runner import Runner
 from efat.campaign.experiment import Experiment
-from efat.hardware import FaultMap
-from efat.campaign.results import Analysis, Baseline
-from efat.resilience.resilience_map import ResilienceCurve
 from efat.campaign.job_factory import retraining_job, until_met
+from efat.campaign.results import Analysis, Baseline
+from efat.engine.runner import Runner
+from efat.hardware import FaultMap
+from efat.resilience.resilience_map import ResilienceCurve
+from efat.training import trainer
 
 
 def record_curves(
@@ -30,7 +30,7 @@ def record_curves(
         replace(retraining_job(experiment, baseline, drawn, budget, every), until=until)
         for drawn in maps
     ]
-    results = [values for _, values in campaign.run("analyse", fit.train, jobs)]
+    results = [values for _, values in campaign.run("analyse", trainer.train, jobs)]
     curves = tuple(
         curve_of(experiment, rate, repeat, drawn, values)
         for (rate, repeat), drawn, values in zip(wanted, maps, results, strict=True)

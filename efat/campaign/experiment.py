@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from efat.hardware.chip import Fleet
-from efat.resilience.constraint import Constraint
 from efat.hardware import FaultMap
+from efat.hardware.chip import Fleet
 from efat.hardware.fleets import draw_fault_map
-from efat.training.jobs import Setup, TrainingJob
 from efat.hardware.mapping import SystolicArray
-from efat.resilience.metric import ACCURACY, Metric
 from efat.planning.plan import Planner, name_of, needs_map
 from efat.planning.rules import Rules
+from efat.resilience.constraint import Constraint
+from efat.resilience.metric import ACCURACY, Metric
 from efat.resilience.rate_search import RateGrid, Search, highest_within_reach
-from efat.training.recipe import Recipe
 from efat.resilience.resilience_map import (
     Interpolation,
     Monotone,
@@ -27,10 +25,12 @@ from efat.resilience.resilience_map import (
     build_resilience_map,
     severity_of_rate,
 )
-from efat.seeds import generator
 from efat.resilience.severity import Severity
 from efat.resilience.verification import Verification
+from efat.seeds import generator
+from efat.training.jobs import Setup, TrainingJob
 from efat.training.pretrained import WeightFile
+from efat.training.recipe import Recipe
 
 RETRAIN = Recipe()
 

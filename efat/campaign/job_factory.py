@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from efat.campaign.experiment import Experiment
-from efat.hardware import FaultMap
 from efat.campaign.results import Baseline
-from efat.training.injection import Injection
-from efat.training.jobs import Repair, TrainingJob, Until
+from efat.hardware import FaultMap
 from efat.planning.plan import Group
 from efat.seeds import derive
+from efat.training.injection import Injection
+from efat.training.jobs import Repair, TrainingJob, Until
 
 
 def baseline_job(experiment: Experiment) -> TrainingJob:

@@ -8,17 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from efat.campaign import results as findings
-
-from efat.campaign import job_factory as trainings
-from efat.hardware.chip import Chip, Fleet
+from efat.campaign import job_factory
 from efat.campaign.experiment import RETRAIN, Experiment
-from efat.hardware.fleets.npz import fleet_hash
-from efat.training.jobs import Weights
-from efat.planning.assign import Assignment, Model
-from efat.planning.plan import Plan
 from efat.campaign.tables import group_name
 from efat.engine.store import content_key
+from efat.hardware.chip import Chip, Fleet
+from efat.hardware.fleets.npz import fleet_hash
+from efat.planning.assign import Assignment, Model
+from efat.planning.plan import Plan
+from efat.training.jobs import Weights
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def identity(experiment: Experiment) -> str:
     """
     recipe = experiment.recipe
     parts = (
-        trainings.baseline_job(experiment),
+        job_factory.baseline_job(experiment),
         experiment.retrain_setup,
         experiment.array,
         experiment.selection.constraint,
@@ -96,7 +94,7 @@ def identity(experiment: Experiment) -> str:
 
 
 def found_library(
-    experiment: Experiment, plan: Plan, models: Sequence[findings.Model] = ()
+    experiment: Experiment, plan: Plan, models: Sequence[results.Model] = ()
 ) -> Library:
     """Make the library of a plan, whose maps are in the run's `fleet.npz` and `fused_maps.npz`.
 

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from efat import io as atomic
-from efat.hardware.chip import Fleet
+from efat.campaign.library import Entry, Library, file_names, new_maps
+from efat.engine.store import Store
 from efat.errors import EfatError
 from efat.hardware import FaultMap
+from efat.hardware.chip import Fleet
 from efat.hardware.fleets import load_fleet, save_fleet
-from efat.campaign.library import Entry, Library, file_names, new_maps
+from efat.io import write_bytes, write_json
 from efat.planning.assign import Model
-from efat.engine.store import Store
 
 FILE = "library.json"
 FORMAT = 1
@@ -52,8 +52,8 @@ def write_library(folder: Path, library: Library, before: Library | None, store:
     for entry in library.entries:
         target = folder / entry.checkpoint
         if entry.weights is not None and not target.exists():
-            atomic.write_bytes(target, store.path(*entry.weights, ".safetensors").read_bytes())
-    atomic.write_json(folder / FILE, _document(library))
+            write_bytes(target, store.path(*entry.weights, ".safetensors").read_bytes())
+    write_json(folder / FILE, _document(library))
 
 
 def _document(library: Library) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from efat.campaign.experiment import Experiment
 from efat.campaign.results import Analysis, Baseline, Evaluation, Measured, Model
+from efat.campaign.tables import Row, chip_rows, group_name
 from efat.planning.plan import Plan
 from efat.resilience.resilience_map import ResilienceMap
-from efat.campaign.tables import Row, chip_rows, group_name
 from efat.resilience.verification import Verification
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from efat.training.jobs import Weights
 from efat.planning.plan import Group
 from efat.resilience.resilience_map import ResilienceCurve
+from efat.training.jobs import Weights
 
 
 @dataclass(frozen=True)

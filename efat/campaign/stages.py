@@ -5,15 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from efat.training import trainer as fit
-
-from efat.training import repair_step as mending
-from efat.engine.runner import Runner
-from efat.hardware.chip import Chip, Fleet
 from efat.campaign.curves import curve_of, record_curves
-from efat.errors import EfatError, raise_problems
 from efat.campaign.experiment import Experiment
-from efat.hardware import FaultMap
+from efat.campaign.job_factory import baseline_job, group_job, retraining_job
 from efat.campaign.results import (
     Analysis,
     Baseline,
@@ -23,18 +17,22 @@ from efat.campaign.results import (
     Measured,
     Model,
 )
-from efat.training.jobs import CalibrationJob, EvaluationJob, TrainingJob, Weights, trained_steps
-from efat.training.loading import load_model, training_batches
+from efat.engine.runner import Runner
+from efat.engine.store import Store
+from efat.errors import EfatError, raise_problems
+from efat.hardware import FaultMap
+from efat.hardware.chip import Chip, Fleet
 from efat.nn.masking import weight_layouts
-from efat.planning.plan import Group, Plan, needs_map
+from efat.nn.saliency import magnitude_saliency, taylor_saliency
 from efat.planning.cost import Cost, CountCost, no_cost
+from efat.planning.plan import Group, Plan, needs_map
 from efat.planning.planners.random import Random
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
-from efat.nn.saliency import magnitude_saliency, taylor_saliency
-from efat.seeds import derive
 from efat.resilience.severity import array_rate, saliency_rate, weight_rate
-from efat.engine.store import Store
-from efat.campaign.job_factory import baseline_job, group_job, retraining_job
+from efat.seeds import derive
+from efat.training import repair_step, trainer
+from efat.training.jobs import CalibrationJob, EvaluationJob, TrainingJob, Weights, trained_steps
+from efat.training.loading import load_model, training_batches
 
 
 def pretrain(experiment: Experiment, campaign: Runner) -> Baseline:
@@ -43,7 +41,7 @@ def pretrain(experiment: Experiment, campaign: Runner) -> Baseline:
     Raises:
         EfatError: Training diverged.
     """
-    [(key, values)] = campaign.run("pretrain", fit.train, [baseline_job(experiment)])
+    [(key, values)] = campaign.run("pretrain", trainer.train, [baseline_job(experiment)])
     if values["diverged_steps"] is not None:
         raise EfatError(
             f"baseline: training diverged at step {values['diverged_steps']}; use a lower learning "
@@ -61,7 +59,7 @@ def harden(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Base
     if experiment.hardening is None:
         return baseline
     job = replace(experiment.hardening, start=baseline.weights)
-    [(key, values)] = campaign.run("harden", fit.harden, [job])
+    [(key, values)] = campaign.run("harden", trainer.harden, [job])
     if values["diverged_steps"] is not None:
         raise EfatError(
             f"hardening: training diverged at step {values['diverged_steps']}; use a lower "
@@ -79,7 +77,7 @@ def calibrate(experiment: Experiment, campaign: Runner, baseline: Baseline) -> B
         return baseline
     seed = derive(experiment.seed, "calibration")
     job = CalibrationJob(experiment.baseline_setup, baseline.start, recipe.samples, seed)
-    [(key, values)] = campaign.run("calibrate", mending.calibrate, [job])
+    [(key, values)] = campaign.run("calibrate", repair_step.calibrate, [job])
     blocks = values.get("blocks", {})  # results from before there were any do not say so
     found = Calibration(("calibrate", key), values["samples"], values["elapsed_s"], blocks)
     return replace(baseline, calibration=found)
@@ -112,7 +110,7 @@ def bind_severity(experiment: Experiment, store: Store, baseline: Baseline) -> E
         measure = saliency_rate(magnitude_saliency(model, setup.off_array), experiment.array)
     else:
         batches = training_batches(setup, derive(experiment.seed, "saliency"))
-        saliency = taylor_saliency(model, batches, fit.loss_of_outputs(setup), setup.off_array)
+        saliency = taylor_saliency(model, batches, trainer.loss_of_outputs(setup), setup.off_array)
         measure = saliency_rate(saliency, experiment.array)
     return replace(experiment, severity=measure)
 
@@ -176,7 +174,7 @@ def retrain(
         for group in plan.groups
     ]
     models: dict[str, tuple[Model, ...]] = dict.fromkeys(plans, ())
-    results = campaign.run("retrain", fit.train, jobs)
+    results = campaign.run("retrain", trainer.train, jobs)
     for (name, group), job, (key, values) in zip(groups, jobs, results, strict=True):
         models[name] += (_model(group, job, ("retrain", key), values),)
     return models
@@ -200,7 +198,7 @@ def evaluate(
     ]
     if baseline.hardened:
         jobs.append(_evaluation(experiment, baseline.hardened.weights, (None,)))
-    found = [values for _, values in campaign.run("evaluate", fit.evaluate, jobs)]
+    found = [values for _, values in campaign.run("evaluate", trainer.evaluate, jobs)]
     hardened = _measured(found.pop())[0] if baseline.hardened else None
     (first, *rest) = map(_measured, found)
     before = dict(zip(maps, first[1:], strict=True))
@@ -218,7 +216,7 @@ def single(
     job = retraining_job(
         experiment, baseline, chip.fault_map, amounts.budget_steps, amounts.eval_every_steps
     )
-    [(key, values)] = campaign.run("single", fit.train, [replace(job, keep_weights=True)])
+    [(key, values)] = campaign.run("single", trainer.train, [replace(job, keep_weights=True)])
     curve = curve_of(experiment, chip.fault_map.fault_rate, 0, chip.fault_map, values)
     group = Group((chip.chip_id,), chip.fault_map, amounts.budget_steps)
     model = _model(group, job, ("single", key), values)

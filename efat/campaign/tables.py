@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from efat.hardware.chip import Chip
 from efat.campaign.experiment import Experiment
 from efat.campaign.results import Evaluation, Measured, Model
-from efat.planning.plan import Group, Plan
+from efat.hardware.chip import Chip
 from efat.planning.cost import Cost as PlanCost
+from efat.planning.plan import Group, Plan
 from efat.resilience.verification import Verification
 
 Row = dict[str, Any]

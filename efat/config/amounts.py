@@ -6,11 +6,11 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 
 from efat.campaign.experiment import Amounts
-from efat.training.jobs import TrainingJob
-from efat.hardware.mapping import SystolicArray
-from efat.training.recipe import Recipe
-from efat.seeds import derive
 from efat.config.workload import Workload
+from efat.hardware.mapping import SystolicArray
+from efat.seeds import derive
+from efat.training.jobs import TrainingJob
+from efat.training.recipe import Recipe
 
 
 def hardening_of(

@@ -12,32 +12,32 @@ from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from efat.training import trainer as fit
-from efat.config.amounts import amounts_of, hardening_of
-from efat.config.validation import Problems, build, check_values
-from efat.hardware.chip import Fleet
-from efat.errors import EfatError, raise_problems
 from efat.campaign.experiment import Experiment
-from efat.hardware.fleets.io import check_fleet_file
-from efat.training.jobs import Setup, TrainingJob
+from efat.config.amounts import amounts_of, hardening_of
+from efat.config.selection_checks import build_selection
 from efat.config.validate_library import check_library
-from efat.hardware.mapping import SystolicArray
-from efat.resilience.metric import ACCURACY
 from efat.config.validate_plan import plan_problems
+from efat.config.validate_recipe import recipe_problems
+from efat.config.validation import Problems, build, check_values
+from efat.config.workload import Workload, build_workload
+from efat.engine.store import Store
+from efat.errors import EfatError, raise_problems
+from efat.hardware.chip import Fleet
+from efat.hardware.fleets.io import check_fleet_file
+from efat.hardware.mapping import SystolicArray
 from efat.planning.plan import Planner, name_of, needs_map
 from efat.planning.planners.early_stop import EarlyStopping, NoRemap
 from efat.planning.planners.fixed import Fixed
 from efat.planning.planners.greedy import Greedy
 from efat.planning.planners.individual import Individual
 from efat.planning.planners.random import Random
-from efat.planning.rules import Rules
 from efat.planning.planners.single import Single
-from efat.training.recipe import Gradual, Recipe
-from efat.config.validate_recipe import recipe_problems
-from efat.config.selection_checks import build_selection
+from efat.planning.rules import Rules
+from efat.resilience.metric import ACCURACY
 from efat.resilience.severity import array_rate
-from efat.engine.store import Store
-from efat.config.workload import Workload, build_workload
+from efat.training import trainer
+from efat.training.jobs import Setup, TrainingJob
+from efat.training.recipe import Gradual, Recipe
 
 COMPARE: dict[str, Planner | None] = {
     "none": None,
@@ -195,7 +195,7 @@ def _check_trainer(cfg: DictConfig, problems: Problems) -> None:
 def _try_trainer(arguments: dict[str, Any]) -> None:
     setup = Setup({}, {}, 0, {"accelerator": "cpu", **arguments}, {})
     try:
-        fit.build_trainer(TrainingJob(setup, 0, 0), [])
+        trainer.build_trainer(TrainingJob(setup, 0, 0), [])
     except MisconfigurationException as error:
         if list(arguments) != ["accelerator"]:
             raise

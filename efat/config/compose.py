@@ -21,9 +21,9 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from efat.config.override_errors import PrimaryError, find_misfits, key_of, not_given
 from efat.config.schema import CONF
 from efat.errors import EfatError, raise_problems
-from efat.config.override_errors import PrimaryError, find_misfits, key_of, not_given
 
 FLAGS_WITHOUT_WORK = ("help", "hydra_help", "cfg", "info", "shell_completion", "version")
 ONE_OF = ("run", "multirun", "cfg", "info", "shell_completion")

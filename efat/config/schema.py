@@ -24,8 +24,8 @@ STAGES = (
     "dashboard",
 )
 
-PACKAGED = Path(__file__).parent / "conf"
-CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
+PACKAGED = Path(__file__).parents[1] / "conf"
+CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
 """The folder `conf/`: beside this file in an installed wheel, beside the package in a checkout."""
 
 

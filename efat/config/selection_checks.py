@@ -6,9 +6,9 @@ from typing import get_args
 
 from omegaconf import DictConfig
 
+from efat.campaign.experiment import Selection
 from efat.config.validation import Problems, check_choice
 from efat.resilience.constraint import Constraint
-from efat.campaign.experiment import Selection
 from efat.resilience.metric import Metric
 from efat.resilience.resilience_map import (
     Interpolation,

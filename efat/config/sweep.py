@@ -10,8 +10,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from efat.io import write_json
-from efat.io_csv import Row, write_csv
+from efat.io import Row, write_csv, write_json
 
 STATUS = "status.json"
 """Exit status of a job, and why it failed; Hydra's launchers may run it in another process."""

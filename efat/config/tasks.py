@@ -13,10 +13,10 @@ from torch import nn
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
 from efat.errors import EfatError
-from efat.training.trainer import build_loss
-from efat.training.jobs import Setup
 from efat.resilience.metric import Metric
+from efat.training.jobs import Setup
 from efat.training.module import unwrap
+from efat.training.trainer import build_loss
 
 
 def metric_node(cfg: DictConfig, outputs: int | None) -> dict[str, Any]:

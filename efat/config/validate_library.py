@@ -8,11 +8,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from efat.errors import EfatError, raise_problems
 from efat.campaign.experiment import Experiment
 from efat.campaign.library import Library, identity
 from efat.campaign.library_io import read_library
 from efat.engine.store import Store
+from efat.errors import EfatError, raise_problems
 
 MADE_FOR = (
     "seed",

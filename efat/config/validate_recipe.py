@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from efat.errors import EfatError
 from efat.nn.masking import mapped_layers
-from efat.training.recipe import Recipe
-from efat.nn.repair.weight_matrices import products_of
 from efat.nn.repair.recalibrate import has_statistics
+from efat.nn.repair.weight_matrices import products_of
+from efat.training.recipe import Recipe
 
 TRIED = 2
 """Samples that are passed through the network to see which layers run, and on what."""

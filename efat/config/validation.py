@@ -17,9 +17,9 @@ from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 from torch import nn
 
+from efat.config.override_errors import not_given
 from efat.config.schema import STAGES
 from efat.errors import EfatError, raise_problems
-from efat.config.override_errors import not_given
 from efat.resilience.rate_search import Search
 from efat.resilience.severity import IN_WORDS
 

@@ -11,14 +11,14 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from efat.config.tasks import build_metric, metric_node, try_task
 from efat.config.validation import Problems, build
 from efat.errors import EfatError
-from efat.training.jobs import Setup
 from efat.nn.masking import mapped_layers
 from efat.resilience.metric import Metric
-from efat.training.module import unwrap
 from efat.training.finetune import Retraining
-from efat.config.tasks import build_metric, metric_node, try_task
+from efat.training.jobs import Setup
+from efat.training.module import unwrap
 from efat.training.pretrained import WeightFile
 
 TRIED = 8

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from efat.data.augment import Augmentation
 from efat.data.decode import as_targets, check_targets, decode_all
-from efat.data.transforms import Preparation, add_border, channel_statistics
-from efat.data.samples import Array, ArraySamples, Samples
+from efat.data.loaders import TensorBatches, share_of
 from efat.data.resize import Sizing
+from efat.data.samples import Array, ArraySamples, Samples
 from efat.data.splits import SPLITS, Size, SplitSizes, hash_arrays, split_parts
 from efat.data.stream import StreamBatches
-from efat.data.loaders import TensorBatches, share_of
+from efat.data.transforms import Preparation, add_border, channel_statistics
 from efat.errors import EfatError, raise_problems
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efat.data.samples import Array, ArraySamples, BadImageError, Samples
 from efat.data.resize import Sizing, to_tensor
+from efat.data.samples import Array, ArraySamples, BadImageError, Samples
 from efat.data.splits import is_classes
 from efat.errors import EfatError
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from efat.data.transforms import Preparation, add_border
-from efat.data.samples import BadImageError, Samples
-from efat.data.resize import Sizing, to_tensor
 from efat.data.loaders import count_batches, draw_batches
+from efat.data.resize import Sizing, to_tensor
+from efat.data.samples import BadImageError, Samples
+from efat.data.transforms import Preparation, add_border
 
 Item = tuple[Tensor | None, str]
 """uint8 [channels, h, w], or None and why not."""

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
-from efat.errors import EfatError
 from efat.engine.executors.base import Lost
 from efat.engine.progress import Progress
 from efat.engine.store import DamagedError, Result, Store, content_key
 from efat.engine.unit import Failure, Job, Unit, Work, process_name
+from efat.errors import EfatError
 
 MOST_NAMED = 10
 """Failed units that an error names; units.csv has all of them."""

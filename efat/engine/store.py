@@ -18,10 +18,10 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from efat import io as atomic
 from efat.errors import EfatError
 from efat.hardware import FaultMap
 from efat.hardware.mapping import Placement
+from efat.io import write_bytes, write_json
 from efat.nn.repair.serialization import pack_repaired, read_placement
 
 FORMAT = 2
@@ -178,7 +178,7 @@ class Store:
         """Prepare the folder for writing; remove what a killed writer left half-written."""
         self.root.mkdir(parents=True, exist_ok=True)
         if self._layout() is None:
-            atomic.write_json(self.root / "layout.json", {"layout": LAYOUT})
+            write_json(self.root / "layout.json", {"layout": LAYOUT})
         for rest in self.root.glob("*/.*"):
             if not HALF_WRITTEN.match(rest.name) or not rest.is_file():
                 continue  # whoever names a folder with files of his own keeps them
@@ -192,14 +192,14 @@ class Store:
         if result.weights is not None:
             data = pack_repaired(result.weights, result.placement)
             weights_hash = hashlib.sha256(data).hexdigest()
-            atomic.write_bytes(self.path(stage, key, ".safetensors"), data)
+            write_bytes(self.path(stage, key, ".safetensors"), data)
         body = {
             "values": result.values,
             "origin": result.origin,
             "weights_sha256": weights_hash,
         }
         document = {**body, "sha256": _hash_json(body)}
-        atomic.write_json(self.path(stage, key, ".json"), document)
+        write_json(self.path(stage, key, ".json"), document)
 
     def read(self, stage: str, key: str) -> Result | None:
         """Return a finished unit, without its weights, or None if it is missing.

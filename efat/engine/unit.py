@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from efat.training.checkpoints import Checkpoints
-from efat.errors import EfatError
 from efat.engine.executors.base import is_secondary
-from efat.training.jobs import CalibrationJob, EvaluationJob, TrainingJob
 from efat.engine.store import Result, Store
+from efat.errors import EfatError
+from efat.training.checkpoints import Checkpoints
+from efat.training.jobs import CalibrationJob, EvaluationJob, TrainingJob
 
 Job = TrainingJob | EvaluationJob | CalibrationJob
 

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from efat.nn.masking.activations import keep_dense
-from efat.hardware.emulation.stuck_at import ArrayFaults
-from efat.hardware.emulation.gemm import multiply
 from efat.errors import EfatError
-from efat.nn.lowering import run_layer
+from efat.hardware.emulation.gemm import multiply
+from efat.hardware.emulation.stuck_at import ArrayFaults
 from efat.hardware.mapping import Placement, Slots, SystolicArray
+from efat.nn.lowering import run_layer
 from efat.nn.masking import mapped_layers
+from efat.nn.masking.activations import keep_dense
 
 LARGEST = 127
 """Quantised values are symmetric, -127 to 127."""

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from efat.nn.attention import Convert, Multiply, projections, run_attention
 from efat.errors import EfatError
 from efat.hardware.mapping import WeightLayout
+from efat.nn.attention import Convert, Multiply, projections, run_attention
 
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
 ConvTranspose = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d

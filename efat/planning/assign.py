@@ -13,11 +13,11 @@ from typing import Literal
 
 import numpy as np
 
-from efat.hardware.chip import Chip
 from efat.errors import raise_problems
 from efat.hardware import FaultMap
-from efat.planning.plan import Plan
+from efat.hardware.chip import Chip
 from efat.planning.cost import Cost
+from efat.planning.plan import Plan
 from efat.planning.problem import Problem, prepare
 from efat.planning.rules import NO_RULES, Rules
 

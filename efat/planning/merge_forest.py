@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from efat.planning.plan import Merge
 from efat.planning.cost import Floats, Ints, Words
+from efat.planning.plan import Merge
 from efat.planning.problem import Problem
 
 Places = tuple[int, ...]

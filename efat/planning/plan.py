@@ -11,8 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from efat.hardware.chip import Chip
 from efat.hardware import FaultMap
+from efat.hardware.chip import Chip
 from efat.planning.cost import Cost
 from efat.planning.rules import NO_RULES, Rules
 

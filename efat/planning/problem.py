@@ -10,11 +10,11 @@ from functools import cached_property
 
 import numpy as np
 
-from efat.hardware.chip import Chip
 from efat.errors import EfatError, raise_problems
 from efat.hardware import FaultMap
-from efat.planning.plan import Group
+from efat.hardware.chip import Chip
 from efat.planning.cost import Cost, CountCost, Floats, Ints, Words, count_faults, union_counts
+from efat.planning.plan import Group
 from efat.planning.rules import Rules
 
 

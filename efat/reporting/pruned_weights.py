@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from efat.campaign.experiment import Experiment
-from efat.hardware import FaultMap
 from efat.campaign.results import Model
-from efat.training.loading import load_model
+from efat.engine.store import Store
+from efat.hardware import FaultMap
 from efat.hardware.mapping import Placement, SystolicArray, WeightLayout, pruned_weights, sum_per_pe
 from efat.nn.masking.layers import mapped_weights
 from efat.planning.plan import Plan
-from efat.engine.store import Store
+from efat.training.loading import load_model
 
 Row = dict[str, Any]
 

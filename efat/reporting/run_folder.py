@@ -11,30 +11,28 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from efat.reporting.figures import resilience as plots
-
-from efat import io as atomic
 from efat.campaign.assignment import Arrival
-from efat.engine.runner import Record
-from efat.hardware.chip import Chip, Fleet
 from efat.campaign.experiment import Experiment
-from efat.campaign.results import Analysis, Model
-from efat.hardware.fleets import FleetSummary, save_fleet, summarise
-from efat.reporting.figures.fleet import draw_summary
-from efat.hardware.fleets.npz import fleet_hash
 from efat.campaign.library import found_library
 from efat.campaign.library_io import write_library
-from efat.reporting.figures.plan import draw_groups, draw_history, draw_overlaps, draw_rewards
+from efat.campaign.outcome import Outcome
+from efat.campaign.results import Analysis, Model
+from efat.campaign.tables import Row, group_name
+from efat.engine.runner import Record
+from efat.engine.store import Store
+from efat.hardware.chip import Chip, Fleet
+from efat.hardware.fleets import FleetSummary, save_fleet, summarise
+from efat.hardware.fleets.npz import fleet_hash
+from efat.io import write_bytes, write_csv, write_json
 from efat.planning.plan import Group, Plan
+from efat.reporting.figures import resilience as plots
+from efat.reporting.figures.fault_rates import draw_fault_rates
+from efat.reporting.figures.fleet import draw_summary
+from efat.reporting.figures.plan import draw_groups, draw_history, draw_overlaps, draw_rewards
 from efat.reporting.provenance import describe_run
 from efat.reporting.pruned_weights import layer_rows
-from efat.reporting.figures.fault_rates import draw_fault_rates
-from efat.campaign.outcome import Outcome
-from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
-from efat.campaign.tables import Row, group_name
-from efat.engine.store import Store
-from efat.io_csv import write_csv
 from efat.reporting.unit_table import unit_rows
+from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class RunFolder:
         told = self.experiment.amounts_by_rate(analysis.curves, resilience_map.target)
         cut_short = self.experiment.cut_short(analysis.curves, resilience_map.target)
         document = _map_document(self.experiment, resilience_map, sorted(told), cut_short)
-        atomic.write_json(self.path / "resilience_map.json", document)
+        write_json(self.path / "resilience_map.json", document)
         figure = plots.plot_resilience_map(self.experiment, analysis.curves, resilience_map, plan)
         self._write_figure("resilience_map", figure)
 
@@ -69,7 +67,7 @@ class RunFolder:
         lost = None if plan is None or plan.until_met else plan.unsalvageable
         summary = replace(summarise(fleet), unsalvageable=lost)
         save_fleet(fleet, self.path / "fleet.npz")
-        atomic.write_json(self.path / "fleet.json", asdict(summary))
+        write_json(self.path / "fleet.json", asdict(summary))
         self._write_figure("fleet", draw_summary(fleet, summary))
         return summary
 
@@ -80,7 +78,7 @@ class RunFolder:
         """
         name = self.experiment.planner_name
         document = _plan_document(self.experiment, name, plan)
-        atomic.write_json(self.path / "plan.json", document)
+        write_json(self.path / "plan.json", document)
         self.write_groups(groups)
         fused = [Chip(group_name(i), g.fused) for i, g in enumerate(plan.groups)]
         if fused:
@@ -108,7 +106,7 @@ class RunFolder:
                 continue
             weights = store.path(*model.weights, ".safetensors").read_bytes()
             target = self.path / "models" / f"{group_name(index)}.safetensors"
-            atomic.write_bytes(target, weights)
+            write_bytes(target, weights)
 
     def write_assignment(self, library: Path, arrival: Arrival, chips: list[Row]) -> None:
         """Write `assignment.csv` and `assignment.json`."""
@@ -121,7 +119,7 @@ class RunFolder:
             "unsalvageable": list(arrival.assignment.unsalvageable),
             "chips": [{name: _cell(value) for name, value in row.items()} for row in chips],
         }
-        atomic.write_json(self.path / "assignment.json", document)
+        write_json(self.path / "assignment.json", document)
 
     def write_outcome(self, outcome: Outcome) -> None:
         """Write `chips.csv`, `summary.json` and the figure of the strategies."""
@@ -129,7 +127,7 @@ class RunFolder:
         summary = {name: value for name, value in asdict(outcome).items() if name != "chips"}
         summary["metric"] = asdict(self.experiment.metric)
         summary["amounts"] = asdict(self.experiment.amounts)
-        atomic.write_json(self.path / "summary.json", summary)
+        write_json(self.path / "summary.json", summary)
         self._write_figure("strategies", plots.plot_strategies(outcome, len(outcome.chips)))
 
     def write_layers(self, plan: Plan, store: Store, models: tuple[Model, ...]) -> None:
@@ -142,7 +140,7 @@ class RunFolder:
         """Write `made.json`: how the run was made."""
         document = describe_run(self.experiment, command, begun)
         document["fleet_sha256"] = fleet_hash(self.experiment.fleet)
-        atomic.write_json(self.path / "made.json", document)
+        write_json(self.path / "made.json", document)
 
     def write_units(self, records: Iterable[Record], store: Store) -> None:
         """Write `units.csv`, also of a campaign that was stopped or failed."""
@@ -158,7 +156,7 @@ class RunFolder:
         for kind in ("png", "svg", "pdf"):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi="figure")
-            atomic.write_bytes(self.path / "figures" / f"{name}.{kind}", buffer.getvalue())
+            write_bytes(self.path / "figures" / f"{name}.{kind}", buffer.getvalue())
 
 
 def _curve_rows(experiment: Experiment, curves: Iterable[ResilienceCurve]) -> list[Row]:

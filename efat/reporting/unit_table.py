@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from efat.engine.runner import Record
-from efat.training.jobs import TrainingJob, trained_steps
 from efat.engine.store import Store, plain
 from efat.engine.unit import Job
+from efat.training.jobs import TrainingJob, trained_steps
 
 Row = dict[str, Any]
 

@@ -13,9 +13,9 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from efat.hardware import FaultMap
-from efat.training.injection import Injection
 from efat.nn.masking import masked_weights, verify_masks
 from efat.training.finetune import DivergedError
+from efat.training.injection import Injection
 
 
 class CurveRecorder(pl.Callback):

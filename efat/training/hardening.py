@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from efat.hardware import FaultMap
 from efat.hardware.fleets import draw_fault_map
-from efat.training.jobs import TrainingJob
 from efat.hardware.mapping import SystolicArray, pruned_weights
 from efat.nn.masking import mapped_weights
-from efat.training.module import Batch, FaultAwareModule, unwrap, with_signature
 from efat.seeds import generator
+from efat.training.jobs import TrainingJob
+from efat.training.module import Batch, FaultAwareModule, unwrap, with_signature
 
 
 class HardeningModule(FaultAwareModule):

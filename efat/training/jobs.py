@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from efat.engine.store import OPTIONAL
 from efat.hardware import FaultMap
-from efat.training.injection import Injection
 from efat.hardware.mapping import SystolicArray
 from efat.resilience.metric import Metric
-from efat.training.recipe import Mode, Remap, Step
 from efat.training.finetune import Retraining
-from efat.engine.store import OPTIONAL
+from efat.training.injection import Injection
 from efat.training.pretrained import WeightFile
+from efat.training.recipe import Mode, Remap, Step
 
 Node = Mapping[str, Any]
 """A Hydra node: `_target_` and its arguments."""

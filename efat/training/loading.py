@@ -8,9 +8,9 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from efat.training.jobs import Setup, Weights
-from efat.nn.repair.grams import inputs_of
 from efat.engine.store import Store
+from efat.nn.repair.grams import inputs_of
+from efat.training.jobs import Setup, Weights
 
 
 def load_model(setup: Setup, store: Store, start: Weights | None) -> nn.Module:

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from efat.errors import EfatError, raise_problems
 from efat.engine.store import OPTIONAL
+from efat.errors import EfatError, raise_problems
 
 Step = Literal["harden", "remap", "compensate", "recalibrate", "retrain", "top_up"]
 Mode = Literal["one_shot", "sequential", "auto"]

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from efat.engine.store import Result, Store
 from efat.errors import EfatError
 from efat.hardware import FaultMap
-from efat.training.jobs import CalibrationJob, Repair, Setup
-from efat.training.loading import calibration_batches, load_model
 from efat.hardware.mapping import Placement, SystolicArray
 from efat.nn.masking import mask_model
 from efat.nn.repair import (
@@ -25,7 +24,8 @@ from efat.nn.repair import (
     rescale,
 )
 from efat.nn.repair.recalibrate import has_statistics
-from efat.engine.store import Result, Store
+from efat.training.jobs import CalibrationJob, Repair, Setup
+from efat.training.loading import calibration_batches, load_model
 
 BATCH = 128
 """Samples whose own statistics normalise them in `recalibrate`."""

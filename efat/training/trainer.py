@@ -18,6 +18,13 @@ from pytorch_lightning.profilers import PassThroughProfiler
 from torch import nn
 from torch.nn import functional
 
+from efat.engine.store import Result, Store
+from efat.errors import EfatError
+from efat.hardware import FaultMap
+from efat.hardware.mapping import Placement
+from efat.nn.masking import mask_model
+from efat.nn.repair import recalibrate
+from efat.nn.repair.batch_norm import BatchNorm
 from efat.training.callbacks import (
     CurveRecorder,
     EvaluateAt,
@@ -28,19 +35,12 @@ from efat.training.callbacks import (
     StopWhen,
 )
 from efat.training.checkpoints import Checkpointer, Checkpoints, can_resume, make_resumable
-from efat.errors import EfatError
-from efat.hardware import FaultMap
+from efat.training.finetune import DivergedError
 from efat.training.hardening import HardeningModule
 from efat.training.jobs import EvaluationJob, Setup, TrainingJob
 from efat.training.loading import calibration_batches, load_model
-from efat.hardware.mapping import Placement
-from efat.nn.masking import mask_model
-from efat.training.repair_step import BATCH, mend
 from efat.training.module import FaultAwareModule, Loss, unwrap
-from efat.nn.repair import recalibrate
-from efat.nn.repair.batch_norm import BatchNorm
-from efat.training.finetune import DivergedError
-from efat.engine.store import Result, Store
+from efat.training.repair_step import BATCH, mend
 
 NORMALISED_BY = 8192
 """Training samples, at the most, that BatchNorm statistics without faults are taken from."""

@@ -11,9 +11,8 @@ import math
 from pathlib import Path
 
 from efat.campaign import stages
-
-from efat.training import trainer as fit
 from efat.campaign.job_factory import retraining_job
+from efat.training import trainer
 from experiments.studies import open_study
 
 HERE = Path(__file__).parent
@@ -47,7 +46,7 @@ def main() -> None:
             retraining_job(experiment, baseline, experiment.draw(rate, FIRST + chip), steps, every)
             for chip in range(CHIPS)
         ]
-        for chip, (_, values) in enumerate(campaign.run("fresh", fit.train, jobs)):
+        for chip, (_, values) in enumerate(campaign.run("fresh", trainer.train, jobs)):
             met = [value >= target for value in values["metric"]]
             rows.append(
                 {

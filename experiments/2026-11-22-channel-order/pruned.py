@@ -11,10 +11,10 @@ import torch
 
 from efat.hardware.fleets import draw_fault_map
 from efat.hardware.mapping import SystolicArray
-from efat.nn.masking import mask_model, masked_layers
+from efat.io import write_csv
 from efat.models.resnet import ResNet
+from efat.nn.masking import mask_model, masked_layers
 from efat.seeds import generator
-from efat.io_csv import write_csv
 
 HERE = Path(__file__).parent
 RATES, REPEATS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5), 5

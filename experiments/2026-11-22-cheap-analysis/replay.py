@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from efat.resilience.constraint import Constraint
 from efat.campaign.experiment import Selection
+from efat.resilience.constraint import Constraint
 from efat.resilience.rate_search import RateGrid, Search
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 

@@ -12,9 +12,9 @@ from typing import get_args
 
 import numpy as np
 
+from efat.hardware import detect, misjudged
 from efat.hardware.emulation import ArrayFaults, StuckAt, TestedChip
 from efat.hardware.emulation.stuck_at import WORD, Site
-from efat.hardware import detect, misjudged
 from efat.hardware.mapping import Dataflow, SystolicArray
 from efat.seeds import generator
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from efat.io_csv import write_csv
+from efat.io import write_csv
 
 HERE = Path(__file__).parent
 

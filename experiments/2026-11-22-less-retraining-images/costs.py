@@ -17,14 +17,11 @@ from pathlib import Path
 import torch
 
 from efat.campaign import stages
-
-from efat.training import trainer as fit
-
-from efat.training import repair_step as mending
-from efat.hardware.fleets import draw_fault_map
-from efat.training.jobs import CalibrationJob, EvaluationJob
-from efat.seeds import generator
 from efat.campaign.job_factory import retraining_job
+from efat.hardware.fleets import draw_fault_map
+from efat.seeds import generator
+from efat.training import repair_step, trainer
+from efat.training.jobs import CalibrationJob, EvaluationJob
 from experiments.studies import open_study
 
 HERE = Path(__file__).parent
@@ -48,7 +45,7 @@ def pieces(name: str, out: Path, data: Path) -> dict[str, Callable[[], object]]:
             continue
         experiment, campaign = open_study([*arguments, *JOBS[name][job].arguments, *where])
         baseline = stages.pretrain(experiment, campaign)
-        train = partial(fit.train, store=campaign.store)
+        train = partial(trainer.train, store=campaign.store)
         if experiment.hardening:
             begun = replace(experiment.hardening, start=baseline.weights, amount_steps=STEPS)
             timed["hardening"] = partial(train, begun)
@@ -66,9 +63,9 @@ def pieces(name: str, out: Path, data: Path) -> dict[str, Callable[[], object]]:
         }
         setup, start = experiment.baseline_setup, baseline.weights
         measured = EvaluationJob(setup, start, experiment.array, (drawn,))
-        timed["verification"] = partial(fit.evaluate, measured, campaign.store)
+        timed["verification"] = partial(trainer.evaluate, measured, campaign.store)
         grams = CalibrationJob(setup, start, experiment.recipe.samples, 0)
-        timed["calibration"] = partial(mending.calibrate, grams, campaign.store)
+        timed["calibration"] = partial(repair_step.calibrate, grams, campaign.store)
     return timed
 
 

@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from efat.campaign import stages
-from efat.engine.runner import Campaign
-from efat.hardware.chip import Fleet
-from efat.engine.executors.pool import shared_pool
 from efat.campaign.experiment import Experiment
 from efat.campaign.results import Baseline
+from efat.engine.executors.pool import shared_pool
+from efat.engine.runner import Campaign
+from efat.hardware.chip import Fleet
 from efat.planning.plan import Group, Plan
 from experiments.studies import open_study
 

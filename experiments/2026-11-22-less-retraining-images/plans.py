@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from efat.campaign import stages
-from efat.resilience.constraint import Constraint
 from efat.campaign.experiment import Experiment
+from efat.resilience.constraint import Constraint
 from efat.resilience.resilience_map import ResilienceCurve
 from experiments.studies import open_study
 

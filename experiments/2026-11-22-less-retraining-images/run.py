@@ -17,15 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from efat.campaign import stages
-
-from efat.training import trainer as fit
-from efat.engine.runner import Campaign
-from efat.hardware.chip import Fleet
 from efat.campaign.experiment import Experiment
 from efat.campaign.results import Analysis, Baseline, Model
-from efat.training.jobs import EvaluationJob, Weights
+from efat.engine.runner import Campaign
+from efat.hardware.chip import Fleet
 from efat.planning.plan import Group, Plan
 from efat.planning.planners.early_stop import EarlyStopping
+from efat.training import trainer
+from efat.training.jobs import EvaluationJob, Weights
 from experiments.studies import open_study
 
 HERE = Path(__file__).parent
@@ -66,7 +65,7 @@ def serve(args: argparse.Namespace, job: str) -> None:
 def described(experiment: Experiment, campaign: Campaign, baseline: Baseline) -> dict[str, object]:
     """Return the fault-free network's accuracy, and the size of the splits."""
     job = EvaluationJob(experiment.baseline_setup, baseline.weights, experiment.array, (None,))
-    [(_, values)] = campaign.run("evaluate", fit.evaluate, [job])
+    [(_, values)] = campaign.run("evaluate", trainer.evaluate, [job])
     return {
         "val": values["val"][0], "test": values["test"][0], "test_samples": values["test_samples"],
         "max_drop": experiment.selection.constraint.max_drop, "chips": len(experiment.fleet),
@@ -147,7 +146,7 @@ def write(
         EvaluationJob(experiment.baseline_setup, weights, experiment.array, (group.fused,))
         for group, weights, _ in carried
     ]
-    found = [values for _, values in campaign.run("evaluate", fit.evaluate, jobs)]
+    found = [values for _, values in campaign.run("evaluate", trainer.evaluate, jobs)]
     rates = {chip.chip_id: chip.fault_map.fault_rate for chip in experiment.fleet}
     rows = [
         {

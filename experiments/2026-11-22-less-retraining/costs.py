@@ -14,20 +14,15 @@ from pathlib import Path
 
 import torch
 
-from efat.campaign import stages
-
-from efat.campaign import job_factory as trainings
-
-from efat.training import trainer as fit
-
-from efat.training import repair_step as mending
-from efat.engine.runner import Campaign
-from efat.engine.executors.serial import Serial
-from efat.hardware.fleets import uniform_fleet
-from efat.training.jobs import CalibrationJob, EvaluationJob, TrainingJob
-from efat.config.compose import compose_jobs
+from efat.campaign import job_factory, stages
 from efat.config.build import build_experiment
+from efat.config.compose import compose_jobs
+from efat.engine.executors.serial import Serial
+from efat.engine.runner import Campaign
 from efat.engine.store import Store
+from efat.hardware.fleets import uniform_fleet
+from efat.training import repair_step, trainer
+from efat.training.jobs import CalibrationJob, EvaluationJob, TrainingJob
 
 HERE = Path(__file__).parent
 ROUNDS = 5
@@ -48,7 +43,7 @@ def repair_job(store: Store, *words: str) -> TrainingJob:
     baseline = stages.pretrain(experiment, campaign)
     baseline = stages.calibrate(experiment, campaign, baseline)
     (chip,) = uniform_fleet(experiment.array, 0, 1, 0.15).chips
-    return trainings.retraining_job(experiment, baseline, chip.fault_map, 0)
+    return job_factory.retraining_job(experiment, baseline, chip.fault_map, 0)
 
 
 def parts(store: Store) -> Timed:
@@ -67,13 +62,15 @@ def parts(store: Store) -> Timed:
     assert hardening is not None  # noqa: S101 - the recipe hardens
     harden = replace(hardening, start=start, amount_steps=96)
     return {
-        "unit": lambda: fit.train(plain, store),
-        "96 steps": lambda: fit.train(replace(plain, amount_steps=96), store),
-        "evaluation": lambda: fit.train(replace(plain, eval_every_steps=96), store),
-        **{name: lambda job=job: fit.train(job, store) for name, job in jobs.items()},
-        "96 steps of hardening": lambda: fit.train(harden, store),
-        "calibration": lambda: mending.calibrate(CalibrationJob(setup, start, 1024, 0), store),
-        "verification": lambda: fit.evaluate(EvaluationJob(setup, start, array, maps * 5), store),
+        "unit": lambda: trainer.train(plain, store),
+        "96 steps": lambda: trainer.train(replace(plain, amount_steps=96), store),
+        "evaluation": lambda: trainer.train(replace(plain, eval_every_steps=96), store),
+        **{name: lambda job=job: trainer.train(job, store) for name, job in jobs.items()},
+        "96 steps of hardening": lambda: trainer.train(harden, store),
+        "calibration": lambda: repair_step.calibrate(CalibrationJob(setup, start, 1024, 0), store),
+        "verification": lambda: trainer.evaluate(
+            EvaluationJob(setup, start, array, maps * 5), store
+        ),
     }
 
 

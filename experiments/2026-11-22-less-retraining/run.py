@@ -17,20 +17,18 @@ import torch
 from costs import Quiet
 
 from efat.campaign import outcome as report
-
 from efat.campaign import stages
-from efat.io import write_json
-from efat.engine.runner import Campaign
-from efat.engine.executors.serial import Serial
 from efat.campaign.experiment import Experiment
-from efat.campaign.results import Analysis, Baseline
-from efat.config.compose import compose_jobs
-from efat.planning.plan import Plan
-from efat.config.build import build_experiment
 from efat.campaign.outcome import StrategyResult
-from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
+from efat.campaign.results import Analysis, Baseline
+from efat.config.build import build_experiment
+from efat.config.compose import compose_jobs
+from efat.engine.executors.serial import Serial
+from efat.engine.runner import Campaign
 from efat.engine.store import Store
-from efat.io_csv import write_csv
+from efat.io import write_csv, write_json
+from efat.planning.plan import Plan
+from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 
 HERE = Path(__file__).parent
 PLAIN, REPAIRED = "+experiment=resnet_fat", "+experiment=resnet_fat_best"

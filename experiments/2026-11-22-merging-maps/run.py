@@ -17,16 +17,15 @@ from operator import or_
 from pathlib import Path
 
 from efat.campaign import stages
-
-from efat.training import trainer as fit
-from efat.engine.runner import Campaign
 from efat.campaign.experiment import Experiment
-from efat.hardware import FaultMap
-from efat.training.trainer import EvaluationJob, TrainingJob
-from efat.hardware.fleets import draw_fault_map
-from efat.seeds import derive, generator
 from efat.campaign.stages import Weights
-from efat.io_csv import write_csv
+from efat.engine.runner import Campaign
+from efat.hardware import FaultMap
+from efat.hardware.fleets import draw_fault_map
+from efat.io import write_csv
+from efat.seeds import derive, generator
+from efat.training import trainer
+from efat.training.trainer import EvaluationJob, TrainingJob
 from experiments.studies import open_study
 
 COUNTS = (1, 2, 4, 6, 8, 10)
@@ -85,7 +84,7 @@ def train(
 ) -> list[Case]:
     """Inject the next mask of every case, and train under it."""
     jobs = [part(experiment, case, steps) for case in waiting]
-    results = campaign.run("merge", fit.train, jobs)
+    results = campaign.run("merge", trainer.train, jobs)
     return [
         replace(
             case,
@@ -102,7 +101,7 @@ def measure(experiment: Experiment, campaign: Campaign, ended: list[tuple[Case, 
     """Return validation and test accuracy of every case under its union."""
     setup, array = experiment.retrain_setup, experiment.array
     jobs = [EvaluationJob(setup, case.weights, array, (union,)) for case, union in ended]
-    results = campaign.run("evaluate", fit.evaluate, jobs)
+    results = campaign.run("evaluate", trainer.evaluate, jobs)
     return [(values["val"][0], values["test"][0]) for _, values in results]
 
 

@@ -7,8 +7,8 @@ import csv
 import time
 from pathlib import Path
 
-from efat.planning.planners.min_cost import Best
 from efat.planning.planners.exact import Exact
+from efat.planning.planners.min_cost import Best
 from tests.planning.fleets import fleet, table_cost
 
 FLEETS = (

@@ -25,9 +25,9 @@ from efat.data.digits import Digits
 from efat.data.loaders import TensorBatches
 from efat.hardware.fleets import uniform_fleet
 from efat.hardware.mapping import SystolicArray
-from efat.nn.masking import mask_model, verify_masks
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
+from efat.nn.masking import mask_model, verify_masks
 from efat.nn.repair import (
     compensate,
     compensate_sequentially,

@@ -17,11 +17,11 @@ from efat.data.digits import Digits
 from efat.data.loaders import TensorBatches
 from efat.hardware.fleets import block_fleet, clustered_fleet, line_fleet, uniform_fleet
 from efat.hardware.mapping import SystolicArray
-from efat.nn.masking import keep_masked, mask_model, weight_layouts
 from efat.models.resnet import ResNet
+from efat.nn.masking import keep_masked, mask_model, weight_layouts
 from efat.nn.saliency import magnitude_saliency, taylor_saliency
-from efat.seeds import derive
 from efat.resilience.severity import array_rate, saliency_rate, weight_rate
+from efat.seeds import derive
 
 HERE = Path(__file__).parent
 BATCH, EVAL_EVERY, BUDGET, DROP = 32, 2, 200, 1.0

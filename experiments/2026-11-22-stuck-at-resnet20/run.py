@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 
 from efat.hardware.emulation import ArrayFaults, StuckAt
-from efat.nn.emulated import calibrate, emulate
 from efat.hardware.mapping import SystolicArray
 from efat.models.resnet import ResNet
+from efat.nn.emulated import calibrate, emulate
 from efat.seeds import generator
 
 HERE = Path(__file__).parent

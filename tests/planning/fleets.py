@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from efat.hardware.chip import Chip
 from efat.hardware import FaultMap
+from efat.hardware.chip import Chip
 from efat.planning.cost import CountCost
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from efat.hardware.chip import Chip
 from efat.hardware import FaultMap
+from efat.hardware.chip import Chip
 from efat.planning.cost import CountCost
 from tests.planning.fleets import KINDS
 

@@ -9,14 +9,14 @@ import pytest
 
 from efat import EfatError, FaultMap
 from efat.hardware.chip import Chip
-from efat.planning.planners.min_cost import Best
 from efat.planning.cost import CountCost
 from efat.planning.planners.exact import Exact
 from efat.planning.planners.greedy import Greedy
 from efat.planning.planners.individual import Individual
 from efat.planning.planners.local_search import LocalSearch
-from efat.planning.rules import Rules
+from efat.planning.planners.min_cost import Best
 from efat.planning.planners.single import Single
+from efat.planning.rules import Rules
 from tests.planning.fleets import fleet, table_cost
 
 COST = table_cost("concave", 16)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from efat.hardware.chip import Chip
 from efat.hardware import FaultMap
+from efat.hardware.chip import Chip
 from efat.planning.cost import CountCost
 from efat.planning.planners.greedy import Greedy
 from efat.planning.planners.random import Random

@@ -8,13 +8,13 @@ import math
 import numpy as np
 import pytest
 
-from efat.hardware.chip import Chip
 from efat.hardware import FaultMap
-from efat.planning.planners.min_cost import Best
+from efat.hardware.chip import Chip
 from efat.planning.cost import CountCost
 from efat.planning.planners.greedy import Greedy
 from efat.planning.planners.hierarchical import Hierarchical
 from efat.planning.planners.local_search import LocalSearch
+from efat.planning.planners.min_cost import Best
 from efat.planning.planners.packing import Packing
 from efat.planning.problem import prepare
 from efat.planning.rules import Rules

@@ -8,8 +8,8 @@ import pytest
 
 from efat.planning.bounds.branch_bound import FEWEST, Branch, Spectrum
 from efat.planning.bounds.partners import Partners, divide
-from efat.planning.problem import prepare
 from efat.planning.bounds.proof import Prover
+from efat.planning.problem import prepare
 from efat.planning.rules import Rules
 from tests.planning.fleets import fleet, table_cost
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from efat.planning.bounds.branch_bound import FEWEST, Branch
 from efat.planning.bounds.column_generation import Columns, generate
 from efat.planning.bounds.dual_bound import sampled_bound, searched_bound
-from efat.planning.planners.hierarchical import Hierarchical
-from efat.planning.problem import prepare
 from efat.planning.bounds.proof import Prover
-from efat.planning.rules import Rules
 from efat.planning.bounds.subsets import (
     best_partition,
     subset_prices,
 )
+from efat.planning.planners.hierarchical import Hierarchical
+from efat.planning.problem import prepare
+from efat.planning.rules import Rules
 from tests.planning.fleets import fleet, table_cost
 from tests.planning.random_fleets import ONE_KIND, rising_cost, seeds, structured_fleet
 

@@ -8,20 +8,12 @@ import math
 import numpy as np
 import pytest
 
-from efat.hardware.chip import Chip
 from efat.hardware import FaultMap
-from efat.planning.planners.min_cost import Best
-from efat.planning.bounds.lower_bound import cover_bound, single_bound, whole_prices
+from efat.hardware.chip import Chip
 from efat.planning.bounds.column_generation import Columns
-from efat.planning.cost import CountCost
 from efat.planning.bounds.dual_bound import sampled_bound, searched_bound
-from efat.planning.planners.exact import Exact
-from efat.planning.planners.greedy import Greedy
-from efat.planning.planners.hierarchical import Hierarchical
 from efat.planning.bounds.enumeration import list_groups, solve
-from efat.planning.planners.local_search import LocalSearch
-from efat.planning.problem import prepare
-from efat.planning.rules import Rules
+from efat.planning.bounds.lower_bound import cover_bound, single_bound, whole_prices
 from efat.planning.bounds.subsets import (
     best_partition,
     places_of,
@@ -29,6 +21,14 @@ from efat.planning.bounds.subsets import (
     subset_prices,
     subset_sums,
 )
+from efat.planning.cost import CountCost
+from efat.planning.planners.exact import Exact
+from efat.planning.planners.greedy import Greedy
+from efat.planning.planners.hierarchical import Hierarchical
+from efat.planning.planners.local_search import LocalSearch
+from efat.planning.planners.min_cost import Best
+from efat.planning.problem import prepare
+from efat.planning.rules import Rules
 from tests.planning.fleets import CURVES, KINDS, fleet, table_cost
 from tests.planning.random_fleets import ONE_KIND, random_cost, random_fleet
 

@@ -6,10 +6,10 @@ says how many attempts more a task has, `fail_fast` whether the campaign stops a
 """
 
 from efat.engine.executors.base import Lost, usable_cores
-from efat.engine.executors.subprocess import Launch
 from efat.engine.executors.processes import Processes
 from efat.engine.executors.ray import Ray
 from efat.engine.executors.serial import Serial
 from efat.engine.executors.slurm import Slurm
+from efat.engine.executors.subprocess import Launch
 
 __all__ = ["Launch", "Lost", "Processes", "Ray", "Serial", "Slurm", "usable_cores"]

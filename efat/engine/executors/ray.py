@@ -9,8 +9,8 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from efat.errors import EfatError
 from efat.engine.executors.base import Item, Lost, Output, check_numbers, missing_extra, one_thread
+from efat.errors import EfatError
 
 
 class Ray:

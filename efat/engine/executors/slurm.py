@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Generic
 
-from efat.errors import EfatError
 from efat.engine.executors.base import Item, Lost, Output, check_numbers, missing_extra, one_thread
+from efat.errors import EfatError
 
 
 @dataclass

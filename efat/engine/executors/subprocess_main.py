@@ -12,9 +12,9 @@ import sys
 import threading
 from pathlib import Path
 
-from efat import io as atomic
 from efat.engine.executors.base import is_secondary, one_thread
 from efat.engine.executors.subprocess import ANSWER, TASK
+from efat.io import write_bytes
 
 
 def main(folder: Path) -> None:
@@ -27,7 +27,7 @@ def main(folder: Path) -> None:
     except Exception as error:
         answer = False, error
     if not is_secondary():
-        atomic.write_bytes(folder / ANSWER, pickle.dumps(answer))
+        write_bytes(folder / ANSWER, pickle.dumps(answer))
 
 
 def _die_with_driver() -> None:

@@ -1,8 +1,8 @@
 """Functional simulator of the systolic array: what a faulty chip really computes."""
 
 from efat.hardware.emulation.cycles import CycleRun, simulate, textbook_cycles
-from efat.hardware.emulation.stuck_at import ArrayFaults, StuckAt
 from efat.hardware.emulation.gemm import gemm, multiply
+from efat.hardware.emulation.stuck_at import ArrayFaults, StuckAt
 from efat.hardware.emulation.tester import TestedChip
 
 __all__ = [

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.hardware.emulation.stuck_at import ArrayFaults
 from efat.hardware.emulation.gemm import gemm
+from efat.hardware.emulation.stuck_at import ArrayFaults
 from efat.hardware.fault_map import FaultMap
 from efat.hardware.mapping import Dataflow, SystolicArray
 

@@ -9,9 +9,9 @@ has about 0.001 defects per mm^2.
 """
 
 from efat.hardware.fleets.clustered import block_fleet, clustered_fleet
-from efat.hardware.fleets.sampling import draw_fault_map
 from efat.hardware.fleets.io import file_fleet, load_fleet, save_fleet
 from efat.hardware.fleets.patterned import line_fleet, mixture_fleet, systematic_fleet
+from efat.hardware.fleets.sampling import draw_fault_map
 from efat.hardware.fleets.summary import FleetSummary, summarise
 from efat.hardware.fleets.uniform import spread_fleet, uniform_fleet
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.hardware.chip import Fleet
 from efat.errors import raise_problems
+from efat.hardware.chip import Fleet
 from efat.hardware.fleets.sampling import (
     chip_problems,
     draw_exactly,

@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from efat.hardware.chip import Chip, Fleet, name_problems
 from efat.errors import EfatError
+from efat.hardware.chip import Chip, Fleet, name_problems
 from efat.hardware.fault_map import FaultMap, words_needed
 from efat.hardware.mapping import SystolicArray
 

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from efat import io as atomic
-from efat.hardware.chip import Fleet, check_array
 from efat.errors import EfatError
+from efat.hardware.chip import Fleet, check_array
 from efat.hardware.fleets.csv import read_csv
 from efat.hardware.fleets.npy import read_npy
 from efat.hardware.fleets.npz import read_npz, write_npz
 from efat.hardware.mapping import SystolicArray
+from efat.io import write_atomically
 
 
 def file_fleet(array: SystolicArray, seed: int, path: str) -> Fleet:
@@ -78,7 +78,7 @@ def check_fleet_file(path: Path | str) -> None:
 
 def save_fleet(fleet: Fleet, path: Path | str) -> None:
     """Write a fleet as `.npz`; see the module for what is in it."""
-    with atomic.writer(Path(path)) as stream:
+    with write_atomically(Path(path)) as stream:
         write_npz(fleet, stream)
 
 

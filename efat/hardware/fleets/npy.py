@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.hardware.chip import Fleet, name_chips
 from efat.errors import EfatError
+from efat.hardware.chip import Fleet, name_chips
 from efat.hardware.fault_map import FaultMap
 from efat.hardware.mapping import SystolicArray
 

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.hardware.chip import Chip, Fleet, check_shape
 from efat.errors import EfatError
+from efat.hardware.chip import Chip, Fleet, check_shape
 from efat.hardware.fault_map import FaultMap, words_needed
 from efat.hardware.fleets.npy import read_array, read_header
 from efat.hardware.mapping import SystolicArray

@@ -8,9 +8,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.hardware.chip import Fleet, check_array, name_chips
 from efat.errors import raise_problems
-from efat.hardware.fleets.sampling import chip_problems, draw_exactly, draw_fleet, fault_count, rate_problems
+from efat.hardware.chip import Fleet, check_array, name_chips
+from efat.hardware.fleets.sampling import (
+    chip_problems,
+    draw_exactly,
+    draw_fleet,
+    fault_count,
+    rate_problems,
+)
 from efat.hardware.mapping import SystolicArray
 from efat.seeds import derive, generator
 

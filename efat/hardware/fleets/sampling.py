@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.hardware.chip import Fleet, name_chips
 from efat.errors import EfatError
+from efat.hardware.chip import Fleet, name_chips
 from efat.hardware.fault_map import FaultMap
 from efat.hardware.mapping import SystolicArray
 from efat.seeds import generator

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.hardware.chip import Fleet, name_chips
 from efat.errors import raise_problems
+from efat.hardware.chip import Fleet, name_chips
 from efat.hardware.fault_map import FaultMap
 from efat.hardware.fleets.sampling import (
     chip_problems,

@@ -7,6 +7,8 @@ parameter is renamed and no mask enters a state dict, so a checkpoint of a maske
 the plain one with `strict=True`.
 """
 
+from efat.nn.masking.hooks import keep_masked
+from efat.nn.masking.layers import MappedWeight, mapped_layers, mapped_weights, weight_layouts
 from efat.nn.masking.masks import (
     MASK,
     mask_model,
@@ -15,8 +17,6 @@ from efat.nn.masking.masks import (
     unmask_model,
     verify_masks,
 )
-from efat.nn.masking.hooks import keep_masked
-from efat.nn.masking.layers import MappedWeight, mapped_layers, mapped_weights, weight_layouts
 
 __all__ = [
     "MASK",

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from efat.nn.lowering import MappedLayer, run_layer, spread_bias
 from efat.hardware.mapping import SystolicArray, reduction_index
+from efat.nn.lowering import MappedLayer, run_layer, spread_bias
 
 HEALTHY = "_efat_healthy_pes"
 """Buffer of a masked layer, bool [rows, cols]: which PEs work; not persistent."""

@@ -16,8 +16,8 @@ from torch import Tensor, distributed, nn, optim
 from torch.utils.hooks import RemovableHandle
 
 from efat.errors import EfatError
-from efat.nn.masking.masks import masked_layers, masked_weights
 from efat.nn.masking.layers import MappedWeight, mask_name
+from efat.nn.masking.masks import masked_layers, masked_weights
 
 ELEMENTWISE = (optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad, optim.NAdam)
 """Optimizers that leave a weight of 0 at 0 where gradient and state are 0; subclasses may not."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from efat.errors import raise_problems
-from efat.nn.lowering import ON_ARRAY, MappedLayer, layer_weights
 from efat.hardware.mapping import WeightLayout
+from efat.nn.lowering import ON_ARRAY, MappedLayer, layer_weights
 
 OFF_ARRAY = (
     nn.modules.batchnorm._NormBase,  # batch and instance normalisation

@@ -8,22 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from efat.nn.masking.activations import (
-    HEALTHY,
-    keep_dense,
-    mask_activations,
-    masked_forward,
-    undo_keep_dense,
-)
 from efat.errors import raise_problems
 from efat.hardware import FaultMap
-from efat.nn.lowering import ON_ARRAY, MappedLayer, layer_weights
 from efat.hardware.mapping import (
     Placement,
     SystolicArray,
     check_fault_map,
     pruned_weights,
     slot_problems,
+)
+from efat.nn.lowering import ON_ARRAY, MappedLayer, layer_weights
+from efat.nn.masking.activations import (
+    HEALTHY,
+    keep_dense,
+    mask_activations,
+    masked_forward,
+    undo_keep_dense,
 )
 from efat.nn.masking.layers import MappedWeight, mapped_weights, mask_name
 

@@ -7,14 +7,14 @@ under the mask) or, without BatchNorm, `rescale` (each channel's scale and shift
 new model or value; the model it is given stays as it is.
 """
 
-from efat.nn.repair.serialization import load_repaired, save_repaired
-from efat.nn.repair.gram import Gram
 from efat.nn.repair.compensate import compensate
+from efat.nn.repair.gram import Gram
 from efat.nn.repair.grams import Grams, measure_grams
 from efat.nn.repair.recalibrate import recalibrate
 from efat.nn.repair.remap import remap
 from efat.nn.repair.rescale import rescale
 from efat.nn.repair.sequential import compensate_sequentially
+from efat.nn.repair.serialization import load_repaired, save_repaired
 
 __all__ = [
     "Gram",

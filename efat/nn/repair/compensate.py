@@ -12,11 +12,11 @@ from efat.errors import EfatError
 from efat.hardware import FaultMap
 from efat.hardware.mapping import Placement, SystolicArray
 from efat.nn.masking import mask_model
+from efat.nn.repair.batch_norm import fold_shift, has_intercept
 from efat.nn.repair.gram import Gram
 from efat.nn.repair.grams import Grams
-from efat.nn.repair.batch_norm import fold_shift, has_intercept
-from efat.nn.repair.weight_matrices import products_of
 from efat.nn.repair.solve import RIDGE, make_up
+from efat.nn.repair.weight_matrices import products_of
 
 
 @torch.no_grad()

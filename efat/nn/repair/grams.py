@@ -15,12 +15,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from efat.nn.masking.activations import keep_dense
 from efat.errors import EfatError
 from efat.nn.lowering import run_layer
 from efat.nn.masking import mapped_layers
-from efat.nn.repair.gram import LARGEST, Gram, block_size
+from efat.nn.masking.activations import keep_dense
 from efat.nn.repair.batch_norm import following_norms
+from efat.nn.repair.gram import LARGEST, Gram, block_size
 from efat.nn.repair.moments import Moments, lowered_pieces
 from efat.nn.repair.weight_matrices import Product, join, products_of, split_key
 

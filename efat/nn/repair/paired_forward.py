@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from efat.nn.masking.activations import keep_dense
 from efat.errors import EfatError
 from efat.nn.masking import mapped_layers
+from efat.nn.masking.activations import keep_dense
 from efat.nn.repair.weight_matrices import join
 
 Advance = Callable[[str, Tensor, Tensor], Tensor]

@@ -17,11 +17,11 @@ from torch import nn
 from efat.errors import EfatError
 from efat.hardware import FaultMap
 from efat.hardware.mapping import Slots, SystolicArray, check_fault_map, slot_count
-from efat.nn.repair.remap_costs import CompensatedCosts, Costs, PrunedCosts
-from efat.nn.repair.grams import Grams
 from efat.nn.repair.batch_norm import has_intercept, norm_gains
-from efat.nn.repair.weight_matrices import Product, products_of
+from efat.nn.repair.grams import Grams
+from efat.nn.repair.remap_costs import CompensatedCosts, Costs, PrunedCosts
 from efat.nn.repair.solve import RIDGE
+from efat.nn.repair.weight_matrices import Product, products_of
 from efat.nn.saliency import Saliencies
 
 BLOCK = 1024

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from efat.errors import EfatError
 from efat.nn.masking import masked_weights
 from efat.nn.repair.moments import Moments
-from efat.nn.repair.weight_matrices import Product, products_of
 from efat.nn.repair.paired_forward import refuse_attention, run_side_by_side
+from efat.nn.repair.weight_matrices import Product, products_of
 
 WHO = "rescale"
 

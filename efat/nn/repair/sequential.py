@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from efat.hardware import FaultMap
-from efat.nn.lowering import lower_outputs
 from efat.hardware.mapping import Placement, SystolicArray
-from efat.nn.repair.gram import LARGEST, block_size, cuts
-from efat.nn.repair.compensate import masked_copy
+from efat.nn.lowering import lower_outputs
 from efat.nn.repair.batch_norm import fold_shift, following_norms, has_intercept
+from efat.nn.repair.compensate import masked_copy
+from efat.nn.repair.gram import LARGEST, block_size, cuts
 from efat.nn.repair.moments import Moments, lowered_pieces
-from efat.nn.repair.weight_matrices import Product, products_of
 from efat.nn.repair.paired_forward import refuse_attention, run_side_by_side
 from efat.nn.repair.solve import RIDGE, solve_updates
+from efat.nn.repair.weight_matrices import Product, products_of
 
 WHO = "compensate_sequentially"
 

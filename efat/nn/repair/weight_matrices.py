@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from efat.errors import raise_problems
-from efat.nn.lowering import lower_weight
 from efat.hardware.mapping import SystolicArray, gemm_indices
+from efat.nn.lowering import lower_weight
 from efat.nn.masking import MappedWeight, mapped_weights
 
 

@@ -35,8 +35,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from efat.planning.cost import Floats, Ints
 from efat.planning.bounds.partners import Partners, interpolate
+from efat.planning.cost import Floats, Ints
 
 FEWEST = 3
 """Chips that an extension has at the least; smaller ones are priced one by one."""

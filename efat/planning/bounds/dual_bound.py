@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from efat.planning.bounds.column_generation import ROUNDS, Columns, generate
+from efat.planning.bounds.proof import Prover
 from efat.planning.cost import Floats
 from efat.planning.problem import Problem
-from efat.planning.bounds.proof import Prover
 
 BRANCHES, FIRST_BRANCHES, WIDER = 3200, 400, 4
 """Effort of the proof: branches in all, those of the first searches, which find groups that the

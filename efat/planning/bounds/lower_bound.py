@@ -29,12 +29,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from efat.planning.bounds.column_generation import Columns
-from efat.planning.cost import CountCost, Floats
 from efat.planning.bounds.dual_bound import sampled_bound, searched_bound
-from efat.planning.merge_forest import Places
 from efat.planning.bounds.enumeration import list_groups, solve
-from efat.planning.problem import Problem
 from efat.planning.bounds.subsets import affordable, best_partition, relaxation, subset_prices
+from efat.planning.cost import CountCost, Floats
+from efat.planning.merge_forest import Places
+from efat.planning.problem import Problem
 
 MOST_SOLVED = 16
 """Chips up to which the optimum itself is the bound."""

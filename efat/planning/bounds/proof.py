@@ -18,9 +18,9 @@ import numpy as np
 
 from efat.planning.bounds.branch_bound import FEWEST, Branch
 from efat.planning.bounds.overlaps import Common, Mask, Split, gram
+from efat.planning.bounds.partners import Partners, divide
 from efat.planning.cost import Floats, Ints
 from efat.planning.merge_forest import Places
-from efat.planning.bounds.partners import Partners, divide
 
 FAN = 8
 """Candidates that a branch is cut by."""

@@ -10,12 +10,12 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from efat.hardware.chip import Chip
 from efat.errors import EfatError, raise_problems
-from efat.planning.plan import Group, Merge, Plan
+from efat.hardware.chip import Chip
 from efat.planning.bounds.lower_bound import lower_bound
 from efat.planning.cost import Cost
 from efat.planning.merge_forest import Places, history
+from efat.planning.plan import Group, Merge, Plan
 from efat.planning.problem import Problem, prepare
 from efat.planning.rules import NO_RULES, Rules
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from efat.hardware.chip import Chip
-from efat.planning.plan import Group, Plan
 from efat.planning.cost import Cost
+from efat.planning.plan import Group, Plan
 
 
 @dataclass(frozen=True)

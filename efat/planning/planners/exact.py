@@ -17,11 +17,6 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
 from efat.errors import EfatError, raise_problems
-from efat.planning.cost import CountCost, Floats
-from efat.planning.merge_forest import Places
-from efat.planning.planners.local_search import LocalSearch
-from efat.planning.planners.base import Effort, Grouping, GroupingPlanner
-from efat.planning.problem import Problem
 from efat.planning.bounds.subsets import (
     MOST_ASKED,
     MOST_COUNTED,
@@ -32,6 +27,11 @@ from efat.planning.bounds.subsets import (
     subset_prices,
     subset_sums,
 )
+from efat.planning.cost import CountCost, Floats
+from efat.planning.merge_forest import Places
+from efat.planning.planners.base import Effort, Grouping, GroupingPlanner
+from efat.planning.planners.local_search import LocalSearch
+from efat.planning.problem import Problem
 
 TOLERANCE = 1e-6
 """Relative tolerance of the solver; its proof is lowered by that much."""

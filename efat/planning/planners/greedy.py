@@ -11,8 +11,8 @@ import numpy as np
 
 from efat.errors import raise_problems
 from efat.planning.merge_forest import Forest
-from efat.planning.planners.hierarchical import settle
 from efat.planning.planners.base import Grouping, GroupingPlanner
+from efat.planning.planners.hierarchical import settle
 from efat.planning.problem import Problem
 from efat.seeds import generator
 

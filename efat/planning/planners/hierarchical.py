@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from efat.planning.planners.fit import fit_decreasing
 from efat.planning.merge_forest import Forest
 from efat.planning.planners.base import Grouping, GroupingPlanner
+from efat.planning.planners.fit import fit_decreasing
 from efat.planning.problem import Problem
 
 KEPT = 64

@@ -13,8 +13,8 @@ import numpy as np
 from efat.errors import raise_problems
 from efat.planning.cost import Words
 from efat.planning.merge_forest import Places
-from efat.planning.planners.hierarchical import Hierarchical
 from efat.planning.planners.base import Grouping, GroupingPlanner
+from efat.planning.planners.hierarchical import Hierarchical
 from efat.planning.problem import Problem
 from efat.seeds import generator
 

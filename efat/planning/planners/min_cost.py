@@ -14,19 +14,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from efat.errors import raise_problems
+from efat.planning.bounds.column_generation import Columns
 from efat.planning.bounds.lower_bound import MOST_SEARCHED, relax
 from efat.planning.bounds.set_partition import choose, dive
-from efat.planning.bounds.column_generation import Columns
+from efat.planning.bounds.subsets import affordable
 from efat.planning.cost import Floats
-from efat.planning.planners.exact import Exact
 from efat.planning.merge_forest import Forest, Places
+from efat.planning.planners.base import Effort, Grouping, GroupingPlanner
+from efat.planning.planners.exact import Exact
 from efat.planning.planners.greedy import Greedy
 from efat.planning.planners.hierarchical import Hierarchical, settle
 from efat.planning.planners.local_search import improve
 from efat.planning.planners.packing import Packing
-from efat.planning.planners.base import Effort, Grouping, GroupingPlanner
 from efat.planning.problem import Problem
-from efat.planning.bounds.subsets import affordable
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import numpy as np
 
 from efat.planning.cost import CountCost, Floats
 from efat.planning.merge_forest import Forest, Places
+from efat.planning.planners.base import Grouping, GroupingPlanner
 from efat.planning.planners.hierarchical import settle
 from efat.planning.planners.local_search import improve
-from efat.planning.planners.base import Grouping, GroupingPlanner
 from efat.planning.problem import Problem
 
 LONGEST_RUN = 256

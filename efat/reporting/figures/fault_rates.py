@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from efat.resilience.metric import ACCURACY, Metric
 from efat.reporting.figures.style import GREY, ORANGE
+from efat.resilience.metric import ACCURACY, Metric
 from efat.resilience.resilience_map import ResilienceCurve
 
 MOST_LINES = 5

@@ -13,8 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from scipy.cluster.hierarchy import dendrogram
 
 from efat.hardware.chip import Chip
-from efat.planning.plan import Plan
 from efat.planning.cost import union_counts
+from efat.planning.plan import Plan
 
 MOST_BARS = 60
 """Groups that are drawn; further ones are counted in the title."""

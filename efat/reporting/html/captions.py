@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from omegaconf import OmegaConf
 
-from efat.reporting.html.charts import needs_retraining
-from efat.reporting.html.run_reader import FinishedRun
-from efat.reporting.html.resilience import chips_beyond, crossings, curves_of, early_ends
 from efat.engine.progress import counted
+from efat.reporting.html.charts import needs_retraining
+from efat.reporting.html.resilience import chips_beyond, crossings, curves_of, early_ends
+from efat.reporting.html.run_reader import FinishedRun
 
 
 def figures_of(run: FinishedRun) -> list[tuple[str, str, str]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from efat.reporting.html.run_reader import FinishedRun, Row
-from efat.reporting.html.resilience import epochs_of
-from efat.reporting.html.plotly import Chart, Trace, chart, cost_bars, dots, level
 from efat.reporting.figures.style import BLUE, MID_GREY, ORANGE
+from efat.reporting.html.plotly import Chart, Trace, chart, cost_bars, dots, level
+from efat.reporting.html.resilience import epochs_of
+from efat.reporting.html.run_reader import FinishedRun, Row
 
 
 def cost_chart(run: FinishedRun) -> Chart:

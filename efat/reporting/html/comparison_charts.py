@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from efat.reporting.html.charts import chip_dots
-from efat.reporting.html.run_reader import FinishedRun
-from efat.reporting.html.resilience import drawn_map
 from efat.reporting.html.plotly import Chart, chart, cost_bars, line
+from efat.reporting.html.resilience import drawn_map
+from efat.reporting.html.run_reader import FinishedRun
 
 Named = tuple[str, FinishedRun, str]
 """A run, its name and its colour, among others."""

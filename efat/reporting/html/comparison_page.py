@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import efat.reporting.html.comparison_charts as charts
-from efat import io as atomic
-from efat.reporting.html.comparison import Comparison, Difference
-from efat.reporting.html.report_page import packed, plotly_script, template
-from efat.reporting.html.report_markdown import markdown_table
+from efat.io import write_bytes
 from efat.reporting.figures.style import AMBER, BLUE, GREEN, ORANGE, PURPLE, SKY
+from efat.reporting.html.comparison import Comparison, Difference
+from efat.reporting.html.report_markdown import markdown_table
+from efat.reporting.html.report_page import packed, plotly_script, template
 from efat.reporting.provenance import public
 
 HEAD = (
@@ -37,7 +37,7 @@ def write_compare_page(comparison: Comparison, path: Path) -> None:
         data=packed(json.dumps(figures, allow_nan=False).encode()),
         plotly=plotly_script(),
     )
-    atomic.write_bytes(path, html.encode())
+    write_bytes(path, html.encode())
 
 
 def write_compare_text(comparison: Comparison, path: Path) -> None:
@@ -56,7 +56,7 @@ def write_compare_text(comparison: Comparison, path: Path) -> None:
             for name, run in zip(comparison.names, comparison.runs, strict=True)
         ),
     ]
-    atomic.write_bytes(path, ("\n\n".join(parts) + "\n").encode())
+    write_bytes(path, ("\n\n".join(parts) + "\n").encode())
 
 
 def table(comparison: Comparison) -> list[list[str]]:

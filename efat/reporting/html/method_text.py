@@ -7,10 +7,10 @@ from itertools import pairwise
 from omegaconf import OmegaConf
 
 from efat.campaign.results import diverged_note
-from efat.resilience.metric import kept_note
-from efat.reporting.html.run_reader import FinishedRun
-from efat.planning.planners.early_stop import NoRemap
 from efat.engine.progress import counted
+from efat.planning.planners.early_stop import NoRemap
+from efat.reporting.html.run_reader import FinishedRun
+from efat.resilience.metric import kept_note
 from efat.training.recipe import TRAINING
 
 NAMED = 12

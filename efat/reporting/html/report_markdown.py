@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import efat.reporting.html.summary_text as verdict
-from efat import io as atomic
+from efat.io import write_bytes
 from efat.reporting.html.run_reader import FinishedRun
 
 
@@ -23,7 +23,7 @@ def write_text(run: FinishedRun, path: Path) -> None:
         "\n".join(f"- {name}: `{value}`" for name, value in run.made_lines),
         "Each unit of work is a row of `units.csv`: its settings, cost, host, result and log.",
     ]
-    atomic.write_bytes(path, ("\n\n".join(parts) + "\n").encode())
+    write_bytes(path, ("\n\n".join(parts) + "\n").encode())
 
 
 def strategy_head(run: FinishedRun) -> tuple[str, ...]:

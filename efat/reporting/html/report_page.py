@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 import efat.reporting.html.charts as charts
 import efat.reporting.html.resilience_charts as resilience_charts
 import efat.reporting.html.summary_text as verdict
-from efat import io as atomic
+from efat.io import write_bytes
 from efat.reporting.html.captions import figures_of
-from efat.reporting.html.run_reader import FinishedRun
 from efat.reporting.html.glosses import glossary
-from efat.reporting.html.resilience import epochs_of
 from efat.reporting.html.report_markdown import strategy_head, strategy_rows
+from efat.reporting.html.resilience import epochs_of
+from efat.reporting.html.run_reader import FinishedRun
 from efat.reporting.provenance import public
 
 MAX_SIDE = 64
@@ -68,7 +68,7 @@ def chip_columns(run: FinishedRun) -> list[tuple[str, str, str]]:
 def write_page(run: FinishedRun, path: Path) -> None:
     """Write `report.html`."""
     html = template("report.html.j2").render(_values(run))
-    atomic.write_bytes(path, html.encode())
+    write_bytes(path, html.encode())
 
 
 def _values(run: FinishedRun) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from efat.reporting.figures.map_line import ABOVE
-from efat.resilience.metric import ACCURACY
-from efat.reporting.html.run_reader import FinishedRun, Row
+from efat.reporting.figures.style import BLUE, GREEN, MID_GREY, ORANGE
+from efat.reporting.html.plotly import Chart, Trace, chart, dots, level, line
 from efat.reporting.html.resilience import (
     crossings,
     curves_of,
@@ -15,8 +15,8 @@ from efat.reporting.html.resilience import (
     epochs_of,
     resilience_map_of,
 )
-from efat.reporting.html.plotly import Chart, Trace, chart, dots, level, line
-from efat.reporting.figures.style import BLUE, GREEN, MID_GREY, ORANGE
+from efat.reporting.html.run_reader import FinishedRun, Row
+from efat.resilience.metric import ACCURACY
 from efat.resilience.severity import IN_WORDS
 
 Point = tuple[float, float | None, str]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efat.hardware.chip import Chip
 from efat.errors import EfatError
+from efat.hardware.chip import Chip
 from efat.hardware.fleets import load_fleet
 from efat.resilience.metric import Metric
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from efat.engine.progress import counted
+from efat.planning.planners.early_stop import EarlyStopping, NoRemap
 from efat.reporting.advice import Settings, next_steps
-from efat.reporting.html.run_reader import FinishedRun
 from efat.reporting.html.method_text import (
     budget_told,
     diverged_sentences,
@@ -19,8 +20,7 @@ from efat.reporting.html.method_text import (
     top_up_sentences,
     until_met_sentences,
 )
-from efat.planning.planners.early_stop import EarlyStopping, NoRemap
-from efat.engine.progress import counted
+from efat.reporting.html.run_reader import FinishedRun
 from efat.resilience.verification import verification_note
 
 

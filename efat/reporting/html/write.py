@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from efat.io import write_csv
 from efat.reporting.html.comparison import compare_runs
 from efat.reporting.html.comparison_page import write_compare_page, write_compare_text
-from efat.reporting.html.run_reader import FinishedRun, read_run
-from efat.reporting.html.report_page import write_page
 from efat.reporting.html.report_markdown import write_text
-from efat.io_csv import write_csv
+from efat.reporting.html.report_page import write_page
+from efat.reporting.html.run_reader import FinishedRun, read_run
 
 
 def write_report(folder: Path) -> FinishedRun:

@@ -13,11 +13,11 @@ from rich.table import Table
 
 from efat.campaign.assignment import Arrival
 from efat.campaign.experiment import Experiment
-from efat.campaign.results import lost_note
 from efat.campaign.library import Library
-from efat.planning.assign import How
-from efat.engine.progress import counted
+from efat.campaign.results import lost_note
 from efat.campaign.tables import Row
+from efat.engine.progress import counted
+from efat.planning.assign import How
 from efat.reporting.terminal.stages import off_ws_note
 
 CHIPS_SHOWN = 40

@@ -6,14 +6,14 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from efat.reporting.advice import Settings, next_steps
 from efat.campaign.experiment import Experiment
-from efat.campaign.results import diverged_note, lost_note
-from efat.resilience.metric import Metric
-from efat.planning.plan import needs_map
-from efat.training.recipe import TRAINING
 from efat.campaign.outcome import Outcome, StrategyResult
+from efat.campaign.results import diverged_note, lost_note
+from efat.planning.plan import needs_map
+from efat.reporting.advice import Settings, next_steps
+from efat.resilience.metric import Metric
 from efat.resilience.verification import verification_note
+from efat.training.recipe import TRAINING
 
 COLUMNS = (
     "models",

@@ -9,16 +9,16 @@ from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-from efat.hardware.chip import Chip
-from efat.errors import EfatError
 from efat.campaign.experiment import Experiment
 from efat.campaign.results import Analysis, Baseline, Evaluation, Model, diverged_note, lost_note
-from efat.hardware.fleets import FleetSummary
-from efat.resilience.metric import ACCURACY, kept_note
-from efat.planning.plan import Plan
-from efat.engine.progress import counted
-from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.campaign.tables import Row
+from efat.engine.progress import counted
+from efat.errors import EfatError
+from efat.hardware.chip import Chip
+from efat.hardware.fleets import FleetSummary
+from efat.planning.plan import Plan
+from efat.resilience.metric import ACCURACY, kept_note
+from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.resilience.severity import IN_WORDS
 
 GROUPS_SHOWN = 8

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from efat.campaign.experiment import Experiment
-from efat.training.jobs import TrainingJob, trained_steps
-from efat.reporting.provenance import public
 from efat.engine.store import Result, content_key
-from efat.reporting.tracking.base import Scene, Tracker, Training
 from efat.engine.unit import Unit
+from efat.reporting.provenance import public
+from efat.reporting.tracking.base import Scene, Tracker, Training
+from efat.training.jobs import TrainingJob, trained_steps
 
 ELSEWHERE = ("store", "executor", "tracking", "checkpoint_every", "stage", "library", "runs")
 """Keys that change where and how far a campaign runs, not what it is."""

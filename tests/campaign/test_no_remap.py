@@ -1,0 +1,130 @@
+"""`compare=[no_remap]`: what is reached on hardware that cannot remap."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from efat.campaign.results import Calibration
+from efat.campaign.stages import plan as plan_fleet
+from efat.campaign.stages import retrain
+from efat.config.build import build_experiment
+from efat.config.compose import compose_jobs
+from efat.errors import EfatError
+from efat.planning.planners.early_stop import EarlyStopping, NoRemap
+from efat.reporting.html.method_text import repair_sentences
+from efat.reporting.html.summary_text import _against
+from efat.resilience.resilience_map import ResilienceMap
+from efat.training.recipe import Recipe
+from tests.campaign.test_early_stop import Home
+from tests.campaign.test_stages import BASELINE, FakeCampaign, experiment
+
+COMPARED = {"early_stop": EarlyStopping(), "no_remap": NoRemap()}
+CALIBRATED = replace(BASELINE, calibration=Calibration(("calibrate", "grams"), 200, 1.0))
+MAP = ResilienceMap(0.6, (0.1, 1.0), (20.0, 20.0))
+
+
+class Repairing(FakeCampaign):
+    """Every repaired network meets the constraint at once."""
+
+    def trained(self, job):
+        return {"amount_steps": [0], "metric": [0.9], "elapsed_s": 1.0, "diverged_steps": None}
+
+
+def jobs_of(here):
+    """Return what is asked of a campaign, by strategy."""
+    plans, campaign = plan_fleet(here, MAP), Repairing()
+    retrain(here, campaign, CALIBRATED, plans)
+    jobs = iter(campaign.asked[0][2])
+    return {name: [next(jobs) for _ in plan.groups] for name, plan in plans.items()}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "without"),
+    [
+        (Recipe(("remap", "compensate")), Recipe(("compensate",))),
+        (Recipe(("remap", "compensate"), remap="rows_and_columns"), Recipe(("compensate",))),
+        (Recipe(("remap", "recalibrate")), Recipe(("recalibrate",))),
+        (Recipe(("remap", "retrain")), Recipe()),
+        (Recipe(("compensate", "retrain")), Recipe(("compensate", "retrain"))),
+    ],
+)
+def test_it_is_early_stopping_by_the_recipe_without_remap(recipe, without):
+    found = jobs_of(experiment(recipe=recipe, compare=COMPARED))
+    alone = jobs_of(experiment(recipe=without, compare=COMPARED))
+    assert len(found["no_remap"]) == 4
+    assert found["no_remap"] == alone["early_stop"]  # the same units of a store
+    assert {job.repair and job.repair.steps for job in found["early_stop"]} == {
+        recipe.repairs or None
+    }
+
+
+def test_remapping_alone_leaves_masked_chips():
+    here = experiment(recipe=Recipe(("remap",)), compare=COMPARED)
+    here = replace(here, amounts=replace(here.amounts, budget_steps=0))
+    for job in jobs_of(here)["no_remap"]:
+        assert (job.repair, job.amount_steps) == (None, 0)
+
+
+def test_a_campaign_is_of_its_recipe():
+    words = ["planner=early_stop", "planner._target_=efat.planning.planners.early_stop.NoRemap"]
+    (cfg,) = compose_jobs(["+experiment=resnet_fat_best", *words])
+    with pytest.raises(EfatError, match=r"^planner: no_remap given; it is to compare with"):
+        build_experiment(cfg)
+
+
+def test_the_recommended_recipe_is_compared_with_it():
+    (cfg,) = compose_jobs(["+experiment=resnet_fat_best"])
+    assert build_experiment(cfg).compare["no_remap"] == NoRemap()
+
+
+@pytest.mark.parametrize("compared", [[], ["no_remap"]])
+def test_the_report_says_how_to_count_it(compared):
+    summary = {
+        "recipe": ["remap", "compensate"], "calibration_s": 1.0, "analysis_repair_s": 1.0,
+        "strategies": [{"name": name} for name in ["best", *compared]],
+    }  # fmt: skip
+    told = " ".join(
+        repair_sentences(SimpleNamespace(summary=summary, chosen={"repair_s": 1.0}, analysed=True))
+    )
+    assert ("compare=[no_remap] counts" in told) == (not compared)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return Home(tmp_path_factory.mktemp("no_remap"))
+
+
+def test_a_campaign_counts_it_beside_its_own(home):
+    ran, folder = home.run("recipe.steps=[remap,compensate]", "compare=[none,no_remap]")
+    assert ran.returncode == 0, ran.stderr
+    assert "analysis none: early_stop needs no resilience map" in " ".join(ran.stdout.split())
+    found = {s["name"]: s for s in json.loads((folder / "summary.json").read_text())["strategies"]}
+    told = (folder / "report.md").read_text()
+    less, same = found["no_remap"], found["early_stop"]
+    assert (
+        "Without remapping (no_remap: 4 models, one a chip, no retraining): "
+        f"{less['met_val']} chips meet it on validation, {less['met_test']} on test; "
+        f"with it (early_stop: no retraining) {same['met_val']} and {same['met_test']}."
+    ) in told
+    assert "times as many" not in told
+    alone, folder = home.run("recipe.steps=[compensate]", "compare=[none]")
+    assert "retrain 0, evaluate 0" in alone.stdout  # the store has them
+    expected = json.loads((folder / "summary.json").read_text())["strategies"][0]
+    for name in ("mean_test", "worst_test", "met_val", "met_test"):
+        assert found["no_remap"][name] == expected[name]
+    assert found["early_stop"]["mean_test"] > expected["mean_test"]
+
+
+@pytest.mark.parametrize("compared", [(), ("early_stop",)])
+def test_remapping_is_compared_with_its_like_where_that_was_run(compared):
+    row = {"models": 4, "met_val": 3, "met_test": 2, "retraining": {"epochs": 0.0}}
+    strategies = [row | {"name": name} for name in ("best", "no_remap", *compared)]
+    run = SimpleNamespace(summary={"recipe": ["remap", "compensate"], "strategies": strategies})
+    run.chosen = strategies[0]
+    told = _against(run, strategies[1])
+    assert told.startswith("Without remapping (no_remap: 4 models, one a chip, no retraining): 3 ")
+    assert told.endswith(
+        "with it (early_stop: no retraining) 3 and 2." if compared else "2 on test."
+    )
