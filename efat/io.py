@@ -56,3 +56,12 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_bytes(path, stream.getvalue().encode())
+
+
+def pluralise(number: int, name: str) -> str:
+    """Count things on the screen.
+
+    >>> pluralise(1, "unit"), pluralise(1200, "unit")
+    ('1 unit', '1,200 units')
+    """
+    return f"{number:,} {name}{'' if number == 1 else 's'}"

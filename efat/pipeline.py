@@ -13,17 +13,22 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from efat.campaign import assignment, stages, status
+from efat.campaign import (
+    MAPPING,
+    Analysis,
+    Baseline,
+    Experiment,
+    assignment,
+    estimate,
+    group_name,
+    read_library,
+    stages,
+    status,
+    write_library,
+)
 from efat.campaign import outcome as report
 from efat.campaign import tables as result_rows
-from efat.campaign.estimate import MAPPING, estimate
-from efat.campaign.experiment import Experiment
-from efat.campaign.library_io import read_library, write_library
-from efat.campaign.results import Analysis, Baseline
-from efat.campaign.tables import group_name
-from efat.engine.progress import Progress
-from efat.engine.runner import Campaign
-from efat.engine.store import Store
+from efat.engine import Progress, Store, UnitRunner
 from efat.errors import EfatError, raise_problems
 from efat.io import write_bytes
 from efat.reporting.html.write import write_comparison, write_report
@@ -31,10 +36,8 @@ from efat.reporting.run_folder import RunFolder
 from efat.reporting.terminal import assignment as assignment_terminal
 from efat.reporting.terminal import outcome as outcome_terminal
 from efat.reporting.terminal import stages as terminal
-from efat.reporting.tracking.background import Guard
-from efat.reporting.tracking.describe import describe_scene, track
-from efat.reporting.tracking.wandb_dashboard import apply_dashboard
-from efat.resilience.resilience_map import ResilienceMap
+from efat.reporting.tracking import BackgroundTracker, apply_dashboard, describe_run, track
+from efat.resilience import ResilienceMap
 
 OK, NO = 0, 1
 
@@ -56,7 +59,7 @@ def run_job(cfg: DictConfig, experiment: Experiment) -> int:
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir), experiment)
     write_bytes(folder.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
     command = shlex.join(["python", "-m", "efat.run", *HydraConfig.get().overrides.task])
-    folder.write_made(command, time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+    folder.write_provenance(command, time.strftime("%Y-%m-%dT%H:%M:%S%z"))
     executor, store = instantiate(cfg.executor), Store(Path(cfg.store))
     console = terminal.open_console()
     if cfg.stage != "fleet":
@@ -64,10 +67,10 @@ def run_job(cfg: DictConfig, experiment: Experiment) -> int:
         executor.start()
     per_epoch = experiment.amounts.steps_per_epoch
     with Progress(console, estimate(experiment, cfg.stage), per_epoch) as progress:
-        scene = describe_scene(experiment, OmegaConf.to_container(cfg, resolve=True), folder.path)
-        tracker, finished = Guard(instantiate(cfg.tracking), progress.say), None
+        scene = describe_run(experiment, OmegaConf.to_container(cfg, resolve=True), folder.path)
+        tracker, finished = BackgroundTracker(instantiate(cfg.tracking), progress.say), None
         tracker.begin(scene)
-        campaign = Campaign(store, executor, progress, cfg.checkpoint_every)
+        campaign = UnitRunner(store, executor, progress, cfg.checkpoint_every)
         campaign.on_computed = lambda unit, result: track(tracker, unit, result)
         try:
             answer = _travel(cfg, campaign, folder)
@@ -87,12 +90,12 @@ def print_status(cfg: DictConfig, experiment: Experiment) -> None:
     """Print what a checked job has done and has left; writes nothing."""
     store = Store(Path(cfg.store))
     guess = estimate(experiment, "evaluate")
-    counts = status.take_stock(experiment, store, guess)
+    counts = status.count_units(experiment, store, guess)
     workers = instantiate(cfg.executor).workers
     console = terminal.open_console()
     console.print(f"{cfg.name}: units in {store.root}", highlight=False, soft_wrap=True)
     per_epoch = experiment.amounts.steps_per_epoch
-    console.print(status.describe_stock(counts, per_epoch, workers), highlight=False)
+    console.print(status.status_table(counts, per_epoch, workers), highlight=False)
 
 
 def write_reports(cfg: DictConfig) -> None:
@@ -139,7 +142,7 @@ def set_up_dashboard(cfg: DictConfig) -> None:
     terminal.open_console().print(f"dashboard  {address}", soft_wrap=True, highlight=False)
 
 
-def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
+def _travel(cfg: DictConfig, campaign: UnitRunner, folder: RunFolder) -> int:
     """Go from stage to stage as far as `cfg.stage`."""
     experiment, say = folder.experiment, campaign.progress.say
     if cfg.stage == "fleet":
@@ -177,7 +180,7 @@ def _travel(cfg: DictConfig, campaign: Campaign, folder: RunFolder) -> int:
 
 def _serve(
     cfg: DictConfig,
-    campaign: Campaign,
+    campaign: UnitRunner,
     folder: RunFolder,
     baseline: Baseline,
     analysis: Analysis | None = None,
@@ -228,7 +231,7 @@ def _serve(
 
 def _assign(
     cfg: DictConfig,
-    campaign: Campaign,
+    campaign: UnitRunner,
     folder: RunFolder,
     baseline: Baseline,
     resilience_map: ResilienceMap,
@@ -259,7 +262,7 @@ def _say_if(say: Callable[[str], None], line: str | None) -> None:
         say(line)
 
 
-def _run_single(campaign: Campaign, folder: RunFolder, baseline: Baseline, target: float) -> int:
+def _run_single(campaign: UnitRunner, folder: RunFolder, baseline: Baseline, target: float) -> int:
     """Train one chip's network for the whole budget."""
     experiment = folder.experiment
     chip, curve, model, evaluation = stages.single(experiment, campaign, baseline)

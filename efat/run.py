@@ -23,13 +23,19 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 import efat.config.help  # noqa: F401 - what --help lists
-from efat.config.compose import Draft, draft_jobs, name_jobs
-from efat.config.schema import CONF
-from efat.config.sweep import forget_jobs, note_status, worst_status
+from efat.config import (
+    CONF,
+    ComposedJob,
+    compose_sweep,
+    forget_jobs,
+    label_problems,
+    note_status,
+    worst_status,
+)
 from efat.errors import EfatError, raise_problems
 
 if TYPE_CHECKING:  # seconds to import: not for --help
-    from efat.campaign.experiment import Experiment
+    from efat.campaign import Experiment
 
 _checked: list[Experiment] = []
 """What the check built, for a lone job; the jobs of a sweep may be too large to keep them all."""
@@ -71,7 +77,7 @@ def _run_command_line() -> int:
     _checked.clear()
     forget_jobs()
     try:
-        drafts = draft_jobs(sys.argv[1:])
+        drafts = compose_sweep(sys.argv[1:])
         if _reads_runs(drafts):
             return _read_runs(drafts)
         _check(drafts)
@@ -90,7 +96,7 @@ READERS = ("report", "compare", "dashboard")
 """Stages that compute nothing: they read finished runs, or set up W&B."""
 
 
-def _reads_runs(drafts: list[Draft]) -> bool:
+def _reads_runs(drafts: list[ComposedJob]) -> bool:
     """Tell whether these jobs compute nothing; such jobs stand alone.
 
     Raises:
@@ -101,13 +107,13 @@ def _reads_runs(drafts: list[Draft]) -> bool:
         if any(draft.cfg.runs for draft in drafts):
             raise EfatError("runs: only stage=report and stage=compare use it; leave it out")
         return False
-    raise_problems(name_jobs(drafts, [draft.problems for draft in drafts]))
+    raise_problems(label_problems(drafts, [draft.problems for draft in drafts]))
     if len(drafts) > 1:
         raise EfatError(f"stage: {', '.join(READERS)} cannot be part of a sweep; run them alone")
     return True
 
 
-def _read_runs(drafts: list[Draft]) -> int:
+def _read_runs(drafts: list[ComposedJob]) -> int:
     """Write the pages of finished runs; without Hydra, which would make a folder."""
     from efat.pipeline import compare, set_up_dashboard, write_reports
 
@@ -117,7 +123,7 @@ def _read_runs(drafts: list[Draft]) -> int:
     return 0
 
 
-def _print_status(drafts: list[Draft]) -> int:
+def _print_status(drafts: list[ComposedJob]) -> int:
     """Print what there is of every job; without Hydra, which would make folders."""
     from efat.config.build import build_experiment
     from efat.pipeline import print_status
@@ -158,7 +164,7 @@ def _explain(cfg: DictConfig, error: OSError) -> str:
     )
 
 
-def _check(drafts: list[Draft]) -> None:
+def _check(drafts: list[ComposedJob]) -> None:
     """Build every experiment once before Hydra makes a folder for the first.
 
     Raises:
@@ -183,7 +189,7 @@ def _check(drafts: list[Draft]) -> None:
             found.append(())
         except EfatError as error:  # noqa: PERF203 - one job at a time
             found.append(error.problems)
-    raise_problems(name_jobs(drafts, found))
+    raise_problems(label_problems(drafts, found))
     if len(drafts) == 1:
         _checked.append(experiment)
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from efat.reporting.figures.fault_rates import draw_fault_rates
-from efat.resilience.resilience_map import ResilienceCurve
+from efat.resilience import ResilienceCurve
 
 
 def read_curves(results: Path, run: str) -> list[ResilienceCurve]:

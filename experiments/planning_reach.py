@@ -14,13 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
-from efat.hardware.chip import Chip
-from efat.planning import best
+from efat.hardware import Chip
+from efat.planning import Best, CountCost, Plan, Problem, best
 from efat.planning.bounds.lower_bound import Relaxed, relax
-from efat.planning.cost import CountCost
-from efat.planning.plan import Plan
-from efat.planning.planners.min_cost import Best
-from efat.planning.problem import Problem
 from tests.planning.fleets import CURVES, KINDS, fleet, table_cost
 
 SIZES = {16: (20, 40, 60, 100), 64: (20, 40, 60, 100), 256: (20, 40, 60)}

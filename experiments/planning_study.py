@@ -18,15 +18,18 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from efat.hardware import FaultMap
-from efat.hardware.chip import Chip
-from efat.planning.assign import Model, assign, library_of
-from efat.planning.cost import CountCost
-from efat.planning.planners.greedy import Greedy
-from efat.planning.planners.hierarchical import Hierarchical
-from efat.planning.planners.local_search import LocalSearch
-from efat.planning.planners.min_cost import Best
-from efat.planning.planners.packing import Packing
+from efat.hardware import Chip, FaultMap
+from efat.planning import (
+    Best,
+    CountCost,
+    Greedy,
+    Hierarchical,
+    LibraryModel,
+    LocalSearch,
+    Packing,
+    assign,
+    plan_library,
+)
 from efat.reporting.figures.plan import draw_groups, draw_history, draw_overlaps, draw_rewards
 from experiments.planning_reach import plan_and_relaxation
 from tests.planning.fleets import CURVES, KINDS, fleet, table_cost
@@ -110,7 +113,7 @@ def arrivals(
     cost = table_cost("floored", side)
     chips = arriving(kind, known + total, side)
     seen = sum(chip.fault_map.faulty.astype(np.int64) for chip in chips[:known])
-    library = library_of(Hierarchical()(chips[:known], cost, 0), finished=False)
+    library = plan_library(Hierarchical()(chips[:known], cost, 0), finished=False)
     library = finish(library, seen, cost, widened)
     rows: list[dict[str, object]] = []
     covered = lost = 0
@@ -152,8 +155,8 @@ def arriving(kind: str, chips: int, side: int) -> list[Chip]:
 
 
 def finish(
-    library: Sequence[Model], seen: np.ndarray, cost: CountCost, widened: float
-) -> tuple[Model, ...]:
+    library: Sequence[LibraryModel], seen: np.ndarray, cost: CountCost, widened: float
+) -> tuple[LibraryModel, ...]:
     """Train the models that are not: from here on their map is fixed."""
     return tuple(
         model

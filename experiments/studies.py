@@ -8,15 +8,13 @@ from pathlib import Path
 from hydra.utils import instantiate
 from rich.console import Console
 
-from efat.campaign.experiment import Experiment
+from efat.campaign import Experiment
+from efat.config import compose_jobs
 from efat.config.build import build_experiment
-from efat.config.compose import compose_jobs
-from efat.engine.progress import Progress
-from efat.engine.runner import Campaign
-from efat.engine.store import Store
+from efat.engine import Progress, Store, UnitRunner
 
 
-def open_study(arguments: Sequence[str]) -> tuple[Experiment, Campaign]:
+def open_study(arguments: Sequence[str]) -> tuple[Experiment, UnitRunner]:
     """Build and check what `python -m efat.run ARGUMENTS` would run; finished units are found.
 
     Args:
@@ -30,7 +28,7 @@ def open_study(arguments: Sequence[str]) -> tuple[Experiment, Campaign]:
     store.open()
     executor = instantiate(cfg.executor)
     executor.start()
-    return experiment, Campaign(
+    return experiment, UnitRunner(
         store,
         executor,
         Progress(Console(), {}, experiment.amounts.steps_per_epoch),

@@ -48,9 +48,9 @@ def violations(module, source):
     place, problems = module.split(".")[0], []
     for name in imports_of(source):
         other = name.split(".")[1] if name.startswith("efat.") else None
-        if other and other != place and (place, other) not in BESIDE:
-            if layer_of(other) >= layer_of(place):
-                problems.append(f"{module} imports {name}, which is not below it")
+        beside = other in (None, place) or (place, other) in BESIDE
+        if not beside and layer_of(other) >= layer_of(place):
+            problems.append(f"{module} imports {name}, which is not below it")
         if place in CORE and name.split(".")[0] in FRAMEWORKS:
             problems.append(f"{module} is of the core and imports {name}")
         if name.split(".")[0] == "wandb" and not module.startswith("reporting.tracking.wandb_"):

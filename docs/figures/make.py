@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from efat.hardware import FaultMap
+from efat.hardware import FaultMap, SystolicArray, WeightLayout, pruned_weights
 from efat.hardware.fleets import (
     block_fleet,
     clustered_fleet,
@@ -22,7 +22,6 @@ from efat.hardware.fleets import (
     systematic_fleet,
     uniform_fleet,
 )
-from efat.hardware.mapping import SystolicArray, WeightLayout, pruned_weights
 from efat.reporting.figures.fleet import draw_chips, draw_summary
 
 HERE = Path(__file__).parent

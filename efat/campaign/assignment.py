@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from efat.campaign import stages
 from efat.campaign.experiment import Experiment
 from efat.campaign.library import Library, grow_library
-from efat.campaign.results import Baseline, Evaluation, Measured, Model
+from efat.campaign.results import Baseline, Evaluation, Measured, TrainedModel
 from efat.campaign.tables import Row, measured_cells
-from efat.engine.runner import Campaign
+from efat.engine import UnitRunner
 from efat.errors import raise_problems
-from efat.planning.assign import Assignment, assign
-from efat.planning.plan import Group, Plan
-from efat.resilience.resilience_map import ResilienceMap
-from efat.training.jobs import Weights
+from efat.planning import Assignment, Group, Plan, assign
+from efat.resilience import ResilienceMap
+from efat.training import Weights
 
 NAME = "assign"
 """Strategy name of what is retrained here."""
@@ -54,11 +53,11 @@ def place(experiment: Experiment, resilience_map: ResilienceMap, library: Librar
 
 def train(
     experiment: Experiment,
-    campaign: Campaign,
+    campaign: UnitRunner,
     baseline: Baseline,
     library: Library,
     arrival: Arrival,
-) -> tuple[Library, dict[str, Model]]:
+) -> tuple[Library, dict[str, TrainedModel]]:
     """Train what is missing; return the library with it, and what was trained, by name.
 
     Raises:
@@ -86,7 +85,7 @@ def as_trained(arrival: Arrival, library: Library) -> Arrival:
 
 def evaluate(
     experiment: Experiment,
-    campaign: Campaign,
+    campaign: UnitRunner,
     baseline: Baseline,
     library: Library,
     arrival: Arrival,
@@ -94,7 +93,9 @@ def evaluate(
     """Measure each of the fleet's chips with its own fault map and the model that serves it."""
     serving = _serving(arrival.assignment)
     models = tuple(
-        Model(Group(chips, entry.model.fused, entry.amount_steps), 0, _weights(entry.weights), 0.0)
+        TrainedModel(
+            Group(chips, entry.model.fused, entry.amount_steps), 0, _weights(entry.weights), 0.0
+        )
         for index, entry in enumerate(library.entries)
         if (chips := tuple(name for name, row in serving.items() if row == index))
     )

@@ -10,9 +10,9 @@ from typing import Any
 from efat.campaign.experiment import Experiment
 from efat.campaign.job_factory import retraining_job, until_met
 from efat.campaign.results import Analysis, Baseline
-from efat.engine.runner import Runner
+from efat.engine import Runner
 from efat.hardware import FaultMap
-from efat.resilience.resilience_map import ResilienceCurve
+from efat.resilience import ResilienceCurve
 from efat.training import trainer
 
 

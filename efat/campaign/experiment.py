@@ -6,31 +6,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from efat.hardware import FaultMap
-from efat.hardware.chip import Fleet
+from efat.hardware import FaultMap, Fleet, SystolicArray
 from efat.hardware.fleets import draw_fault_map
-from efat.hardware.mapping import SystolicArray
-from efat.planning.plan import Planner, name_of, needs_map
-from efat.planning.rules import Rules
-from efat.resilience.constraint import Constraint
-from efat.resilience.metric import ACCURACY, Metric
-from efat.resilience.rate_search import RateGrid, Search, highest_within_reach
-from efat.resilience.resilience_map import (
+from efat.planning import Planner, Rules, name_of, needs_map
+from efat.resilience import (
+    ACCURACY,
+    Constraint,
     Interpolation,
+    Metric,
     Monotone,
+    RateGrid,
     ResilienceCurve,
     ResilienceMap,
+    Search,
+    Severity,
     Stat,
+    Verification,
     amounts_of_rates,
     build_resilience_map,
+    highest_within_reach,
     severity_of_rate,
 )
-from efat.resilience.severity import Severity
-from efat.resilience.verification import Verification
 from efat.seeds import generator
-from efat.training.jobs import Setup, TrainingJob
-from efat.training.pretrained import WeightFile
-from efat.training.recipe import Recipe
+from efat.training import PretrainedWeights, Recipe, TrainingJob, TrainSpec
 
 RETRAIN = Recipe()
 
@@ -56,7 +54,7 @@ class Amounts:
 
 @dataclass(frozen=True)
 class Selection:
-    """How curves become amounts (`efat.resilience.resilience_map`), and how surely chips are to meet it."""
+    """How curves become retraining amounts (`efat.resilience`), and how certain verdicts are."""
 
     constraint: Constraint
     stat: Stat
@@ -135,8 +133,8 @@ class Experiment:
     fleet: Fleet
     severity: Severity
     severity_name: str
-    baseline_setup: Setup
-    retrain_setup: Setup
+    baseline_setup: TrainSpec
+    retrain_setup: TrainSpec
     amounts: Amounts
     fault_rates: tuple[float, ...]
     maps_per_rate: int
@@ -145,7 +143,7 @@ class Experiment:
     planner: Planner
     compare: dict[str, Planner | None]
     metric: Metric = ACCURACY
-    checkpoint: WeightFile | None = None
+    checkpoint: PretrainedWeights | None = None
     skipped: tuple[str, ...] = ()
     recipe: Recipe = RETRAIN
     until_met: bool = False

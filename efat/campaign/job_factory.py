@@ -7,10 +7,9 @@ from dataclasses import replace
 from efat.campaign.experiment import Experiment
 from efat.campaign.results import Baseline
 from efat.hardware import FaultMap
-from efat.planning.plan import Group
+from efat.planning import Group
 from efat.seeds import derive
-from efat.training.injection import Injection
-from efat.training.jobs import Repair, TrainingJob, Until
+from efat.training import Injection, RepairSpec, StopCriterion, TrainingJob
 
 
 def baseline_job(experiment: Experiment) -> TrainingJob:
@@ -78,19 +77,19 @@ def group_job(experiment: Experiment, baseline: Baseline, group: Group, on: bool
     return replace(job, amount_steps=last, eval_every_steps=every, until=until)
 
 
-def until_met(experiment: Experiment, baseline: Baseline) -> Until:
+def until_met(experiment: Experiment, baseline: Baseline) -> StopCriterion:
     """Describe the constraint on validation."""
     target = experiment.selection.constraint.target(baseline.val_metric)
     better = experiment.metric.higher_is_better
-    return Until(target, better, experiment.selection.sustained)
+    return StopCriterion(target, better, experiment.selection.sustained)
 
 
-def repair_of(experiment: Experiment, baseline: Baseline, fault_map: FaultMap) -> Repair | None:
+def repair_of(experiment: Experiment, baseline: Baseline, fault_map: FaultMap) -> RepairSpec | None:
     """Describe what mends a masked network before it is retrained."""
     recipe, measured = experiment.recipe.settled(fault_map.fault_rate), baseline.calibration
     if not recipe.repairs:
         return None
-    return Repair(
+    return RepairSpec(
         recipe.repairs,
         recipe.mode,
         measured.grams if measured and recipe.needs_grams else None,

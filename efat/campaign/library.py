@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 from efat.campaign import job_factory
 from efat.campaign.experiment import RETRAIN, Experiment
+from efat.campaign.results import TrainedModel
 from efat.campaign.tables import group_name
-from efat.engine.store import content_key
-from efat.hardware.chip import Chip, Fleet
-from efat.hardware.fleets.npz import fleet_hash
-from efat.planning.assign import Assignment, Model
-from efat.planning.plan import Plan
-from efat.training.jobs import Weights
+from efat.engine import content_key
+from efat.hardware import Chip, Fleet
+from efat.hardware.fleets import fleet_hash
+from efat.planning import Assignment, LibraryModel, Plan
+from efat.training import Weights
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Entry:
         earlier: Weights from before it was extended, oldest first; chips may still carry them.
     """
 
-    model: Model
+    model: LibraryModel
     amount_steps: float
     weights: Weights | None = None
     earlier: tuple[Weights, ...] = ()
@@ -56,7 +56,7 @@ class Library:
         left_out: Names of models of the run that serve nobody: short on validation, or diverged.
     """
 
-    made_for: str
+    compatibility_hash: str
     entries: tuple[Entry, ...]
     chips: tuple[Chip, ...]
     unsalvageable: tuple[str, ...]
@@ -65,7 +65,7 @@ class Library:
     left_out: tuple[str, ...] = ()
 
     @property
-    def models(self) -> tuple[Model, ...]:
+    def models(self) -> tuple[LibraryModel, ...]:
         """The models as `efat.planning.assign` takes them."""
         return tuple(entry.model for entry in self.entries)
 
@@ -93,8 +93,8 @@ def identity(experiment: Experiment) -> str:
     return content_key("library", parts)
 
 
-def found_library(
-    experiment: Experiment, plan: Plan, models: Sequence[results.Model] = ()
+def library_from_plan(
+    experiment: Experiment, plan: Plan, models: Sequence[TrainedModel] = ()
 ) -> Library:
     """Make the library of a plan, whose maps are in the run's `fleet.npz` and `fused_maps.npz`.
 
@@ -114,7 +114,7 @@ def found_library(
     ]
     entries = tuple(
         Entry(
-            Model(group_name(i), group.fused, group.members, finished=where is not None),
+            LibraryModel(group_name(i), group.fused, group.members, finished=where is not None),
             amount_steps,
             where,
         )

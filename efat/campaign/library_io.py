@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from efat.campaign.library import Entry, Library, file_names, new_maps
-from efat.engine.store import Store
+from efat.engine import Store
 from efat.errors import EfatError
-from efat.hardware import FaultMap
-from efat.hardware.chip import Fleet
+from efat.hardware import FaultMap, Fleet
 from efat.hardware.fleets import load_fleet, save_fleet
 from efat.io import write_bytes, write_json
-from efat.planning.assign import Model
+from efat.planning import LibraryModel
 
 FILE = "library.json"
 FORMAT = 1
@@ -59,7 +58,7 @@ def write_library(folder: Path, library: Library, before: Library | None, store:
 def _document(library: Library) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "made_for": library.made_for,
+        "made_for": library.compatibility_hash,
         "chip_files": list(library.chip_files),
         "map_files": list(library.map_files),
         "unsalvageable": list(library.unsalvageable),
@@ -121,7 +120,7 @@ def _entry(row: dict[str, Any], maps: Mapping[str, FaultMap]) -> Entry:
     weights = row["weights"]
     fused = maps[row["fused_map_sha256"]]
     return Entry(
-        Model(row["model"], fused, tuple(row["members"]), finished=weights is not None),
+        LibraryModel(row["model"], fused, tuple(row["members"]), finished=weights is not None),
         math.inf if row["amount_steps"] is None else float(row["amount_steps"]),
         None if weights is None else (weights[0], weights[1]),
         tuple((stage, key) for stage, key in row["earlier"]),

@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from efat.campaign.experiment import Experiment
-from efat.campaign.results import Analysis, Baseline, Evaluation, Measured, Model
+from efat.campaign.results import Analysis, Baseline, Evaluation, Measured, TrainedModel
 from efat.campaign.tables import Row, chip_rows, group_name
-from efat.planning.plan import Plan
-from efat.resilience.resilience_map import ResilienceMap
-from efat.resilience.verification import Verification
+from efat.planning import Plan
+from efat.resilience import ResilienceMap, Verification
 
 
 @dataclass(frozen=True)
-class Cost:
+class TrainingCost:
     """An amount of training.
 
     Args:
@@ -62,7 +61,7 @@ class StrategyResult:
     name: str
     models: int
     beyond_map: int
-    retraining: Cost
+    retraining: TrainingCost
     met_val: int
     met_test: int
     verified: int | None
@@ -108,7 +107,7 @@ class Outcome:
     baseline: Measured
     targets: Measured
     pretrain_s: float
-    analysis: Cost | None
+    analysis: TrainingCost | None
     strategies: tuple[StrategyResult, ...]
     unsalvageable: tuple[str, ...]
     chips: tuple[Row, ...]
@@ -122,7 +121,7 @@ class Outcome:
     blocks: Mapping[str, int] = field(default_factory=dict)
     analysis_repair_s: float = 0.0
     undecided: tuple[str, ...] = ()
-    hardening: Cost | None = None
+    hardening: TrainingCost | None = None
     hardened: Measured | None = None
 
     def once_s(self, result: StrategyResult) -> float:
@@ -145,7 +144,7 @@ def build_outcome(
     analysis: Analysis | None,
     resilience_map: ResilienceMap | None,
     plans: dict[str, Plan],
-    models: dict[str, tuple[Model, ...]],
+    models: dict[str, tuple[TrainedModel, ...]],
     evaluation: Evaluation,
 ) -> Outcome:
     """Add up what every strategy cost and achieved.
@@ -205,7 +204,7 @@ def _strategy_result(
     experiment: Experiment,
     name: str,
     plan: Plan,
-    models: tuple[Model, ...],
+    models: tuple[TrainedModel, ...],
     after: dict[str, Measured],
     targets: Measured,
     verification: Verification,
@@ -242,12 +241,12 @@ def _strategy_result(
     )
 
 
-def _cost(experiment: Experiment, steps: int, elapsed_s: float, evaluations: int) -> Cost:
+def _cost(experiment: Experiment, steps: int, elapsed_s: float, evaluations: int) -> TrainingCost:
     per_epoch, per_step = experiment.amounts.steps_per_epoch, experiment.amounts.samples_per_step
-    return Cost(steps, steps / per_epoch, steps * per_step, elapsed_s, evaluations)
+    return TrainingCost(steps, steps / per_epoch, steps * per_step, elapsed_s, evaluations)
 
 
-def _analysis_cost(experiment: Experiment, analysis: Analysis) -> Cost:
+def _analysis_cost(experiment: Experiment, analysis: Analysis) -> TrainingCost:
     steps = sum(curve.amount_steps[-1] for curve in analysis.curves)
     evaluations = sum(len(curve.metric) for curve in analysis.curves)
     return _cost(experiment, steps, analysis.elapsed_s - analysis.repair_s, evaluations)

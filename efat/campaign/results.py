@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from efat.planning.plan import Group
-from efat.resilience.resilience_map import ResilienceCurve
-from efat.training.jobs import Weights
+from efat.planning import Group
+from efat.resilience import ResilienceCurve
+from efat.training import Weights
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Analysis:
 
 
 @dataclass(frozen=True)
-class Model:
+class TrainedModel:
     """The repaired and retrained network of one group.
 
     Args:

@@ -15,24 +15,27 @@ from efat.campaign.results import (
     Evaluation,
     Hardened,
     Measured,
-    Model,
+    TrainedModel,
 )
-from efat.engine.runner import Runner
-from efat.engine.store import Store
+from efat.engine import Runner, Store
 from efat.errors import EfatError, raise_problems
-from efat.hardware import FaultMap
-from efat.hardware.chip import Chip, Fleet
+from efat.hardware import Chip, FaultMap, Fleet
+from efat.nn import magnitude_saliency, taylor_saliency
 from efat.nn.masking import weight_layouts
-from efat.nn.saliency import magnitude_saliency, taylor_saliency
-from efat.planning.cost import Cost, CountCost, no_cost
-from efat.planning.plan import Group, Plan, needs_map
-from efat.planning.planners.random import Random
-from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
-from efat.resilience.severity import array_rate, saliency_rate, weight_rate
+from efat.planning import Cost, CountCost, Group, Plan, Random, needs_map, no_cost
+from efat.resilience import ResilienceCurve, ResilienceMap, array_rate, saliency_rate, weight_rate
 from efat.seeds import derive
-from efat.training import repair_step, trainer
-from efat.training.jobs import CalibrationJob, EvaluationJob, TrainingJob, Weights, trained_steps
-from efat.training.loading import load_model, training_batches
+from efat.training import (
+    EvaluationJob,
+    GramJob,
+    TrainingJob,
+    Weights,
+    load_model,
+    repair_step,
+    trained_steps,
+    trainer,
+    training_batches,
+)
 
 
 def pretrain(experiment: Experiment, campaign: Runner) -> Baseline:
@@ -76,7 +79,7 @@ def calibrate(experiment: Experiment, campaign: Runner, baseline: Baseline) -> B
     if not recipe.needs_grams:
         return baseline
     seed = derive(experiment.seed, "calibration")
-    job = CalibrationJob(experiment.baseline_setup, baseline.start, recipe.samples, seed)
+    job = GramJob(experiment.baseline_setup, baseline.start, recipe.samples, seed)
     [(key, values)] = campaign.run("calibrate", repair_step.calibrate, [job])
     blocks = values.get("blocks", {})  # results from before there were any do not say so
     found = Calibration(("calibrate", key), values["samples"], values["elapsed_s"], blocks)
@@ -160,7 +163,7 @@ def plan(experiment: Experiment, resilience_map: ResilienceMap | None) -> dict[s
 
 def retrain(
     experiment: Experiment, campaign: Runner, baseline: Baseline, plans: dict[str, Plan]
-) -> dict[str, tuple[Model, ...]]:
+) -> dict[str, tuple[TrainedModel, ...]]:
     """Retrain every group once, for its amount; equal groups of several plans share a training.
 
     A compared plan may hold a group beyond the resilience map (amount inf): it is retrained for
@@ -173,7 +176,7 @@ def retrain(
         for plan in plans.values()
         for group in plan.groups
     ]
-    models: dict[str, tuple[Model, ...]] = dict.fromkeys(plans, ())
+    models: dict[str, tuple[TrainedModel, ...]] = dict.fromkeys(plans, ())
     results = campaign.run("retrain", trainer.train, jobs)
     for (name, group), job, (key, values) in zip(groups, jobs, results, strict=True):
         models[name] += (_model(group, job, ("retrain", key), values),)
@@ -184,7 +187,7 @@ def evaluate(
     experiment: Experiment,
     campaign: Runner,
     baseline: Baseline,
-    models: dict[str, tuple[Model, ...]],
+    models: dict[str, tuple[TrainedModel, ...]],
 ) -> Evaluation:
     """Measure every chip with its own fault map; the only place that reads the test split."""
     maps = {chip.chip_id: chip.fault_map for chip in experiment.fleet}
@@ -210,7 +213,7 @@ def evaluate(
 
 def single(
     experiment: Experiment, campaign: Runner, baseline: Baseline
-) -> tuple[Chip, ResilienceCurve, Model, Evaluation]:
+) -> tuple[Chip, ResilienceCurve, TrainedModel, Evaluation]:
     """Fault-aware training of one chip for the whole budget, without a campaign around it."""
     chip, amounts = experiment.fleet.chips[0], experiment.amounts
     job = retraining_job(
@@ -224,11 +227,13 @@ def single(
     return chip, curve, model, evaluate(alone, campaign, baseline, {"single": (model,)})
 
 
-def _model(group: Group, job: TrainingJob, weights: Weights, values: dict[str, Any]) -> Model:
+def _model(
+    group: Group, job: TrainingJob, weights: Weights, values: dict[str, Any]
+) -> TrainedModel:
     """Describe a retrained network; one that diverged cost the steps up to there."""
     repair_s, until, steps = values.get("repair_s", 0.0), job.until, trained_steps(job, values)
     kept_steps = values.get("kept_steps")
-    model = Model(
+    model = TrainedModel(
         group,
         steps,
         weights,

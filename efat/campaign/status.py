@@ -13,8 +13,7 @@ from rich.table import Table
 from efat.campaign import stages
 from efat.campaign.experiment import Experiment
 from efat.campaign.results import Baseline, Calibration, Hardened
-from efat.engine.store import DamagedError, Result, Store, content_key
-from efat.engine.unit import Job
+from efat.engine import DamagedError, Job, Result, Store, content_key
 
 
 @dataclass
@@ -30,7 +29,7 @@ class StageCount:
         left_steps: Work of the units without a result, in training steps.
         done_steps: Work of those with one.
         elapsed_s: What the latter took.
-        growing: Whether what is missing decides what else there will be: a round of a search.
+        open_ended: Whether what is missing decides what else there will be: a round of a search.
     """
 
     stage: str
@@ -41,7 +40,7 @@ class StageCount:
     left_steps: int = 0
     done_steps: int = 0
     elapsed_s: float = 0.0
-    growing: bool = False
+    open_ended: bool = False
 
 
 class IncompleteError(Exception):
@@ -53,8 +52,8 @@ class IncompleteError(Exception):
 
 
 @dataclass
-class Survey:
-    """Stands in for a `Campaign`: looks units up and computes none."""
+class DryRunner:
+    """Stands in for a `UnitRunner`: looks units up and computes none."""
 
     store: Store
     counts: dict[str, StageCount] = field(default_factory=dict)
@@ -93,7 +92,7 @@ class Survey:
         return result
 
 
-def take_stock(
+def count_units(
     experiment: Experiment, store: Store, estimate_steps: dict[str, int]
 ) -> list[StageCount]:
     """Count done, running and missing units, stage by stage.
@@ -103,11 +102,11 @@ def take_stock(
         store: Where its results are.
         estimate_steps: Guessed work by stage, for stages whose units are not known yet.
     """
-    survey = Survey(store)
+    survey = DryRunner(store)
     with contextlib.suppress(IncompleteError):
         _walk(experiment, survey)
     if experiment.search == "bisect" and (count := survey.counts.get("analyse")):
-        count.growing = count.left_steps > 0
+        count.open_ended = count.left_steps > 0
     return [
         survey.counts.get(stage) or StageCount(stage, missing=None, left_steps=steps)
         for stage, steps in estimate_steps.items()
@@ -115,7 +114,7 @@ def take_stock(
     ]
 
 
-def _walk(experiment: Experiment, survey: Survey) -> None:
+def _walk(experiment: Experiment, survey: DryRunner) -> None:
     """Go the road of a campaign as far as the results go; keys need no results."""
     baseline, complete = _base(experiment, survey)
     if not complete:
@@ -133,7 +132,7 @@ def _walk(experiment: Experiment, survey: Survey) -> None:
     stages.evaluate(experiment, survey, baseline, models)
 
 
-def _base(experiment: Experiment, survey: Survey) -> tuple[Baseline, bool]:
+def _base(experiment: Experiment, survey: DryRunner) -> tuple[Baseline, bool]:
     """Return the baseline and what is made of it, as keys at least, and whether it is there."""
     complete = True
     try:
@@ -152,7 +151,7 @@ def _base(experiment: Experiment, survey: Survey) -> tuple[Baseline, bool]:
         return replace(baseline, calibration=grams), False
 
 
-def describe_stock(counts: list[StageCount], steps_per_epoch: float, workers: int) -> Table:
+def status_table(counts: list[StageCount], steps_per_epoch: float, workers: int) -> Table:
     """Lay the counts out; seconds are extrapolated from what done units took."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("stage")
@@ -167,7 +166,7 @@ def describe_stock(counts: list[StageCount], steps_per_epoch: float, workers: in
             "" if unknown else str(count.running),
             "not known yet"
             if unknown
-            else f"{count.missing}{' or more' if count.growing else ''}"
+            else f"{count.missing}{' or more' if count.open_ended else ''}"
             f"{f' ({count.damaged} damaged)' if count.damaged else ''}",
             f"{'about ' if unknown else ''}{count.left_steps / steps_per_epoch:.1f}",
             f"about {left_s:.0f}" if left_s else "",

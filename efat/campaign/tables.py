@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from efat.campaign.experiment import Experiment
-from efat.campaign.results import Evaluation, Measured, Model
-from efat.hardware.chip import Chip
-from efat.planning.cost import Cost as PlanCost
-from efat.planning.plan import Group, Plan
-from efat.resilience.verification import Verification
+from efat.campaign.results import Evaluation, Measured, TrainedModel
+from efat.hardware import Chip
+from efat.planning import Cost as PlanCost
+from efat.planning import Group, Plan
+from efat.resilience import Verification
 
 Row = dict[str, Any]
 
@@ -36,7 +36,7 @@ def chip_rows(
     plan: Plan,
     evaluation: Evaluation,
     targets: Measured,
-    models: Sequence[Model],
+    models: Sequence[TrainedModel],
 ) -> list[Row]:
     """Return one row a chip, in the fleet's order, for the plan that was carried out."""
     groups = {c: (group_name(i), g) for i, g in enumerate(plan.groups) for c in g.members}
@@ -87,7 +87,7 @@ def measured_cells(
 
 
 def group_rows(
-    plan: Plan, chips: Sequence[Chip], cost: PlanCost, models: Sequence[Model] = ()
+    plan: Plan, chips: Sequence[Chip], cost: PlanCost, models: Sequence[TrainedModel] = ()
 ) -> list[Row]:
     """Return one row a group, dearest first, and one for the unsalvageable chips if there are any.
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 
-from efat.campaign.experiment import Amounts
+from efat.campaign import Amounts
 from efat.config.workload import Workload
-from efat.hardware.mapping import SystolicArray
+from efat.hardware import SystolicArray
 from efat.seeds import derive
-from efat.training.jobs import TrainingJob
-from efat.training.recipe import Recipe
+from efat.training import Recipe, TrainingJob
 
 
-def hardening_of(
+def build_hardening(
     cfg: DictConfig, workload: Workload, data: pl.LightningDataModule, array: SystolicArray
 ) -> TrainingJob:
     """Describe how the baseline is hardened; its weights are put in once they are there."""
@@ -32,7 +31,7 @@ def _steps_per_epoch(cfg: DictConfig, data: pl.LightningDataModule) -> int:
     return max(1, len(data.train_dataloader()) // batches_a_step)
 
 
-def amounts_of(cfg: DictConfig, data: pl.LightningDataModule, recipe: Recipe) -> Amounts:
+def build_amounts(cfg: DictConfig, data: pl.LightningDataModule, recipe: Recipe) -> Amounts:
     """Turn epochs into whole optimizer steps; the budget is a whole number of evaluations."""
     steps_per_epoch = _steps_per_epoch(cfg, data)
     every = max(1, round(cfg.training.eval_every_epochs * steps_per_epoch))

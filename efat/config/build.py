@@ -12,32 +12,33 @@ from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from efat.campaign.experiment import Experiment
-from efat.config.amounts import amounts_of, hardening_of
+from efat.campaign import Experiment
+from efat.config.amounts import build_amounts, build_hardening
 from efat.config.selection_checks import build_selection
 from efat.config.validate_library import check_library
 from efat.config.validate_plan import plan_problems
 from efat.config.validate_recipe import recipe_problems
-from efat.config.validation import Problems, build, check_values
+from efat.config.validation import ErrorCollector, build, check_values
 from efat.config.workload import Workload, build_workload
-from efat.engine.store import Store
+from efat.engine import Store
 from efat.errors import EfatError, raise_problems
-from efat.hardware.chip import Fleet
-from efat.hardware.fleets.io import check_fleet_file
-from efat.hardware.mapping import SystolicArray
-from efat.planning.plan import Planner, name_of, needs_map
-from efat.planning.planners.early_stop import EarlyStopping, NoRemap
-from efat.planning.planners.fixed import Fixed
-from efat.planning.planners.greedy import Greedy
-from efat.planning.planners.individual import Individual
-from efat.planning.planners.random import Random
-from efat.planning.planners.single import Single
-from efat.planning.rules import Rules
-from efat.resilience.metric import ACCURACY
-from efat.resilience.severity import array_rate
-from efat.training import trainer
-from efat.training.jobs import Setup, TrainingJob
-from efat.training.recipe import Gradual, Recipe
+from efat.hardware import Fleet, SystolicArray
+from efat.hardware.fleets import check_fleet_file
+from efat.planning import (
+    EarlyStopping,
+    Fixed,
+    Greedy,
+    Individual,
+    NoRemap,
+    Planner,
+    Random,
+    Rules,
+    Single,
+    name_of,
+    needs_map,
+)
+from efat.resilience import ACCURACY, array_rate
+from efat.training import Gradual, Recipe, TrainingJob, TrainSpec, trainer
 
 COMPARE: dict[str, Planner | None] = {
     "none": None,
@@ -64,26 +65,26 @@ def build_experiment(
     Raises:
         EfatError: All problems of the configuration at once, each with its key.
     """
-    problems = Problems(found, left_out)
+    problems = ErrorCollector(found, left_out)
     check_values(cfg, problems)
-    problems.attempt("executor", lambda: _with(cfg.executor, "run"))
-    problems.attempt("tracking", lambda: _with(cfg.tracking, "finish"))
-    problems.attempt("store", lambda: _check_store(cfg))
+    problems.try_build("executor", lambda: _with(cfg.executor, "run"))
+    problems.try_build("tracking", lambda: _with(cfg.tracking, "finish"))
+    problems.try_build("store", lambda: _check_store(cfg))
     _check_trainer(cfg, problems)
-    planner = problems.attempt("planner", lambda: _planner(cfg))
-    rules = problems.attempt("rules", lambda: instantiate(cfg.rules))
-    array = problems.attempt("array", lambda: _array(cfg))
+    planner = problems.try_build("planner", lambda: _planner(cfg))
+    rules = problems.try_build("rules", lambda: instantiate(cfg.rules))
+    array = problems.try_build("array", lambda: _array(cfg))
     _check_array(cfg, array, problems)
-    known = array if problems.known("array") else None
-    fleet = problems.attempt("fleet", lambda: _fleet(cfg, known))
+    is_valid = array if problems.is_valid("array") else None
+    fleet = problems.try_build("fleet", lambda: _fleet(cfg, is_valid))
     workload = build_workload(cfg, problems)
     data, metric = workload.data, workload.metric or ACCURACY
-    recipe = problems.attempt("recipe", lambda: _recipe(cfg))
-    if recipe and problems.known("array", "model", "data"):
-        problems.attempt("recipe", lambda: _check_recipe(cfg, recipe, workload))
-    selection = problems.attempt("selection", lambda: build_selection(cfg, metric, problems))
-    if data and problems.known("data", "trainer.accumulate_grad_batches"):
-        problems.attempt("trainer", lambda: _check_batches(cfg, data))
+    recipe = problems.try_build("recipe", lambda: _recipe(cfg))
+    if recipe and problems.is_valid("array", "model", "data"):
+        problems.try_build("recipe", lambda: _check_recipe(cfg, recipe, workload))
+    selection = problems.try_build("selection", lambda: build_selection(cfg, metric, problems))
+    if data and problems.is_valid("data", "trainer.accumulate_grad_batches"):
+        problems.try_build("trainer", lambda: _check_batches(cfg, data))
     raise_problems(dict.fromkeys(problems.found))
     # no problem was found, so all of them are there; this tells mypy
     assert array and planner and rules and selection and fleet and data and recipe  # noqa: S101, PT018
@@ -96,7 +97,7 @@ def build_experiment(
         severity_name=cfg.selection.severity,
         baseline_setup=workload.setup(cfg, cfg.baseline),
         retrain_setup=workload.setup(cfg, cfg.training),
-        amounts=amounts_of(cfg, data, recipe),
+        amounts=build_amounts(cfg, data, recipe),
         fault_rates=tuple(cfg.fault_rates.rates),
         maps_per_rate=cfg.fault_rates.maps_per_rate,
         selection=selection,
@@ -108,7 +109,7 @@ def build_experiment(
         skipped=getattr(data, "skipped", ()),
         recipe=recipe,
         until_met=cfg.fault_rates.until_met,
-        hardening=hardening_of(cfg, workload, data, array) if recipe.hardens else None,
+        hardening=build_hardening(cfg, workload, data, array) if recipe.hardens else None,
         search=cfg.fault_rates.search,
         max_cost=cfg.fault_rates.max_cost,
     )
@@ -174,26 +175,26 @@ def _planner(cfg: DictConfig) -> Any:
     return planner
 
 
-def _check_trainer(cfg: DictConfig, problems: Problems) -> None:
+def _check_trainer(cfg: DictConfig, problems: ErrorCollector) -> None:
     """Try Lightning's arguments one by one, since it stops at the first; then all together."""
     arguments = {
         str(key): value
         for key, value in cfg.trainer.items()
-        if key != "channels_last" and problems.known(f"trainer.{key}")
+        if key != "channels_last" and problems.is_valid(f"trainer.{key}")
     }
     for key, value in arguments.items():
-        problems.attempt(f"trainer.{key}", partial(_try_trainer, {key: value}))
+        problems.try_build(f"trainer.{key}", partial(_try_trainer, {key: value}))
     launched = str(cfg.executor.get("_target_")).endswith(".Launch")
-    problems.require(
+    problems.check(
         cfg.trainer.devices == 1 or launched,
         f"trainer.devices: {cfg.trainer.devices} given; with more than one use executor=launch",
     )
-    if problems.known("trainer"):
-        problems.attempt("trainer", lambda: _try_trainer(arguments))
+    if problems.is_valid("trainer"):
+        problems.try_build("trainer", lambda: _try_trainer(arguments))
 
 
 def _try_trainer(arguments: dict[str, Any]) -> None:
-    setup = Setup({}, {}, 0, {"accelerator": "cpu", **arguments}, {})
+    setup = TrainSpec({}, {}, 0, {"accelerator": "cpu", **arguments}, {})
     try:
         trainer.build_trainer(TrainingJob(setup, 0, 0), [])
     except MisconfigurationException as error:
@@ -211,19 +212,19 @@ def _array(cfg: DictConfig) -> SystolicArray:
     return SystolicArray(part.rows, part.cols, part.order, part.dataflow)
 
 
-def _check_array(cfg: DictConfig, array: SystolicArray | None, problems: Problems) -> None:
+def _check_array(cfg: DictConfig, array: SystolicArray | None, problems: ErrorCollector) -> None:
     """Check what goes with the array and what does not."""
     dataflow, severity = cfg.array.dataflow, cfg.selection.severity
-    if problems.known("array.dataflow", "selection.severity"):
-        problems.require(
+    if problems.is_valid("array.dataflow", "selection.severity"):
+        problems.check(
             dataflow not in ("os", "is") or severity == "array_rate",
             f"selection.severity: {severity} given, but array.dataflow={dataflow} prunes no "
             "weight; use array_rate",
         )
-    if array and problems.known("array", "fault_rates"):
+    if array and problems.is_valid("array", "fault_rates"):
         pes = array.rows * array.cols
         lost = [rate for rate in cfg.fault_rates.rates if round(rate * pes) < 1]
-        problems.require(
+        problems.check(
             not lost,
             f"fault_rates.rates: {lost} given; less than one of the array's {pes} PEs; use higher "
             "rates or a larger array",

@@ -21,7 +21,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from efat.config.override_errors import PrimaryError, find_misfits, key_of, not_given
+from efat.config.override_errors import PrimaryError, find_override_errors, key_of, not_given
 from efat.config.schema import CONF
 from efat.errors import EfatError, raise_problems
 
@@ -33,7 +33,7 @@ JOBS_SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Draft:
+class ComposedJob:
     """One job as far as the command line makes sense.
 
     Args:
@@ -61,12 +61,12 @@ def compose_jobs(arguments: Sequence[str]) -> list[DictConfig]:
     Raises:
         EfatError: Every override that does not fit the schema.
     """
-    drafts = draft_jobs(arguments)
+    drafts = compose_sweep(arguments)
     raise_problems(dict.fromkeys(problem for draft in drafts for problem in draft.problems))
     return [draft.cfg for draft in drafts]
 
 
-def draft_jobs(arguments: Sequence[str]) -> list[Draft]:
+def compose_sweep(arguments: Sequence[str]) -> list[ComposedJob]:
     """Compose as `compose_jobs`, and keep what is wrong with each job beside it.
 
     Raises:
@@ -146,25 +146,25 @@ def _parse(text: str, problems: list[str]) -> Iterator[Override]:
 
 def _draft_all(
     name: str, extra: list[str], overrides: list[Override], multirun: bool, problems: list[str]
-) -> list[Draft]:
+) -> list[ComposedJob]:
     """Draft the jobs one after the other; what was wrong in one is suspect in the next."""
     choices = [_choices(override, multirun) for override in overrides]
     drafts = []
     suspects: dict[str, None] = {}
     for job in product(*choices):
-        cfg, misfits = find_misfits(name, extra, job, tuple(suspects))
-        suspects |= dict.fromkeys(misfits)
+        cfg, errors = find_override_errors(name, extra, job, tuple(suspects))
+        suspects |= dict.fromkeys(errors)
         missing = {
             key: not_given(key)
             for key in sorted(OmegaConf.missing_keys(cfg))
-            if key not in map(key_of, misfits)
+            if key not in map(key_of, errors)
         }
         drafts.append(
-            Draft(
+            ComposedJob(
                 cfg,
                 tuple(o for o, among in zip(job, choices, strict=True) if len(among) > 1),
-                (*problems, *misfits.values(), *missing.values()),
-                (*map(key_of, misfits), *missing),
+                (*problems, *errors.values(), *missing.values()),
+                (*map(key_of, errors), *missing),
             )
         )
     return drafts
@@ -177,7 +177,7 @@ def _choices(override: Override, multirun: bool) -> list[str]:
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
-def name_jobs(drafts: Sequence[Draft], found: Sequence[Sequence[str]]) -> list[str]:
+def label_problems(drafts: Sequence[ComposedJob], found: Sequence[Sequence[str]]) -> list[str]:
     """Return the problems of all jobs, each once, with the jobs that have it unless all do.
 
     Args:

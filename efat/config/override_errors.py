@@ -16,7 +16,7 @@ from omegaconf.errors import GrammarParseError, InterpolationResolutionError
 
 from efat.config.schema import Config
 
-Misfits = dict[str, str]
+OverrideErrors = dict[str, str]
 """What is wrong, by override."""
 
 KINDS = {"Integer": "an int", "Float": "a number", "Boolean": "true or false", "String": "text"}
@@ -26,7 +26,7 @@ class PrimaryError(Exception):
     """The primary config does not compose without any override; says why."""
 
 
-def fitting(name: str, overrides: Sequence[str]) -> DictConfig:
+def compose_strict(name: str, overrides: Sequence[str]) -> DictConfig:
     """Compose; hold the schema against keys forced in with `+`, and resolve what refers to others.
 
     Raises:
@@ -38,9 +38,9 @@ def fitting(name: str, overrides: Sequence[str]) -> DictConfig:
     return cfg
 
 
-def find_misfits(
+def find_override_errors(
     name: str, extra: Sequence[str], overrides: Sequence[str], suspects: Sequence[str] = ()
-) -> tuple[DictConfig, Misfits]:
+) -> tuple[DictConfig, OverrideErrors]:
     """Compose from the overrides that fit, and say what is wrong with the others.
 
     Args:
@@ -54,38 +54,38 @@ def find_misfits(
         PrimaryError: It does not fit by itself.
     """
     good = [*extra, *(o for o in sorted(overrides, key=_is_value) if o not in suspects)]
-    misfits: Misfits = {}
+    errors: OverrideErrors = {}
     try:
-        cfg = fitting(name, good)
+        cfg = compose_strict(name, good)
     except Exception:  # Hydra raises ValueError, AssertionError and more for bad overrides
         cfg = _primary(name, extra)
-        good, cfg = _one_by_one(name, list(extra), good[len(extra) :], misfits, cfg)
-    good, cfg = _one_by_one(name, good, [o for o in suspects if o in overrides], misfits, cfg)
-    lost = {key_of(o) for o in misfits if not _is_value(o)}
+        good, cfg = _one_by_one(name, list(extra), good[len(extra) :], errors, cfg)
+    good, cfg = _one_by_one(name, good, [o for o in suspects if o in overrides], errors, cfg)
+    lost = {key_of(o) for o in errors if not _is_value(o)}
     return cfg, {  # without keys of an option that does not exist: nobody knows whether they fit
         override: problem
-        for override, problem in misfits.items()
+        for override, problem in errors.items()
         if not _is_value(override) or key_of(override).split(".")[0] not in lost
     }
 
 
 def _primary(name: str, extra: Sequence[str]) -> DictConfig:
     try:
-        return fitting(name, extra)
+        return compose_strict(name, extra)
     except Exception as error:  # of many types; see fitting
         raise PrimaryError(first_line(error)) from None
 
 
 def _one_by_one(
-    name: str, good: list[str], overrides: Sequence[str], misfits: Misfits, cfg: DictConfig
+    name: str, good: list[str], overrides: Sequence[str], errors: OverrideErrors, cfg: DictConfig
 ) -> tuple[list[str], DictConfig]:
-    """Add one override after the other to `good`, which makes `cfg`; others go to `misfits`."""
+    """Add one override after the other to `good`, which makes `cfg`; others go to `errors`."""
     for override in overrides:
         try:
-            cfg = fitting(name, [*good, override])
+            cfg = compose_strict(name, [*good, override])
             good = [*good, override]
         except Exception as error:  # noqa: PERF203 - one at a time; see fitting
-            misfits[override] = explain(override, error, cfg)
+            errors[override] = explain(override, error, cfg)
     return good, cfg
 
 

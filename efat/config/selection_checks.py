@@ -6,12 +6,12 @@ from typing import get_args
 
 from omegaconf import DictConfig
 
-from efat.campaign.experiment import Selection
-from efat.config.validation import Problems, check_choice
-from efat.resilience.constraint import Constraint
-from efat.resilience.metric import Metric
-from efat.resilience.resilience_map import (
+from efat.campaign import Selection
+from efat.config.validation import ErrorCollector, check_choice
+from efat.resilience import (
+    Constraint,
     Interpolation,
+    Metric,
     Monotone,
     Stat,
     check_monotone,
@@ -19,7 +19,7 @@ from efat.resilience.resilience_map import (
 )
 
 
-def build_selection(cfg: DictConfig, metric: Metric, problems: Problems) -> Selection | None:
+def build_selection(cfg: DictConfig, metric: Metric, problems: ErrorCollector) -> Selection | None:
     """Note every problem of `cfg.selection`; None where the constraint cannot be judged.
 
     Raises:
@@ -28,22 +28,22 @@ def build_selection(cfg: DictConfig, metric: Metric, problems: Problems) -> Sele
     how = cfg.selection
     check_choice(problems, "selection.stat", how.stat, get_args(Stat))
     check_choice(problems, "selection.monotone", how.monotone, get_args(Monotone))
-    if problems.known("selection.stat"):
-        problems.attempt("selection.monotone", lambda: check_monotone(how.monotone, how.stat))
+    if problems.is_valid("selection.stat"):
+        problems.try_build("selection.monotone", lambda: check_monotone(how.monotone, how.stat))
     check_choice(problems, "selection.interpolation", how.interpolation, get_args(Interpolation))
-    problems.require(
+    problems.check(
         0 <= how.quantile <= 1, f"selection.quantile: {how.quantile} given; [0, 1] is needed"
     )
-    problems.require(
+    problems.check(
         how.sustained >= 1, f"selection.sustained: {how.sustained} given; an int >= 1 is needed"
     )
     if how.stat == "conformal":
         _check_conformal(cfg, problems)
-    problems.require(
+    problems.check(
         0 < how.confidence < 1,
         f"selection.confidence: {how.confidence} given; a number in (0, 1) is needed",
     )
-    if not problems.known("selection.max_drop", "selection.limit"):
+    if not problems.is_valid("selection.max_drop", "selection.limit"):
         return None
     constraint = Constraint(how.max_drop, how.limit, metric)
     return Selection(
@@ -57,14 +57,14 @@ def build_selection(cfg: DictConfig, metric: Metric, problems: Problems) -> Sele
     )
 
 
-def _check_conformal(cfg: DictConfig, problems: Problems) -> None:
+def _check_conformal(cfg: DictConfig, problems: ErrorCollector) -> None:
     """Refuse what conformal amounts make no statement about."""
     how = cfg.selection
-    problems.require(
+    problems.check(
         how.interpolation == "ceil",
         f"selection.interpolation: {how.interpolation} given; selection.stat=conformal is about "
         "the fault rates of the analysis, so that a rate between two takes the next: use ceil",
     )
-    if 0 <= how.quantile <= 1 and problems.known("fault_rates.maps_per_rate"):
+    if 0 <= how.quantile <= 1 and problems.is_valid("fault_rates.maps_per_rate"):
         maps = cfg.fault_rates.maps_per_rate
-        problems.attempt("fault_rates", lambda: conformal_rank(maps, how.quantile))
+        problems.try_build("fault_rates", lambda: conformal_rank(maps, how.quantile))

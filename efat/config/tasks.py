@@ -13,10 +13,8 @@ from torch import nn
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
 from efat.errors import EfatError
-from efat.resilience.metric import Metric
-from efat.training.jobs import Setup
-from efat.training.module import unwrap
-from efat.training.trainer import build_loss
+from efat.resilience import Metric
+from efat.training import TrainSpec, build_loss, unwrap
 
 
 def metric_node(cfg: DictConfig, outputs: int | None) -> dict[str, Any]:
@@ -54,7 +52,9 @@ def _is_proportion(metric: torchmetrics.Metric) -> bool:
     return isinstance(metric, MulticlassAccuracy) and metric.average == "micro"
 
 
-def try_task(setup: Setup, network: nn.Module, data: pl.LightningDataModule, samples: int) -> None:
+def try_task(
+    setup: TrainSpec, network: nn.Module, data: pl.LightningDataModule, samples: int
+) -> None:
     """Compute loss and metric of some samples.
 
     Raises:

@@ -8,10 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from efat.campaign.experiment import Experiment
-from efat.campaign.library import Library, identity
-from efat.campaign.library_io import read_library
-from efat.engine.store import Store
+from efat.campaign import Experiment, Library, identity, read_library
+from efat.engine import Store
 from efat.errors import EfatError, raise_problems
 
 MADE_FOR = (
@@ -66,7 +64,7 @@ def _network_problems(
             f"library: {folder} is for arrays of {rows}x{cols} PEs; the array has "
             f"{array.rows}x{array.cols}; set array.rows and array.cols, or name another library"
         )
-    elif library.made_for != identity(experiment):
+    elif library.compatibility_hash != identity(experiment):
         differences = "; ".join(_differences(cfg, folder / "config.yaml"))
         yield (
             f"library: the models in {folder} are of another network, training or constraint "

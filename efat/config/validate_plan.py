@@ -6,15 +6,18 @@ Others may turn out so too, but a run that only works if they do is refused all 
 
 from __future__ import annotations
 
-from efat.hardware.chip import Fleet
-from efat.planning.bounds.subsets import MOST_ASKED, MOST_COUNTED
-from efat.planning.plan import Planner
-from efat.planning.planners.early_stop import EarlyStopping
-from efat.planning.planners.exact import Exact
-from efat.planning.planners.fixed import Fixed
-from efat.planning.planners.individual import Individual
-from efat.planning.planners.single import Single
-from efat.planning.rules import Rules
+from efat.hardware import Fleet
+from efat.planning import (
+    MOST_ASKED,
+    MOST_COUNTED,
+    EarlyStopping,
+    Exact,
+    Fixed,
+    Individual,
+    Planner,
+    Rules,
+    Single,
+)
 
 
 def plan_problems(

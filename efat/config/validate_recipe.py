@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from efat.errors import EfatError
 from efat.nn.masking import mapped_layers
-from efat.nn.repair.recalibrate import has_statistics
-from efat.nn.repair.weight_matrices import products_of
-from efat.training.recipe import Recipe
+from efat.nn.repair import has_statistics, weight_matrices
+from efat.training import Recipe
 
 TRIED = 2
 """Samples that are passed through the network to see which layers run, and on what."""
@@ -63,7 +62,7 @@ def _weight_problems(
 ) -> list[str]:
     """Return why weights cannot be solved for; `side_by_side` names what goes layer by layer."""
     try:
-        products_of(network, off_array)
+        weight_matrices(network, off_array)
     except EfatError as error:
         return list(error.problems)
     layers = mapped_layers(network, off_array)

@@ -20,8 +20,7 @@ from torch import nn
 from efat.config.override_errors import not_given
 from efat.config.schema import STAGES
 from efat.errors import EfatError, raise_problems
-from efat.resilience.rate_search import Search
-from efat.resilience.severity import IN_WORDS
+from efat.resilience import IN_WORDS, Search
 
 Value = TypeVar("Value")
 
@@ -32,7 +31,7 @@ STRATEGIES = (
 BUDGET_DEPENDENT = ("CosineAnnealingLR", "OneCycleLR", "PolynomialLR")
 
 
-class Problems:
+class ErrorCollector:
     """Collects what is wrong, so that a user sees all of it at once.
 
     Args:
@@ -44,7 +43,7 @@ class Problems:
         self.found = list(found)
         self.left_out = set(left_out)
 
-    def attempt(self, key: str, build: Callable[[], Value]) -> Value | None:
+    def try_build(self, key: str, build: Callable[[], Value]) -> Value | None:
         """Return what `build` makes, or None after noting why it failed under `key`."""
         try:
             return build()
@@ -59,14 +58,14 @@ class Problems:
                 self.found.append(f"{key}: {_reason(error)}")
         return None
 
-    def require(self, holds: bool, problem: str, *keys: str) -> bool:
+    def check(self, holds: bool, problem: str, *keys: str) -> bool:
         """Note `problem`, which is about `keys`, unless `holds`; return `holds`."""
         if not holds:
             self.found.append(problem)
             self.left_out.update(keys)
         return holds
 
-    def known(self, *keys: str) -> bool:
+    def is_valid(self, *keys: str) -> bool:
         """Tell whether all of `keys`, and all keys in them, are as the user wants them.
 
         What relates several keys cannot be judged otherwise.
@@ -108,7 +107,7 @@ def _parameters(node: DictConfig) -> Mapping[str, Parameter]:
         return {}
 
 
-def check_values(cfg: DictConfig, problems: Problems) -> None:
+def check_values(cfg: DictConfig, problems: ErrorCollector) -> None:
     """Check what a type alone does not say."""
     for key, check in (
         ("fault_rates", _check_rates),
@@ -119,42 +118,42 @@ def check_values(cfg: DictConfig, problems: Problems) -> None:
         ("compare", _check_compare),
         ("training.optimizer", _check_optimizers),
     ):
-        problems.attempt(key, partial(check, cfg, problems))
+        problems.try_build(key, partial(check, cfg, problems))
     check_choice(problems, "stage", cfg.stage, STAGES)
     check_choice(problems, "selection.severity", cfg.selection.severity, SEVERITIES)
     _require_int(cfg, problems, "seed", 0)
     _require_int(cfg, problems, "checkpoint_every", 0)
 
 
-def _check_rates(cfg: DictConfig, problems: Problems) -> None:
+def _check_rates(cfg: DictConfig, problems: ErrorCollector) -> None:
     _require_int(cfg, problems, "fault_rates.maps_per_rate", 1)
     check_choice(problems, "fault_rates.search", cfg.fault_rates.search, get_args(Search))
     rates = list(cfg.fault_rates.rates)
-    problems.require(
+    problems.check(
         bool(rates) and all(0 <= low < high <= 1 for low, high in pairwise([0, *rates])),
         f"fault_rates.rates: {rates} given; increasing numbers in (0, 1] are needed",
         "fault_rates.rates",
     )
-    if cfg.fault_rates.max_cost is not None and problems.known("fault_rates"):
+    if cfg.fault_rates.max_cost is not None and problems.is_valid("fault_rates"):
         _check_max_cost(cfg.fault_rates, problems)
 
 
-def _check_max_cost(grid: DictConfig, problems: Problems) -> None:
+def _check_max_cost(grid: DictConfig, problems: ErrorCollector) -> None:
     """Refuse a limit without a search that could keep it, or too low for a single fault rate."""
-    problems.require(
+    problems.check(
         grid.search == "bisect",
         f"fault_rates.max_cost: {grid.max_cost:g} given with fault_rates.search={grid.search}, "
         "which measures every fault rate; use fault_rates.search=bisect, or null",
     )
     least = math.ceil(1e4 / len(grid.rates)) / 1e4  # rounded up: what is shown is allowed
-    problems.require(
+    problems.check(
         1 / len(grid.rates) - 1e-9 <= grid.max_cost <= 1,
         f"fault_rates.max_cost: {grid.max_cost} given; a number in [{least:g}, 1] is needed: "
         f"one of {len(grid.rates)} fault rates can take that much",
     )
 
 
-def _check_amounts(cfg: DictConfig, problems: Problems) -> None:
+def _check_amounts(cfg: DictConfig, problems: ErrorCollector) -> None:
     for key in (
         "baseline.epochs",
         "hardening.epochs",
@@ -163,21 +162,21 @@ def _check_amounts(cfg: DictConfig, problems: Problems) -> None:
     ):
         value = OmegaConf.select(cfg, key)
         if value is not None:  # else it is missing, and named already
-            problems.require(
+            problems.check(
                 0 < value < math.inf, f"{key}: {value} given; a finite number > 0 is needed", key
             )
     every, budget = cfg.training.eval_every_epochs, cfg.training.budget_epochs
-    if problems.known("training.eval_every_epochs", "training.budget_epochs"):
-        problems.require(
+    if problems.is_valid("training.eval_every_epochs", "training.budget_epochs"):
+        problems.check(
             every <= budget,
             f"training.eval_every_epochs: {every} given; at most training.budget_epochs ({budget})",
             "training.eval_every_epochs",
         )
 
 
-def _check_hardening(cfg: DictConfig, problems: Problems) -> None:
+def _check_hardening(cfg: DictConfig, problems: ErrorCollector) -> None:
     rates = list(cfg.hardening.fault_rate)
-    problems.require(
+    problems.check(
         len(rates) == 2 and 0 <= rates[0] <= rates[1] <= 1,
         f"hardening.fault_rate: {rates} given; [lowest, highest] in [0, 1] is needed",
         "hardening.fault_rate",
@@ -185,45 +184,43 @@ def _check_hardening(cfg: DictConfig, problems: Problems) -> None:
     try_training(cfg.hardening, "hardening", problems)
 
 
-def _check_trainer(cfg: DictConfig, problems: Problems) -> None:
+def _check_trainer(cfg: DictConfig, problems: ErrorCollector) -> None:
     _require_int(cfg, problems, "trainer.accumulate_grad_batches", 1)
     clip = cfg.trainer.gradient_clip_val
-    problems.require(
+    problems.check(
         clip is None or 0 < clip < math.inf,
         f"trainer.gradient_clip_val: {clip} given; a finite number > 0 or null is needed",
         "trainer.gradient_clip_val",
     )
 
 
-def _check_name(cfg: DictConfig, problems: Problems) -> None:
-    problems.require(
+def _check_name(cfg: DictConfig, problems: ErrorCollector) -> None:
+    problems.check(
         re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", cfg.name) is not None,
         f"name: {cfg.name!r} given; it names a folder: letters, digits, '_', '-' and '.' only",
     )
 
 
-def _check_compare(cfg: DictConfig, problems: Problems) -> None:
-    problems.require(
+def _check_compare(cfg: DictConfig, problems: ErrorCollector) -> None:
+    problems.check(
         len(set(cfg.compare)) == len(cfg.compare), f"compare: {list(cfg.compare)} names one twice"
     )
     for name in cfg.compare:
         check_choice(problems, "compare", name, STRATEGIES)
 
 
-def _require_int(cfg: DictConfig, problems: Problems, key: str, least: int) -> None:
+def _require_int(cfg: DictConfig, problems: ErrorCollector, key: str, least: int) -> None:
     value = OmegaConf.select(cfg, key)
     if value is not None:  # else it is missing, and named already
-        problems.require(value >= least, f"{key}: {value} given; an int >= {least} is needed", key)
+        problems.check(value >= least, f"{key}: {value} given; an int >= {least} is needed", key)
 
 
-def check_choice(problems: Problems, key: str, value: str, allowed: tuple[str, ...]) -> None:
+def check_choice(problems: ErrorCollector, key: str, value: str, allowed: tuple[str, ...]) -> None:
     """Note a problem unless `value` is one of `allowed`."""
-    problems.require(
-        value in allowed, f"{key}: {value!r} given; allowed: {', '.join(allowed)}", key
-    )
+    problems.check(value in allowed, f"{key}: {value!r} given; allowed: {', '.join(allowed)}", key)
 
 
-def _check_optimizers(cfg: DictConfig, problems: Problems) -> None:
+def _check_optimizers(cfg: DictConfig, problems: ErrorCollector) -> None:
     """Build the optimizers and schedules; the one for retraining must not know the budget."""
     try_training(cfg.baseline, "baseline", problems)
     built = try_training(cfg.training, "training", problems)
@@ -232,33 +229,31 @@ def _check_optimizers(cfg: DictConfig, problems: Problems) -> None:
     raw = OmegaConf.to_yaml(cfg.training.scheduler)  # with interpolations as they were written
     names = [type(scheduler).__name__ for scheduler in _nested(built)]
     name = next((n for n in names if n in BUDGET_DEPENDENT), "it")
-    problems.require(
+    problems.check(
         name == "it" and "budget" not in raw,
         f"training.scheduler: {name} depends on the budget, so that a resilience curve could not "
         "be read at a smaller amount (the prefix rule, METHOD section 4); use null (constant) or a "
         "warm-up such as torch.optim.lr_scheduler.LinearLR with a total_iters of its own",
     )
-    problems.require(
+    problems.check(
         "ReduceLROnPlateau" not in names,
         "training.scheduler: ReduceLROnPlateau given; a function of the step alone is needed",
     )
 
 
-def try_training(node: DictConfig, key: str, problems: Problems) -> Any:
+def try_training(node: DictConfig, key: str, problems: ErrorCollector) -> Any:
     """Build optimizer and schedule on one parameter, a wrong argument shows here; return the last.
 
     Without a valid optimizer the schedule is built on one of torch's.
     """
     weights = [nn.Parameter(torch.zeros(1))]
-    optimizer = problems.attempt(f"{key}.optimizer", lambda: instantiate(node.optimizer)(weights))
+    optimizer = problems.try_build(f"{key}.optimizer", lambda: instantiate(node.optimizer)(weights))
     optimizer = optimizer or torch.optim.SGD(weights, 0.1, momentum=0.9)
     schedule = node.scheduler
     if schedule is not None and not isinstance(schedule, DictConfig):
-        problems.require(
-            False, f"{key}.scheduler: {schedule!r} given; null or a _target_ is needed"
-        )
+        problems.check(False, f"{key}.scheduler: {schedule!r} given; null or a _target_ is needed")
     elif schedule is not None:
-        return problems.attempt(f"{key}.scheduler", lambda: instantiate(schedule)(optimizer))
+        return problems.try_build(f"{key}.scheduler", lambda: instantiate(schedule)(optimizer))
     return None
 
 

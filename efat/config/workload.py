@@ -12,14 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from efat.config.tasks import build_metric, metric_node, try_task
-from efat.config.validation import Problems, build
+from efat.config.validation import ErrorCollector, build
 from efat.errors import EfatError
 from efat.nn.masking import mapped_layers
-from efat.resilience.metric import Metric
-from efat.training.finetune import Retraining
-from efat.training.jobs import Setup
-from efat.training.module import unwrap
-from efat.training.pretrained import WeightFile
+from efat.resilience import Metric
+from efat.training import FineTuneOptions, PretrainedWeights, TrainSpec, unwrap
 
 TRIED = 8
 """Samples that are passed through the network before any work."""
@@ -42,17 +39,17 @@ class Workload:
     data: pl.LightningDataModule | None
     outputs: int | None
     metric: Metric | None
-    checkpoint: WeightFile | None
-    retraining: Retraining
+    checkpoint: PretrainedWeights | None
+    retraining: FineTuneOptions
 
-    def setup(self, cfg: DictConfig, training: DictConfig) -> Setup:
+    def setup(self, cfg: DictConfig, training: DictConfig) -> TrainSpec:
         """Describe training it; `training` is the node of the baseline's or of retraining."""
 
         def plain(node: Any) -> Any:
             return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
         trainer = plain(cfg.trainer)
-        return Setup(
+        return TrainSpec(
             model=plain(cfg.model),
             data=plain(cfg.data),
             num_classes=self.outputs,
@@ -63,32 +60,32 @@ class Workload:
             metric=metric_node(cfg, self.outputs),
             channels_last=trainer.pop("channels_last"),
             trainer=trainer,
-            retraining=self.retraining if training is cfg.training else Retraining(),
+            retraining=self.retraining if training is cfg.training else FineTuneOptions(),
             split_hash=getattr(self.data, "split_hash", None),
         )
 
 
-def build_workload(cfg: DictConfig, problems: Problems) -> Workload:
+def build_workload(cfg: DictConfig, problems: ErrorCollector) -> Workload:
     """Build all parts and pass some samples through them; what could not be built is None."""
-    model_known, both_known = problems.known("model"), problems.known("model", "data")
-    network = problems.attempt("model", lambda: build(cfg.model))
+    model_known, both_known = problems.is_valid("model"), problems.is_valid("model", "data")
+    network = problems.try_build("model", lambda: build(cfg.model))
     if network and model_known:
-        problems.attempt("model", lambda: mapped_layers(network, tuple(cfg.array.off_array)))
-    data = problems.attempt("data", lambda: _load_data(cfg))
-    checkpoint = problems.attempt(
+        problems.try_build("model", lambda: mapped_layers(network, tuple(cfg.array.off_array)))
+    data = problems.try_build("data", lambda: _load_data(cfg))
+    checkpoint = problems.try_build(
         "baseline.checkpoint", lambda: _checkpoint(cfg, network if model_known else None)
     )
-    retraining = problems.attempt(
+    retraining = problems.try_build(
         "training", lambda: _retraining(cfg, network if model_known else None)
     )
     outputs = None
     if network and data and both_known:
-        outputs = problems.attempt("model", lambda: _outputs(network, data))
-    metric = problems.attempt("task", lambda: build_metric(cfg, outputs))
-    workload = Workload(network, data, outputs, metric, checkpoint, retraining or Retraining())
-    if network and data and metric and problems.known("task", "training", "model", "data"):
+        outputs = problems.try_build("model", lambda: _outputs(network, data))
+    metric = problems.try_build("task", lambda: build_metric(cfg, outputs))
+    workload = Workload(network, data, outputs, metric, checkpoint, retraining or FineTuneOptions())
+    if network and data and metric and problems.is_valid("task", "training", "model", "data"):
         setup = workload.setup(cfg, cfg.training)
-        problems.attempt("task", lambda: try_task(setup, network, data, TRIED))
+        problems.try_build("task", lambda: try_task(setup, network, data, TRIED))
     return workload
 
 
@@ -132,23 +129,23 @@ def _classes(targets: torch.Tensor, data: pl.LightningDataModule) -> int | None:
     """Count classes: of all splits where the data module tells, else of one batch."""
     if targets.is_floating_point():
         return None
-    known = getattr(data, "num_classes", None)
-    return int(known) if known is not None else int(targets.max()) + 1
+    is_valid = getattr(data, "num_classes", None)
+    return int(is_valid) if is_valid is not None else int(targets.max()) + 1
 
 
-def _checkpoint(cfg: DictConfig, network: nn.Module | None) -> WeightFile | None:
+def _checkpoint(cfg: DictConfig, network: nn.Module | None) -> PretrainedWeights | None:
     """Look at the baseline's file, and load it into a copy of the network once."""
     if cfg.baseline.checkpoint is None:
         return None
-    checkpoint = WeightFile.of(cfg.baseline.checkpoint)
+    checkpoint = PretrainedWeights.of(cfg.baseline.checkpoint)
     if network is not None:
         checkpoint.load_into(copy.deepcopy(network))
     return checkpoint
 
 
-def _retraining(cfg: DictConfig, network: nn.Module | None) -> Retraining:
+def _retraining(cfg: DictConfig, network: nn.Module | None) -> FineTuneOptions:
     part = cfg.training
-    retraining = Retraining(tuple(part.frozen), dict(part.lr_factors), part.batch_norm)
+    retraining = FineTuneOptions(tuple(part.frozen), dict(part.lr_factors), part.batch_norm)
     if network is not None:
         retraining.check(network)
     return retraining

@@ -11,15 +11,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-
-def counted(number: int, name: str) -> str:
-    """Count things on the screen.
-
-    >>> counted(1, "unit"), counted(1200, "unit")
-    ('1 unit', '1,200 units')
-    """
-    return f"{number:,} {name}{'' if number == 1 else 's'}"
-
+from efat.io import pluralise
 
 PLAIN_EVERY_S = 30.0
 """Between two lines about the same stage where the output is no terminal."""
@@ -70,7 +62,7 @@ class Progress:
         total = sum(self.steps.values()) + self.known_units
         self.bar.update(self.task, description=stage, total=total)
         if not self.console.is_terminal:
-            self.console.print(f"{stage}: {counted(units, 'unit')} to compute")
+            self.console.print(f"{stage}: {pluralise(units, 'unit')} to compute")
 
     def advance(self, steps: int) -> None:
         """Count a finished unit, with its work."""
@@ -91,7 +83,9 @@ class Progress:
     def wait_for(self, units: int) -> None:
         """Say, once, that another campaign on this store computes what is left."""
         if not self.waiting and not self.console.is_terminal:
-            self.console.print(f"{self.stage}: waiting for {counted(units, 'unit')} of another run")
+            self.console.print(
+                f"{self.stage}: waiting for {pluralise(units, 'unit')} of another run"
+            )
         self.waiting = units
 
     def say(self, what: RenderableType) -> None:
@@ -103,7 +97,7 @@ class Progress:
 
         Work is training and what measuring costs of it, so more than the epochs trained.
         """
-        parts = [f"{self.stage}: {self.done} of {counted(self.units, 'unit')}"]
+        parts = [f"{self.stage}: {self.done} of {pluralise(self.units, 'unit')}"]
         parts += [f"{self.running} running"] if self.running else []
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.waiting} in another run"] if self.waiting else []

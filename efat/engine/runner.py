@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
-from efat.engine.executors.base import Lost
+from efat.engine.executors.base import WorkerDied
 from efat.engine.progress import Progress
 from efat.engine.store import DamagedError, Result, Store, content_key
-from efat.engine.unit import Failure, Job, Unit, Work, process_name
+from efat.engine.unit import Failure, Job, JobRunner, Unit, process_name
 from efat.errors import EfatError
 
 MOST_NAMED = 10
@@ -50,7 +50,7 @@ class Record:
 
 
 @dataclass
-class Campaign:
+class UnitRunner:
     """Run units of work through an executor, keep their results in a store.
 
     A unit is locked from before it is handed out until its result is saved, so that two campaigns
@@ -123,14 +123,14 @@ class Campaign:
     def _compute(self, missing: list[Unit], function: Callable[..., Result]) -> None:
         """Compute units; those that another campaign holds are waited for, or taken over."""
         store = replace(self.store, root=self.store.root.absolute())
-        work = Work(function, store, self.checkpoint_every, process_name())
+        work = JobRunner(function, store, self.checkpoint_every, process_name())
         while missing:
-            shift = _Claims(self.store, missing, self._look_up, self.progress)
+            shift = _LockedUnits(self.store, missing, self._look_up, self.progress)
             with shift, contextlib.closing(self.executor.run(work, shift)) as outputs:
                 for number, output in outputs:
                     unit = shift.taken[number]
                     self._finish(unit, output, work)
-                    shift.release(unit, done=not isinstance(output, Failure | Lost))
+                    shift.release(unit, done=not isinstance(output, Failure | WorkerDied))
                     self.progress.advance(unit.job.cost_steps)
             for unit in shift.found:
                 self.progress.advance(unit.job.cost_steps)
@@ -139,9 +139,9 @@ class Campaign:
                 self.progress.wait_for(len(missing))
                 time.sleep(0.1)
 
-    def _finish(self, unit: Unit, output: Result | Failure | Lost, work: Work) -> None:
+    def _finish(self, unit: Unit, output: Result | Failure | WorkerDied, work: JobRunner) -> None:
         """Save a result, or note a failure."""
-        if isinstance(output, Failure | Lost):
+        if isinstance(output, Failure | WorkerDied):
             self._note(unit, "failed", reason=output.reason)
             self.progress.fail()
             if self.executor.fail_fast:
@@ -178,7 +178,7 @@ class Campaign:
         )
 
 
-class _Claims:
+class _LockedUnits:
     """Units as an executor takes them, each locked when it is handed out.
 
     Args:
@@ -202,7 +202,7 @@ class _Claims:
         self.held_elsewhere: list[Unit] = []
         self.locks: dict[str, FileLock] = {}
 
-    def __enter__(self) -> _Claims:
+    def __enter__(self) -> _LockedUnits:
         return self
 
     def __iter__(self) -> Iterator[Unit]:

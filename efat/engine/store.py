@@ -11,18 +11,16 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+import safetensors
 import safetensors.torch
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
 from efat.errors import EfatError
-from efat.hardware import FaultMap
-from efat.hardware.mapping import Placement
 from efat.io import write_bytes, write_json
-from efat.nn.repair.serialization import pack_repaired, read_placement
 
 FORMAT = 2
 """Raised when a unit computes something else from the same inputs; older results are not found."""
@@ -41,6 +39,13 @@ HALF_WRITTEN = re.compile(r"\.[0-9a-f]{64}\.(json|safetensors)\.")
 """Names of what `atomic` writes before it is renamed to a result."""
 
 
+@runtime_checkable
+class HasContent(Protocol):
+    """A value that says itself what determines it, such as a fault map."""
+
+    def content(self) -> Mapping[str, str]: ...
+
+
 @dataclass(frozen=True)
 class Result:
     """What a unit of work leaves behind.
@@ -49,13 +54,13 @@ class Result:
         values: Numbers and texts, as JSON holds them.
         weights: State dict of a plain model, or other tensors by name, or None.
         origin: Where it was computed; not part of what was asked, and never of a key.
-        placement: Which columns and rows these weights go to; None: as they come.
+        header: Texts that are kept in the header of the weights' file.
     """
 
     values: dict[str, Any]
     weights: dict[str, Tensor] | None = None
     origin: dict[str, Any] = field(default_factory=dict)
-    placement: Placement | None = None
+    header: dict[str, str] = field(default_factory=dict)
 
 
 class DamagedError(Exception):
@@ -67,9 +72,9 @@ def content_key(stage: str, inputs: Any) -> str:
 
     Args:
         stage: Kind of unit.
-        inputs: Dataclasses, fault maps, mappings, sequences and JSON scalars, nested. A field with
-            `metadata={"key": False}` determines nothing, one with `{"key": "name"}` goes by that
-            name, and an `OPTIONAL` one counts where it is not its default.
+        inputs: Dataclasses, values with `content()`, mappings, sequences and JSON scalars, nested.
+            A field with `metadata={"key": False}` determines nothing, one with `{"key": "name"}`
+            goes by that name, and an `OPTIONAL` one counts where it is not its default.
     """
     value = [FORMATS.get(stage, FORMAT), torch.__version__, stage, plain(inputs)]
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
@@ -77,8 +82,8 @@ def content_key(stage: str, inputs: Any) -> str:
 
 def plain(value: Any) -> Any:
     """Return `value` as nested mappings, lists and scalars: what a key is the hash of."""
-    if isinstance(value, FaultMap):
-        return {"fault_map": value.key}
+    if isinstance(value, HasContent):
+        return value.content()
     if is_dataclass(value):
         return {name: plain(item) for name, item in _keyed(value)}
     if isinstance(value, Mapping):
@@ -190,7 +195,7 @@ class Store:
         """Save a result; a reader sees all of it or nothing."""
         weights_hash = None
         if result.weights is not None:
-            data = pack_repaired(result.weights, result.placement)
+            data = safetensors.torch.save(result.weights, result.header or None)
             weights_hash = hashlib.sha256(data).hexdigest()
             write_bytes(self.path(stage, key, ".safetensors"), data)
         body = {
@@ -226,9 +231,10 @@ class Store:
         """Return the state dict of a finished unit, on the CPU."""
         return safetensors.torch.load_file(self.path(stage, key, ".safetensors"))
 
-    def placement(self, stage: str, key: str) -> Placement | None:
-        """Return where the weights of a finished unit lie; None: as they come."""
-        return read_placement(self.path(stage, key, ".safetensors"))
+    def header(self, stage: str, key: str) -> dict[str, str]:
+        """Return the header of a finished unit's weights."""
+        with safetensors.safe_open(self.path(stage, key, ".safetensors"), "pt") as file:
+            return file.metadata() or {}
 
     def _hash_weights(self, stage: str, key: str) -> str | None:
         try:

@@ -11,15 +11,23 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from efat.engine.executors.base import is_secondary
 from efat.engine.store import Result, Store
 from efat.errors import EfatError
-from efat.training.checkpoints import Checkpoints
-from efat.training.jobs import CalibrationJob, EvaluationJob, TrainingJob
 
-Job = TrainingJob | EvaluationJob | CalibrationJob
+
+class Job(Protocol):
+    """A description of work: its content is the key of its result."""
+
+    @property
+    def cost_steps(self) -> int:
+        """Estimated work in training steps, for a progress bar."""
+
+    @property
+    def checkpoint_steps(self) -> int:
+        """Steps after which the work could be resumed; 0: it is always done in one go."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +47,12 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Work:
+class JobRunner:
     """What an executor sends to where a unit runs, and calls there.
 
     Args:
-        function: `fit.train`, `fit.harden`, `fit.evaluate` or `mending.calibrate`.
+        function: Computes a job; called with the job, the store and, for a job that keeps
+            checkpoints, `checkpoints=(folder, steps between two)`.
         store: Where inputs are read, and logs and checkpoints written; never results.
         checkpoint_every: Steps between two checkpoints of a training; 0 writes none.
         driver: Host and process that hands the units out; marks its attempts in the logs.
@@ -68,16 +77,14 @@ class Work:
             return replace(result, origin=origin)
 
     def keeps_checkpoints(self, unit: Unit) -> bool:
-        """Return whether a unit is a training long enough to be saved on the way."""
-        return isinstance(unit.job, TrainingJob) and (
-            0 < self.checkpoint_every < unit.job.amount_steps
-        )
+        """Return whether a unit is long enough to be saved on the way."""
+        return 0 < self.checkpoint_every < unit.job.checkpoint_steps
 
     def _checkpoints(self, unit: Unit) -> dict[str, Any]:
         if not self.keeps_checkpoints(unit):
             return {}
         folder = self.store.checkpoints(unit.stage, unit.key)
-        return {"checkpoints": Checkpoints(folder, self.checkpoint_every)}
+        return {"checkpoints": (folder, self.checkpoint_every)}
 
 
 def process_name() -> str:

@@ -126,6 +126,10 @@ class FaultMap:
                 "cannot be combined; use chips of one array"
             )
 
+    def content(self) -> dict[str, str]:
+        """Return what determines the map, for the keys of stored results."""
+        return {"fault_map": self.key}
+
     def __eq__(self, other: object) -> bool:
         """Compare by content."""
         return isinstance(other, FaultMap) and self.key == other.key

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from efat.errors import EfatError
-from efat.hardware.emulation.gemm import multiply
-from efat.hardware.emulation.stuck_at import ArrayFaults
-from efat.hardware.mapping import Placement, Slots, SystolicArray
+from efat.hardware import Placement, Slots, SystolicArray
+from efat.hardware.emulation import ArrayFaults, multiply
 from efat.nn.lowering import run_layer
 from efat.nn.masking import mapped_layers
 from efat.nn.masking.activations import keep_dense

@@ -1,8 +1,9 @@
 """Turn a layer's work into the matrix products that the array runs, and their results back.
 
-Operands keep the kernel taps apart, so that every order of `efat.hardware.mapping` can be made of them:
-inputs `X[g, n, i, t]`, weights `W[g, i, t, m]`, outputs `Y[g, n, m]`, with `g` the group, `i` the
-input channel, `t` the kernel tap and `m` the output channel of the group. `n` counts batch x space:
+Operands keep the kernel taps apart, so that every order of `efat.hardware.mapping` can be made of
+them: inputs `X[g, n, i, t]`, weights `W[g, i, t, m]`, outputs `Y[g, n, m]`, with `g` the group, `i`
+the input channel, `t` the kernel tap and `m` the output channel of the group. `n` counts batch x
+space:
 
 - convolution: `n = b*P + p`, `b` the place in the batch, `p` the row-major output position of `P`;
 - linear: the leading dimensions, row-major;
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from efat.errors import EfatError
-from efat.hardware.mapping import WeightLayout
+from efat.hardware import WeightLayout
 from efat.nn.attention import Convert, Multiply, projections, run_attention
 
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -31,7 +32,7 @@ MappedLayer = Conv | ConvTranspose | nn.Linear | nn.MultiheadAttention
 ON_ARRAY = get_args(MappedLayer)
 
 
-def as_it_is(_: str, x: Tensor) -> Tensor:
+def identity(_: str, x: Tensor) -> Tensor:
     """Leave an input in floating point."""
     return x
 
@@ -70,12 +71,12 @@ def lower_inputs(layer: Conv | ConvTranspose | nn.Linear, x: Tensor) -> Tensor:
     if isinstance(layer, nn.Linear):
         return x.reshape(1, -1, x.shape[-1], 1)
     if isinstance(layer, get_args(ConvTranspose)):
-        return _windows(_spread(layer, x), layer.kernel_size, _ones(layer), layer)
+        return _im2col(_dilate(layer, x), layer.kernel_size, _ones(layer), layer)
     padded = _pad(layer, x)  # type: ignore[arg-type]  # get_args narrows nothing
-    return _windows(padded, layer.kernel_size, layer.stride, layer)
+    return _im2col(padded, layer.kernel_size, layer.stride, layer)
 
 
-def raise_outputs(layer: Conv | ConvTranspose | nn.Linear, x: Tensor, y: Tensor) -> Tensor:
+def fold_outputs(layer: Conv | ConvTranspose | nn.Linear, x: Tensor, y: Tensor) -> Tensor:
     """Return the products `Y[g, n, m]` of input `x` in the layer's own output shape, no bias."""
     groups, _, m = y.shape
     if isinstance(layer, nn.Linear):
@@ -85,7 +86,7 @@ def raise_outputs(layer: Conv | ConvTranspose | nn.Linear, x: Tensor, y: Tensor)
     return y.movedim(-1, 0).movedim(1, 0).movedim(2, 0).reshape(x.shape[0], groups * m, *space)
 
 
-def lower_outputs(layer: Conv | ConvTranspose | nn.Linear, out: Tensor) -> Tensor:
+def unfold_outputs(layer: Conv | ConvTranspose | nn.Linear, out: Tensor) -> Tensor:
     """Return an output in the layer's own shape, batch first, as `Y[g, n, m]`."""
     if isinstance(layer, nn.Linear):
         return out.reshape(1, -1, out.shape[-1])
@@ -112,7 +113,7 @@ def run_layer(
     args: Sequence[Any],
     kwargs: dict[str, Any],
     multiply: Multiply,
-    convert: Convert = as_it_is,
+    convert: Convert = identity,
 ) -> Any:
     """Compute a layer's output with `multiply` in the place of its matrix products.
 
@@ -136,7 +137,7 @@ def run_layer(
     batched = x if isinstance(layer, nn.Linear) or x.dim() == dims else x.unsqueeze(0)
     weights = lower_weight(layer, layer.weight)
     y = multiply("weight", lower_inputs(layer, convert("weight", batched)), weights)
-    out = add_bias(layer, raise_outputs(layer, batched, y))
+    out = add_bias(layer, fold_outputs(layer, batched, y))
     return out if batched is x else out.squeeze(0)
 
 
@@ -178,7 +179,7 @@ def _pad(layer: Conv, x: Tensor) -> Tensor:
 
 
 def _spread_sizes(layer: ConvTranspose, x: Tensor) -> list[int]:
-    """Return the spatial sizes of `_spread`'s result."""
+    """Return the spatial sizes of `_dilate`'s result."""
     pads = _spread_pads(layer)
     strided = [(size - 1) * step + 1 for size, step in zip(x.shape[2:], layer.stride, strict=True)]
     return [size + before + after for size, (before, after) in zip(strided, pads, strict=True)]
@@ -191,7 +192,7 @@ def _spread_pads(layer: ConvTranspose) -> list[tuple[int, int]]:
     return [(pad, pad + extra) for pad, extra in zip(full, layer.output_padding, strict=True)]
 
 
-def _spread(layer: ConvTranspose, x: Tensor) -> Tensor:
+def _dilate(layer: ConvTranspose, x: Tensor) -> Tensor:
     """Put `stride - 1` zeros between the elements and pad, so that stride 1 remains."""
     sizes = [(n - 1) * s + 1 for n, s in zip(x.shape[2:], layer.stride, strict=True)]
     spread = x.new_zeros((*x.shape[:2], *sizes))
@@ -200,7 +201,7 @@ def _spread(layer: ConvTranspose, x: Tensor) -> Tensor:
     return functional.pad(spread, [zeros for pads in _spread_pads(layer)[::-1] for zeros in pads])
 
 
-def _windows(
+def _im2col(
     x: Tensor, kernel: Sequence[int], stride: Sequence[int], layer: Conv | ConvTranspose
 ) -> Tensor:
     """Cut padded input [batch, channels, *space] into `X[g, n, i, t]`."""

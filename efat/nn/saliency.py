@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from efat.errors import EfatError
-from efat.hardware.mapping import WeightLayout
+from efat.hardware import WeightLayout
 from efat.nn.masking import mapped_weights
 
 Saliencies = list[tuple[WeightLayout, NDArray[Any]]]

@@ -14,8 +14,7 @@ from typing import Literal
 import numpy as np
 
 from efat.errors import raise_problems
-from efat.hardware import FaultMap
-from efat.hardware.chip import Chip
+from efat.hardware import Chip, FaultMap
 from efat.planning.cost import Cost
 from efat.planning.plan import Plan
 from efat.planning.problem import Problem, prepare
@@ -25,7 +24,7 @@ How = Literal["covered", "joined", "extended", "alone"]
 
 
 @dataclass(frozen=True)
-class Model:
+class LibraryModel:
     """One model of the library: a group of a plan, or one that chips were assigned to.
 
     Args:
@@ -43,7 +42,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Placement:
+class ChipAssignment:
     """Where one chip went.
 
     Args:
@@ -71,8 +70,8 @@ class Assignment:
         unsalvageable: Chips beyond the resilience map that no model covers, sorted.
     """
 
-    library: tuple[Model, ...]
-    placements: tuple[Placement, ...]
+    library: tuple[LibraryModel, ...]
+    placements: tuple[ChipAssignment, ...]
     unsalvageable: tuple[str, ...]
 
     @property
@@ -81,13 +80,13 @@ class Assignment:
         return sum(placement.price for placement in self.placements)
 
 
-def library_of(plan: Plan, finished: bool) -> tuple[Model, ...]:
+def plan_library(plan: Plan, finished: bool) -> tuple[LibraryModel, ...]:
     """Return the models of a plan, retrained already (`finished`) or still to be."""
-    return tuple(Model(g.members[0], g.fused, g.members, finished) for g in plan.groups)
+    return tuple(LibraryModel(g.members[0], g.fused, g.members, finished) for g in plan.groups)
 
 
 def assign(
-    chips: Sequence[Chip], library: Sequence[Model], cost: Cost, rules: Rules = NO_RULES
+    chips: Sequence[Chip], library: Sequence[LibraryModel], cost: Cost, rules: Rules = NO_RULES
 ) -> Assignment:
     """Place new chips: covered ones at no price, each other where it adds least to the price.
 
@@ -109,7 +108,7 @@ def assign(
         for model in library
         if model.fused.shape != problem.shape
     )
-    shelf = _Shelf(problem, rules, list(library))
+    shelf = _ModelPool(problem, rules, list(library))
     order = np.lexsort((np.arange(len(problem)), -problem.single_prices)).tolist()
     placements = [shelf.place(by_name[problem.names[i]]) for i in order]
     lost = [name for name in problem.unsalvageable if shelf.covering(by_name[name]) is None]
@@ -121,22 +120,22 @@ def assign(
     )
 
 
-class _Shelf:
+class _ModelPool:
     """The library while chips are placed: models beside their packed maps [models, words]."""
 
-    def __init__(self, problem: Problem, rules: Rules, models: list[Model]) -> None:
+    def __init__(self, problem: Problem, rules: Rules, models: list[LibraryModel]) -> None:
         self.problem, self.rules, self.models = problem, rules, models
         width = problem.words.shape[1]
         maps = [model.fused.words for model in models]
         self.words = np.stack(maps) if maps else np.empty((0, width), dtype=np.uint64)
 
-    def place(self, chip: Chip) -> Placement:
+    def place(self, chip: Chip) -> ChipAssignment:
         """Place one chip and return where."""
         row = self.covering(chip)
         if row is not None:
             members = {*self.models[row].members, chip.chip_id}
             self.models[row] = replace(self.models[row], members=tuple(sorted(members)))
-            return Placement(chip.chip_id, self.models[row].name, "covered", 0.0)
+            return ChipAssignment(chip.chip_id, self.models[row].name, "covered", 0.0)
         price, how, row = min(self._options(chip), key=lambda option: option[0])
         if math.isinf(price):
             raise_problems(
@@ -146,7 +145,7 @@ class _Shelf:
                 ]
             )
         name = self._grow(row, chip) if row is not None else self._add(chip)
-        return Placement(chip.chip_id, name, how, price)
+        return ChipAssignment(chip.chip_id, name, how, price)
 
     def covering(self, chip: Chip) -> int | None:
         """Return the covering model that may take `chip`: its own, else of the fewest faults."""
@@ -195,7 +194,7 @@ class _Shelf:
         model = self.models[row]
         members = tuple(sorted({*model.members, chip.chip_id}))
         fused = model.fused | chip.fault_map
-        self.models[row] = Model(model.name, fused, members, finished=False)
+        self.models[row] = LibraryModel(model.name, fused, members, finished=False)
         self.words[row] = fused.words
         return model.name
 
@@ -205,6 +204,6 @@ class _Shelf:
         name, again = chip.chip_id, 2
         while name in taken:
             name, again = f"{chip.chip_id}#{again}", again + 1
-        self.models.append(Model(name, chip.fault_map, (chip.chip_id,), finished=False))
+        self.models.append(LibraryModel(name, chip.fault_map, (chip.chip_id,), finished=False))
         self.words = np.vstack([self.words, chip.fault_map.words])
         return name

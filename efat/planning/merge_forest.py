@@ -11,12 +11,12 @@ from efat.planning.cost import Floats, Ints, Words
 from efat.planning.plan import Merge
 from efat.planning.problem import Problem
 
-Places = tuple[int, ...]
+ChipIndices = tuple[int, ...]
 """Members of a group by their place in the problem, sorted."""
 
 
 @dataclass
-class Forest:
+class MergeForest:
     """Working state: at row `i` the fused map, price, members and node of the `i`-th live group.
 
     Rows stay gapless (the last one moves into the hole), so that unions run over plain slices.
@@ -27,7 +27,7 @@ class Forest:
     words: Words
     prices: Floats
     sizes: Ints
-    members: list[Places]
+    members: list[ChipIndices]
     nodes: list[int]
     merges: list[Merge] = field(default_factory=list)
 
@@ -36,7 +36,7 @@ class Forest:
         self.next_node = len(self.nodes)
 
     @classmethod
-    def of(cls, problem: Problem, groups: Sequence[Places]) -> Forest:
+    def of(cls, problem: Problem, groups: Sequence[ChipIndices]) -> MergeForest:
         """Start from given groups; nodes are those of `Merge` only if these are single chips."""
         words = np.stack([problem.fuse(group) for group in groups])
         sizes = np.array([len(group) for group in groups], dtype=np.int64)
@@ -50,7 +50,7 @@ class Forest:
         )
 
     @classmethod
-    def singles(cls, problem: Problem) -> Forest:
+    def singles(cls, problem: Problem) -> MergeForest:
         """Start with each chip on its own."""
         return cls.of(problem, [(i,) for i in range(len(problem))])
 
@@ -95,7 +95,7 @@ class Forest:
         self.members.pop()
 
 
-def history(problem: Problem, groups: Iterable[Places]) -> tuple[Merge, ...]:
+def merge_history(problem: Problem, groups: Iterable[ChipIndices]) -> tuple[Merge, ...]:
     """Tell groups as merges: each grows from its dearest chip, the next dearest joining.
 
     Rewards telescope within a group, so the order is free; this one is easy to read.

@@ -11,8 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from efat.hardware import FaultMap
-from efat.hardware.chip import Chip
+from efat.hardware import Chip, FaultMap
 from efat.planning.cost import Cost
 from efat.planning.rules import NO_RULES, Rules
 
@@ -58,9 +57,10 @@ class Plan:
         rules: The limits and prices that the plan honours.
         merges: How the groups came about, one chip at a time; rewards telescope: the price of all
             chips on their own, less the sum of the rewards, is the price of the plan.
-        bound: No plan under these rules has a lower price; proved in `efat.planning.bounds.lower_bound`.
-        until_met: Whether groups are trained on from their amount until they meet the constraint,
-            whatever the recipe; their amounts are then not of an analysis.
+        bound: No plan under these rules has a lower price; proved in
+        `efat.planning.bounds.lower_bound`. until_met: Whether groups are trained on from their
+            amount until they meet the constraint, whatever the recipe; their amounts are then not
+            of an analysis.
         without: Steps of the recipe that its models are made without.
     """
 

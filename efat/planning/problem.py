@@ -11,8 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from efat.errors import EfatError, raise_problems
-from efat.hardware import FaultMap
-from efat.hardware.chip import Chip
+from efat.hardware import Chip, FaultMap
 from efat.planning.cost import Cost, CountCost, Floats, Ints, Words, count_faults, union_counts
 from efat.planning.plan import Group
 from efat.planning.rules import Rules

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from efat.engine.progress import counted
+from efat.io import pluralise
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ def next_steps(chips: Sequence[Mapping[str, Any]], settings: Settings) -> str | 
     found = []
     if short:
         ways = _for_short(short, settings)
-        found.append(f"For the {counted(len(short), 'short chip')}, try {_either(ways)}.")
+        found.append(f"For the {pluralise(len(short), 'short chip')}, try {_either(ways)}.")
     if settings.undecided:
-        whom = counted(settings.undecided, "undecided chip")
+        whom = pluralise(settings.undecided, "undecided chip")
         found.append(f"For the {whom}, try a larger fault_rates.max_cost, or none.")
     if lost:
         ways = _retrain(settings) or ["a larger training.budget_epochs"]
         ways += [] if short else [*_repair(settings), _looser(settings)]
-        found.append(f"For the {counted(lost, 'unsalvageable chip')}, try {_either(ways)}.")
+        found.append(f"For the {pluralise(lost, 'unsalvageable chip')}, try {_either(ways)}.")
     return " ".join(found) or None
 
 

@@ -10,8 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from efat.campaign.experiment import Experiment
-from efat.campaign.library import identity
+from efat.campaign import Experiment, identity
 
 PACKAGES = ("efat", "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "wandb")
 """Whose versions are recorded."""

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from efat.campaign.experiment import Experiment
-from efat.campaign.results import Model
-from efat.engine.store import Store
-from efat.hardware import FaultMap
-from efat.hardware.mapping import Placement, SystolicArray, WeightLayout, pruned_weights, sum_per_pe
-from efat.nn.masking.layers import mapped_weights
-from efat.planning.plan import Plan
-from efat.training.loading import load_model
+from efat.campaign import Experiment, TrainedModel
+from efat.engine import Store
+from efat.hardware import (
+    FaultMap,
+    Placement,
+    SystolicArray,
+    WeightLayout,
+    pruned_weights,
+    sum_per_pe,
+)
+from efat.nn.masking import mapped_weights
+from efat.nn.repair import placement_of
+from efat.planning import Plan
+from efat.training import load_model
 
 Row = dict[str, Any]
 
@@ -21,7 +27,7 @@ Placed = tuple[FaultMap, Placement | None]
 
 
 def layer_rows(
-    experiment: Experiment, store: Store, plan: Plan, models: Sequence[Model]
+    experiment: Experiment, store: Store, plan: Plan, models: Sequence[TrainedModel]
 ) -> list[Row]:
     """Return one row a weight tensor on the array: the share of it that fault maps prune.
 
@@ -39,7 +45,7 @@ def layer_rows(
         return []
     setup = experiment.retrain_setup
     weights = mapped_weights(load_model(setup, store, None), setup.off_array)
-    placements = [None if m.diverged else store.placement(*m.weights) for m in models]
+    placements = [None if m.diverged else placement_of(store.header(*m.weights)) for m in models]
     lies = {c: p for g, p in zip(plan.groups, placements, strict=True) for c in g.members}
     maps: dict[str, list[Placed]] = {
         "chips": [(chip.fault_map, lies.get(chip.chip_id)) for chip in experiment.fleet],

@@ -11,20 +11,22 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from efat.campaign.assignment import Arrival
-from efat.campaign.experiment import Experiment
-from efat.campaign.library import found_library
-from efat.campaign.library_io import write_library
-from efat.campaign.outcome import Outcome
-from efat.campaign.results import Analysis, Model
-from efat.campaign.tables import Row, group_name
-from efat.engine.runner import Record
-from efat.engine.store import Store
-from efat.hardware.chip import Chip, Fleet
-from efat.hardware.fleets import FleetSummary, save_fleet, summarise
-from efat.hardware.fleets.npz import fleet_hash
+from efat.campaign import (
+    Analysis,
+    Arrival,
+    Experiment,
+    Outcome,
+    Row,
+    TrainedModel,
+    group_name,
+    library_from_plan,
+    write_library,
+)
+from efat.engine import Record, Store
+from efat.hardware import Chip, Fleet
+from efat.hardware.fleets import FleetSummary, fleet_hash, save_fleet, summarise
 from efat.io import write_bytes, write_csv, write_json
-from efat.planning.plan import Group, Plan
+from efat.planning import Group, Plan
 from efat.reporting.figures import resilience as plots
 from efat.reporting.figures.fault_rates import draw_fault_rates
 from efat.reporting.figures.fleet import draw_summary
@@ -32,7 +34,7 @@ from efat.reporting.figures.plan import draw_groups, draw_history, draw_overlaps
 from efat.reporting.provenance import describe_run
 from efat.reporting.pruned_weights import layer_rows
 from efat.reporting.unit_table import unit_rows
-from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
+from efat.resilience import ResilienceCurve, ResilienceMap
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,13 @@ class RunFolder:
         """Write `groups.csv`, again once it is known for how long each was trained."""
         write_csv(self.path / "groups.csv", groups)
 
-    def write_library(self, plan: Plan, store: Store, models: tuple[Model, ...] = ()) -> None:
+    def write_library(
+        self, plan: Plan, store: Store, models: tuple[TrainedModel, ...] = ()
+    ) -> None:
         """Write `library.json`, to which `stage=assign` adds; its models still to be trained."""
-        write_library(self.path, found_library(self.experiment, plan, models), None, store)
+        write_library(self.path, library_from_plan(self.experiment, plan, models), None, store)
 
-    def write_models(self, store: Store, models: tuple[Model, ...]) -> None:
+    def write_models(self, store: Store, models: tuple[TrainedModel, ...]) -> None:
         """Write one checkpoint a group, `models/<group>.safetensors`, unless it diverged."""
         for index, model in enumerate(models):
             if model.diverged:
@@ -130,13 +134,13 @@ class RunFolder:
         write_json(self.path / "summary.json", summary)
         self._write_figure("strategies", plots.plot_strategies(outcome, len(outcome.chips)))
 
-    def write_layers(self, plan: Plan, store: Store, models: tuple[Model, ...]) -> None:
+    def write_layers(self, plan: Plan, store: Store, models: tuple[TrainedModel, ...]) -> None:
         """Write `layers.csv`: how much of each layer is pruned, if anything is."""
         rows = layer_rows(self.experiment, store, plan, models)
         if rows:
             write_csv(self.path / "layers.csv", rows)
 
-    def write_made(self, command: str, begun: str) -> None:
+    def write_provenance(self, command: str, begun: str) -> None:
         """Write `made.json`: how the run was made."""
         document = describe_run(self.experiment, command, begun)
         document["fleet_sha256"] = fleet_hash(self.experiment.fleet)

@@ -6,10 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from efat.engine.runner import Record
-from efat.engine.store import Store, plain
-from efat.engine.unit import Job
-from efat.training.jobs import TrainingJob, trained_steps
+from efat.engine import Job, Record, Store, plain
+from efat.training import TrainingJob, trained_steps
 
 Row = dict[str, Any]
 

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efat.errors import raise_problems
-from efat.hardware import FaultMap
-from efat.hardware.mapping import SystolicArray, WeightLayout, sum_per_pe
+from efat.hardware import FaultMap, SystolicArray, WeightLayout, sum_per_pe
 
 Severity = Callable[[FaultMap], float]
 

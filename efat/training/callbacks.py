@@ -42,7 +42,7 @@ class CurveRecorder(pl.Callback):
         self.metric = list(state_dict["metric"])
 
 
-class StopWhen(pl.Callback):
+class StopWhenMet(pl.Callback):
     """Stop a training after the first evaluation on the way at which `met` accepts the curve."""
 
     def __init__(self, curve: CurveRecorder, met: Callable[[Sequence[float]], bool]) -> None:
@@ -53,7 +53,7 @@ class StopWhen(pl.Callback):
             trainer.should_stop |= self.met(self.curve.metric)
 
 
-class KeepFirst(pl.Callback):
+class KeepFirstEvaluation(pl.Callback):
     """Keep the weights of the first evaluation, for a training that goes on and diverges.
 
     Args:
@@ -76,7 +76,7 @@ class KeepFirst(pl.Callback):
         self.kept = state_dict["kept"]
 
 
-class EvaluateAt(pl.Callback):
+class ValidateAtSteps(pl.Callback):
     """Validate at the optimizer steps that `is_due` accepts: Lightning's interval counts from 0."""
 
     def __init__(self, is_due: Callable[[int], bool]) -> None:
@@ -91,7 +91,7 @@ class EvaluateAt(pl.Callback):
         trainer.val_check_batch = 1 if stepped and self.is_due(self.step) else sys.maxsize
 
 
-class SameDraws(pl.Callback):
+class PreserveRngState(pl.Callback):
     """Let no validation on the way change what training draws (the prefix rule).
 
     A torch `DataLoader` takes a number from torch's generator whenever it is iterated over, the
@@ -109,7 +109,7 @@ class SameDraws(pl.Callback):
             torch.set_rng_state(self.state)
 
 
-class Injector(pl.Callback):
+class ProgressiveFaults(pl.Callback):
     """Put a training under its faults part by part, and every evaluation under all of them.
 
     What a chip computes is computed under its whole map: so is what is measured on the way, and
@@ -170,7 +170,7 @@ class Injector(pl.Callback):
         verify_masks(self.model)
 
 
-class MaskGuard(pl.Callback):
+class CheckMasksAndDivergence(pl.Callback):
     """Stop with an `EfatError` if training diverged, or if a pruned weight is not 0."""
 
     def on_train_batch_end(

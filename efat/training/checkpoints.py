@@ -12,10 +12,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -28,8 +27,7 @@ Start = tuple[torch.Tensor, torch.Tensor]
 """States of torch's generator: before a pass over a loader, and before its first batch."""
 
 
-@dataclass(frozen=True)
-class Checkpoints:
+class Checkpoints(NamedTuple):
     """Where the checkpoints of one training are, and how many optimizer steps lie between them.
 
     A file is named by Lightning's version (another one does not read it), its step and its content:

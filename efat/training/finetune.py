@@ -15,7 +15,7 @@ BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
 @dataclass(frozen=True)
-class Retraining:
+class FineTuneOptions:
     """What to change about plain training; nothing by default.
 
     Args:

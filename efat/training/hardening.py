@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from efat.hardware import FaultMap
+from efat.hardware import FaultMap, SystolicArray, pruned_weights
 from efat.hardware.fleets import draw_fault_map
-from efat.hardware.mapping import SystolicArray, pruned_weights
 from efat.nn.masking import mapped_weights
 from efat.seeds import generator
 from efat.training.jobs import TrainingJob

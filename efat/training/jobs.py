@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from efat.engine.store import OPTIONAL
-from efat.hardware import FaultMap
-from efat.hardware.mapping import SystolicArray
-from efat.resilience.metric import Metric
-from efat.training.finetune import Retraining
+from efat.engine import OPTIONAL
+from efat.hardware import FaultMap, SystolicArray
+from efat.resilience import Metric
+from efat.training.finetune import FineTuneOptions
 from efat.training.injection import Injection
-from efat.training.pretrained import WeightFile
+from efat.training.pretrained import PretrainedWeights
 from efat.training.recipe import Mode, Remap, Step
 
 Node = Mapping[str, Any]
@@ -21,14 +20,14 @@ Node = Mapping[str, Any]
 Weights = tuple[str, str]
 """Stage and key of weights in the store."""
 
-PLAIN = Retraining()
+PLAIN = FineTuneOptions()
 
-CALIBRATION_STEPS = 100
+GRAM_STEPS = 100
 """What measuring Gram matrices is worth, roughly, for a progress bar."""
 
 
 @dataclass(frozen=True)
-class Setup:
+class TrainSpec:
     """What is trained, on what, and how; one for the baseline, one for fault-aware retraining.
 
     Args:
@@ -56,13 +55,13 @@ class Setup:
     off_array: tuple[str, ...] = ()
     loss: Node | None = None
     metric: Node | None = None
-    retraining: Retraining = field(default=PLAIN, metadata={"key": "recipe"})
+    retraining: FineTuneOptions = field(default=PLAIN, metadata={"key": "recipe"})
     channels_last: bool = False
     split_hash: str | None = None
 
 
 @dataclass(frozen=True)
-class Repair:
+class RepairSpec:
     """What mends a masked network before its training; see `efat.training.recipe.Recipe`.
 
     Args:
@@ -83,7 +82,7 @@ class Repair:
 
 
 @dataclass(frozen=True)
-class Until:
+class StopCriterion:
     """Where a training may end: once it has met the constraint.
 
     A curve's: what is read off it is known then. A group's: it needs no more.
@@ -111,7 +110,7 @@ class TrainingJob:
     """Train for exactly `amount_steps` optimizer steps, or `until` a constraint is met.
 
     Args:
-        setup: See `Setup`.
+        setup: See `TrainSpec`.
         seed: Of the weights (without `start`) and of the order of the samples.
         amount_steps: Optimizer steps; 0 trains nothing.
         eval_every_steps: Record the validation metric at 0 (or where `until` begins) and every so
@@ -124,10 +123,11 @@ class TrainingJob:
         repair: What is done to the masked network first; None: nothing.
         until: Stop once this is met, at an evaluation; None: never.
         injection: How the faults come in; None: all at once, before the first step.
-        hardening: Lowest and highest rate of a fresh fault map each step; see `efat.training.hardening`.
+        hardening: Lowest and highest rate of a fresh fault map each step; see
+            `efat.training.hardening`.
     """
 
-    setup: Setup
+    setup: TrainSpec
     seed: int
     amount_steps: int
     eval_every_steps: int = 0
@@ -135,9 +135,9 @@ class TrainingJob:
     array: SystolicArray | None = None
     fault_map: FaultMap | None = None
     keep_weights: bool = True
-    checkpoint: WeightFile | None = None
-    repair: Repair | None = field(default=None, metadata=OPTIONAL)
-    until: Until | None = field(default=None, metadata=OPTIONAL)
+    checkpoint: PretrainedWeights | None = None
+    repair: RepairSpec | None = field(default=None, metadata=OPTIONAL)
+    until: StopCriterion | None = field(default=None, metadata=OPTIONAL)
     injection: Injection | None = field(default=None, metadata=OPTIONAL)
     hardening: tuple[float, float] | None = field(default=None, metadata=OPTIONAL)
 
@@ -148,6 +148,11 @@ class TrainingJob:
         if first:  # most trainings that are topped up end there
             return first + 3
         return self.amount_steps + (3 * (self.amount_steps // every + 1) if every else 0)
+
+    @property
+    def checkpoint_steps(self) -> int:
+        """Steps after which the training could be resumed."""
+        return self.amount_steps
 
     @property
     def first_evaluation(self) -> int:
@@ -161,7 +166,7 @@ class TrainingJob:
 
 
 def trained_steps(job: TrainingJob, values: Mapping[str, Any]) -> int:
-    """Return what a training took, from the values of its result: see `efat.training.trainer.train`."""
+    """Return the optimizer steps that a training took, from the values of its result."""
     diverged: int | None = values["diverged_steps"]
     if diverged is not None:
         return diverged
@@ -173,13 +178,13 @@ class EvaluationJob:
     """Measure stored weights on validation and test under several fault maps.
 
     Args:
-        setup: See `Setup`.
+        setup: See `TrainSpec`.
         start: Stage and key of the stored weights.
         array: The array of the fault maps.
         fault_maps: One measurement each; None measures the network fault-free.
     """
 
-    setup: Setup
+    setup: TrainSpec
     start: Weights
     array: SystolicArray
     fault_maps: tuple[FaultMap | None, ...]
@@ -189,19 +194,21 @@ class EvaluationJob:
         """Estimate the work in training steps, for a progress bar."""
         return 6 * len(self.fault_maps)
 
+    checkpoint_steps = 0
+
 
 @dataclass(frozen=True)
-class CalibrationJob:
+class GramJob:
     """Measure the Gram matrices of the fault-free network's layer inputs.
 
     Args:
-        setup: See `Setup`; its training plays no part.
+        setup: See `TrainSpec`; its training plays no part.
         start: Stage and key of the stored weights.
         samples: Training samples, at the most one pass over the split.
         seed: Of their order.
     """
 
-    setup: Setup
+    setup: TrainSpec
     start: Weights
     samples: int
     seed: int
@@ -209,4 +216,6 @@ class CalibrationJob:
     @property
     def cost_steps(self) -> int:
         """Estimate the work in training steps, for a progress bar."""
-        return CALIBRATION_STEPS
+        return GRAM_STEPS
+
+    checkpoint_steps = 0

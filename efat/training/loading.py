@@ -8,12 +8,12 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from efat.engine.store import Store
-from efat.nn.repair.grams import inputs_of
-from efat.training.jobs import Setup, Weights
+from efat.engine import Store
+from efat.nn.repair import inputs_of
+from efat.training.jobs import TrainSpec, Weights
 
 
-def load_model(setup: Setup, store: Store, start: Weights | None) -> nn.Module:
+def load_model(setup: TrainSpec, store: Store, start: Weights | None) -> nn.Module:
     """Build the plain network, with stored weights if `start` names some."""
     model: nn.Module = instantiate(setup.model)
     if start is not None:
@@ -21,7 +21,7 @@ def load_model(setup: Setup, store: Store, start: Weights | None) -> nn.Module:
     return model
 
 
-def training_batches(setup: Setup, seed: int) -> Iterable[tuple[Tensor, Tensor]]:
+def training_batches(setup: TrainSpec, seed: int) -> Iterable[tuple[Tensor, Tensor]]:
     """Return one pass over the training split, in the order that `seed` gives."""
     data = instantiate(setup.data)
     data.prepare_data()
@@ -31,7 +31,7 @@ def training_batches(setup: Setup, seed: int) -> Iterable[tuple[Tensor, Tensor]]
     return batches
 
 
-def calibration_batches(setup: Setup, samples: int, seed: int) -> Iterator[Tensor]:
+def calibration_batches(setup: TrainSpec, samples: int, seed: int) -> Iterator[Tensor]:
     """Yield inputs of the training split, augmented as in training: `samples`, or one pass."""
     left = samples
     for batch in training_batches(setup, seed):

@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from efat.errors import EfatError
 from efat.nn.masking import keep_masked, masked_layers
-from efat.training.finetune import Retraining, scale_rates
+from efat.training.finetune import FineTuneOptions, scale_rates
 
 OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
@@ -60,18 +60,18 @@ class FaultAwareModule(pl.LightningModule):
         scheduler: SchedulerFactory | None = None,
         loss: Loss = functional.cross_entropy,
         metric: torchmetrics.Metric | None = None,
-        retraining: Retraining | None = None,
+        retraining: FineTuneOptions | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
-        self.loss, self.retraining = loss, retraining or Retraining()
+        self.loss, self.retraining = loss, retraining or FineTuneOptions()
         self.val_metric = metric or MulticlassAccuracy(num_classes, average="micro")
         self.test_metric = self.val_metric.clone()
         self.retraining.freeze(model)
 
-    guarded = False
-    """See `keep_masked`; set where a training runs with `MaskGuard` and nothing foreign."""
+    check_masks = False
+    """Whether the callback `CheckMasksAndDivergence` runs, so that `keep_masked` trusts gradients."""
 
     def on_test_start(self) -> None:
         self.tested: list[int] = []
@@ -126,7 +126,7 @@ class FaultAwareModule(pl.LightningModule):
         optimizer = self.optimizer_factory(self.retraining.parameter_groups(self.model))
         scale_rates(optimizer)
         if masked_layers(self.model):
-            keep_masked(self.model, optimizer, self.guarded)
+            keep_masked(self.model, optimizer, self.check_masks)
         if self.scheduler_factory is None:
             return optimizer
         schedule = {"scheduler": self.scheduler_factory(optimizer), "interval": "step"}

@@ -26,14 +26,14 @@ SHOWN = 8
 
 
 @dataclass(frozen=True)
-class WeightFile:
+class PretrainedWeights:
     """A file of weights; its content, not its place, is part of a result's key."""
 
     path: str = field(metadata={"key": False})
     sha256: str
 
     @classmethod
-    def of(cls, path: str) -> WeightFile:
+    def of(cls, path: str) -> PretrainedWeights:
         """Look at a file; raises EfatError if there is none, or of another kind."""
         file = Path(path)
         if not file.is_file():

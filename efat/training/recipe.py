@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from efat.engine.store import OPTIONAL
+from efat.engine import OPTIONAL
 from efat.errors import EfatError, raise_problems
 
 Step = Literal["harden", "remap", "compensate", "recalibrate", "retrain", "top_up"]
@@ -27,7 +27,7 @@ TRAINING = ("harden", "retrain", "top_up")
 
 @dataclass(frozen=True)
 class Gradual:
-    """Faults come into a retraining in `parts`, one every so many epochs; see `efat.training.injection`.
+    """Faults enter a retraining in `parts`, one every so many epochs (`efat.training.injection`).
 
     Raises:
         EfatError: Values out of range; all at once.
@@ -65,11 +65,11 @@ class Recipe:
     """The steps applied to a fault map's network; amount 0 of retraining is after the repair steps.
 
     Args:
-        steps: `harden`: train the network once to stand faults (`efat.training.hardening`); `remap`: choose
-            where output channels go, and inputs; `compensate`: surviving weights make up for the
-            pruned ones; `recalibrate`: BatchNorm statistics under the mask; `retrain`: fault-aware
-            training; `top_up`: where that leaves a group short of the constraint on validation, on
-            in evaluation intervals. See `efat.nn.repair`.
+        steps: `harden`: train the network once to stand faults (`efat.training.hardening`);
+            `remap`: choose where output channels go, and inputs; `compensate`: surviving weights
+            make up for the pruned ones; `recalibrate`: BatchNorm statistics under the mask;
+            `retrain`: fault-aware training; `top_up`: where that leaves a group short of the
+            constraint on validation, on in evaluation intervals. See `efat.nn.repair`.
         mode: How `compensate` works: `one_shot` from the fault-free network's Gram matrices,
             `sequential` layer by layer through the repaired network; `auto`: sequential for maps
             with 20 % faulty PEs and more (to the whole percent), one-shot for others.

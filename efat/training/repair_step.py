@@ -9,34 +9,33 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from efat.engine.store import Result, Store
+from efat.engine import Result, Store
 from efat.errors import EfatError
-from efat.hardware import FaultMap
-from efat.hardware.mapping import Placement, SystolicArray
+from efat.hardware import FaultMap, Placement, SystolicArray
 from efat.nn.masking import mask_model
 from efat.nn.repair import (
     Grams,
     compensate,
     compensate_sequentially,
+    has_statistics,
     measure_grams,
     recalibrate,
     remap,
     rescale,
 )
-from efat.nn.repair.recalibrate import has_statistics
-from efat.training.jobs import CalibrationJob, Repair, Setup
+from efat.training.jobs import GramJob, RepairSpec, TrainSpec
 from efat.training.loading import calibration_batches, load_model
 
 BATCH = 128
 """Samples whose own statistics normalise them in `recalibrate`."""
 
 
-def calibrate(job: CalibrationJob, store: Store) -> Result:
+def calibrate(job: GramJob, store: Store) -> Result:
     """Measure the Gram matrices of the fault-free network; they are the tensors of the result.
 
     Returns:
-        Values `norms` and `blocks` (see `efat.nn.repair.Grams`), `samples` that were passed forward,
-        `elapsed_s`.
+        Values `norms` and `blocks` (see `efat.nn.repair.Grams`), `samples` that were passed
+        forward, `elapsed_s`.
     """
     begin, sizes = time.perf_counter(), list[int]()
 
@@ -52,12 +51,12 @@ def calibrate(job: CalibrationJob, store: Store) -> Result:
     return Result(values | {"samples": sum(sizes), "elapsed_s": elapsed_s}, grams.tensors())
 
 
-def mend(
+def apply_repair(
     model: nn.Module,
     fault_map: FaultMap,
     array: SystolicArray,
-    repair: Repair,
-    setup: Setup,
+    repair: RepairSpec,
+    setup: TrainSpec,
     store: Store,
 ) -> tuple[nn.Module, Placement | None]:
     """Return a masked, repaired copy of the fault-free network, and where its weights lie."""
@@ -91,7 +90,7 @@ def mend(
     return mended, placement
 
 
-def _load_grams(store: Store, repair: Repair) -> Grams:
+def _load_grams(store: Store, repair: RepairSpec) -> Grams:
     if repair.grams is None:
         raise EfatError("recipe: no Gram matrices were measured for it")
     result = store.read(*repair.grams)
@@ -100,5 +99,5 @@ def _load_grams(store: Store, repair: Repair) -> Grams:
     return Grams.of_tensors(store.weights(*repair.grams), result.values["norms"])
 
 
-def _calibration_set(setup: Setup, repair: Repair) -> Tensor:
+def _calibration_set(setup: TrainSpec, repair: RepairSpec) -> Tensor:
     return torch.cat(list(calibration_batches(setup, repair.samples, repair.seed)))

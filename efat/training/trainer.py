@@ -10,6 +10,7 @@ import logging
 import time
 import warnings
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -18,36 +19,39 @@ from pytorch_lightning.profilers import PassThroughProfiler
 from torch import nn
 from torch.nn import functional
 
-from efat.engine.store import Result, Store
+from efat.engine import Result, Store
 from efat.errors import EfatError
-from efat.hardware import FaultMap
-from efat.hardware.mapping import Placement
+from efat.hardware import FaultMap, Placement
 from efat.nn.masking import mask_model
-from efat.nn.repair import recalibrate
-from efat.nn.repair.batch_norm import BatchNorm
+from efat.nn.repair import BatchNorm, placement_header, placement_of, recalibrate
 from efat.training.callbacks import (
+    CheckMasksAndDivergence,
     CurveRecorder,
-    EvaluateAt,
-    Injector,
-    KeepFirst,
-    MaskGuard,
-    SameDraws,
-    StopWhen,
+    KeepFirstEvaluation,
+    PreserveRngState,
+    ProgressiveFaults,
+    StopWhenMet,
+    ValidateAtSteps,
 )
 from efat.training.checkpoints import Checkpointer, Checkpoints, can_resume, make_resumable
 from efat.training.finetune import DivergedError
 from efat.training.hardening import HardeningModule
-from efat.training.jobs import EvaluationJob, Setup, TrainingJob
+from efat.training.jobs import EvaluationJob, TrainingJob, TrainSpec
 from efat.training.loading import calibration_batches, load_model
 from efat.training.module import FaultAwareModule, Loss, unwrap
-from efat.training.repair_step import BATCH, mend
+from efat.training.repair_step import BATCH, apply_repair
 
 NORMALISED_BY = 8192
 """Training samples, at the most, that BatchNorm statistics without faults are taken from."""
 
 
-def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None) -> Result:
+def train(job: TrainingJob, store: Store, checkpoints: tuple[Path, int] | None = None) -> Result:
     """Run a training job; with `checkpoints`, go on where an attempt before was cut off.
+
+    Args:
+        job: What to train.
+        store: Where the weights that it starts from are.
+        checkpoints: Folder of its checkpoints, and steps between two.
 
     Returns:
         Values `amount_steps` and `metric` (the curve, on validation), `elapsed_s`, and
@@ -61,19 +65,20 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
     model, placement = _start(job, store)
     repaired_s = time.perf_counter() - begin
     module = _training_module(job, model)
-    module.guarded = True
+    module.check_masks = True
     curve, injector = CurveRecorder(), _injector(job, module.model)
-    callbacks: list[pl.Callback] = [*injector, SameDraws(), MaskGuard()]
+    callbacks: list[pl.Callback] = [*injector, PreserveRngState(), CheckMasksAndDivergence()]
     if job.until:
-        callbacks += [EvaluateAt(job.evaluates_at), StopWhen(curve, job.until.met)]
-    first = KeepFirst(job.first_evaluation, lambda: _plain_weights(module.model))
+        callbacks += [ValidateAtSteps(job.evaluates_at), StopWhenMet(curve, job.until.met)]
+    first = KeepFirstEvaluation(job.first_evaluation, lambda: _plain_weights(module.model))
     if job.until and job.keep_weights:
         callbacks.append(first)
     data, resume_from = instantiate(job.setup.data), None
     if checkpoints and can_resume(data, processes=job.setup.trainer.get("devices", 1)):
         make_resumable(data)
-        resume_from = checkpoints.latest()
-        callbacks.append(Checkpointer(checkpoints, job.evaluates_at, begin))
+        saved = Checkpoints(*checkpoints)
+        resume_from = saved.latest()
+        callbacks.append(Checkpointer(saved, job.evaluates_at, begin))
     trainer = build_trainer(job, [curve, *callbacks])
     if job.evaluates_at(0) and not resume_from:
         trainer.validate(module, data, verbose=False)
@@ -100,10 +105,10 @@ def train(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None
     if diverged_steps is not None:
         weights = first.kept
         values |= {"kept_steps": first.step} if weights else {}
-    return Result(values, weights, placement=placement)
+    return Result(values, weights, header=placement_header(placement))
 
 
-def harden(job: TrainingJob, store: Store, checkpoints: Checkpoints | None = None) -> Result:
+def harden(job: TrainingJob, store: Store, checkpoints: tuple[Path, int] | None = None) -> Result:
     """Run a hardening job; BatchNorm statistics are then those without faults.
 
     Returns:
@@ -134,13 +139,15 @@ def _start(job: TrainingJob, store: Store) -> tuple[nn.Module, Placement | None]
     if job.fault_map is None or job.array is None:
         return model, None
     if job.repair:
-        mended, placement = mend(model, job.fault_map, job.array, job.repair, job.setup, store)
+        mended, placement = apply_repair(
+            model, job.fault_map, job.array, job.repair, job.setup, store
+        )
         return mended.train(), placement  # the mode of a network that was just built
     first = job.injection.fault_map(job.fault_map, 1) if job.injection else job.fault_map
     return mask_model(model, first, job.array, job.setup.off_array), None
 
 
-def _injector(job: TrainingJob, model: nn.Module) -> list[Injector]:
+def _injector(job: TrainingJob, model: nn.Module) -> list[ProgressiveFaults]:
     """Return who brings the faults in on the way, if they do not come all at once."""
     fault_map, array = job.fault_map, job.array
     if job.injection is None or fault_map is None or array is None:
@@ -149,7 +156,7 @@ def _injector(job: TrainingJob, model: nn.Module) -> list[Injector]:
     def mask(faults: FaultMap) -> None:
         mask_model(model, faults, array, job.setup.off_array)
 
-    return [Injector(model, mask, fault_map, job.injection)]
+    return [ProgressiveFaults(model, mask, fault_map, job.injection)]
 
 
 def _check_grid(job: TrainingJob, amount_steps: list[int]) -> None:
@@ -175,7 +182,7 @@ def evaluate(job: EvaluationJob, store: Store) -> Result:
     data = instantiate(job.setup.data)
     trainer = build_trainer(TrainingJob(job.setup, 0, 0), [])
     plain = _build_module(job.setup, load_model(job.setup, store, job.start))
-    placement = store.placement(*job.start)
+    placement = placement_of(store.header(*job.start))
     val, test = [], []
     for fault_map in job.fault_maps:
         module = copy.deepcopy(plain)
@@ -218,7 +225,7 @@ def build_trainer(job: TrainingJob, callbacks: list[pl.Callback]) -> pl.Trainer:
 
 
 def _build_module(
-    setup: Setup, model: nn.Module, kind: type[FaultAwareModule] = FaultAwareModule
+    setup: TrainSpec, model: nn.Module, kind: type[FaultAwareModule] = FaultAwareModule
 ) -> FaultAwareModule:
     if setup.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -233,13 +240,13 @@ def _build_module(
     )
 
 
-def build_loss(setup: Setup) -> Loss:
+def build_loss(setup: TrainSpec) -> Loss:
     """Build the loss of (outputs, targets)."""
     loss: Loss = instantiate(setup.loss) if setup.loss else functional.cross_entropy
     return loss
 
 
-def loss_of_outputs(setup: Setup) -> Loss:
+def loss_of_outputs(setup: TrainSpec) -> Loss:
     """Return the loss of what a bare network returns, before it is unwrapped."""
     loss = build_loss(setup)
     return lambda output, targets: loss(unwrap(output), targets)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
+from efat.hardware import SystolicArray
 from efat.hardware.fleets import draw_fault_map
-from efat.hardware.mapping import SystolicArray
 from efat.io import write_csv
-from efat.models.resnet import ResNet
+from efat.models import ResNet
 from efat.nn.masking import mask_model, masked_layers
 from efat.seeds import generator
 

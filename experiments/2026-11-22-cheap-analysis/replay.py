@@ -10,10 +10,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from efat.campaign.experiment import Selection
-from efat.resilience.constraint import Constraint
-from efat.resilience.rate_search import RateGrid, Search
-from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
+from efat.campaign import Selection
+from efat.resilience import Constraint, RateGrid, ResilienceCurve, ResilienceMap, Search
 
 HERE = Path(__file__).parent
 BUDGET, EVERY, BATCH, VAL, MAPS = 96, 8, 32, 359, 5

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from efat.resilience.resilience_map import ResilienceCurve
+from efat.resilience import ResilienceCurve
 
 HERE = Path(__file__).parent
 MAPS = 25

@@ -13,7 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from statistics import mean
 
-from efat.resilience.resilience_map import ResilienceMap
+from efat.resilience import ResilienceMap
 
 sys.path.append(str(Path(__file__).parent))
 from replay import (

@@ -12,10 +12,9 @@ from typing import get_args
 
 import numpy as np
 
-from efat.hardware import detect, misjudged
-from efat.hardware.emulation import ArrayFaults, StuckAt, TestedChip
+from efat.hardware import Dataflow, SystolicArray, detect, misjudged
+from efat.hardware.emulation import ArrayFaults, EmulatedTester, StuckAt
 from efat.hardware.emulation.stuck_at import WORD, Site
-from efat.hardware.mapping import Dataflow, SystolicArray
 from efat.seeds import generator
 
 HERE = Path(__file__).parent
@@ -41,7 +40,7 @@ def main() -> None:
             for count in COUNTS:
                 for seed in range(SEEDS):
                     faults = draw(seed, count)
-                    chip = TestedChip(SystolicArray(SIDE, SIDE, dataflow=dataflow), faults)
+                    chip = EmulatedTester(SystolicArray(SIDE, SIDE, dataflow=dataflow), faults)
                     began = time.perf_counter()
                     wrong = misjudged(detect(chip), faults.fault_map)
                     taken = f"{time.perf_counter() - began:.1f}"

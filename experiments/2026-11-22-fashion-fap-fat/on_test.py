@@ -12,12 +12,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from efat.campaign import stages
-from efat.campaign.experiment import Experiment
-from efat.hardware.chip import Chip, Fleet
+from efat.campaign import Experiment, stages
+from efat.hardware import Chip, Fleet
 from efat.hardware.fleets import draw_fault_map
 from efat.io import write_csv
-from efat.planning.plan import Group, Plan
+from efat.planning import Group, Plan
 from efat.seeds import generator
 from experiments.studies import open_study
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from efat.hardware import SystolicArray
 from efat.hardware.fleets import load_fleet, save_fleet, uniform_fleet
-from efat.hardware.mapping import SystolicArray
 
 HERE = Path(__file__).parent
 ARRAY = SystolicArray(256, 256)

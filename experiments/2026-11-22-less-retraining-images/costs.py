@@ -20,8 +20,7 @@ from efat.campaign import stages
 from efat.campaign.job_factory import retraining_job
 from efat.hardware.fleets import draw_fault_map
 from efat.seeds import generator
-from efat.training import repair_step, trainer
-from efat.training.jobs import CalibrationJob, EvaluationJob
+from efat.training import EvaluationJob, GramJob, repair_step, trainer
 from experiments.studies import open_study
 
 HERE = Path(__file__).parent
@@ -64,7 +63,7 @@ def pieces(name: str, out: Path, data: Path) -> dict[str, Callable[[], object]]:
         setup, start = experiment.baseline_setup, baseline.weights
         measured = EvaluationJob(setup, start, experiment.array, (drawn,))
         timed["verification"] = partial(trainer.evaluate, measured, campaign.store)
-        grams = CalibrationJob(setup, start, experiment.recipe.samples, 0)
+        grams = GramJob(setup, start, experiment.recipe.samples, 0)
         timed["calibration"] = partial(repair_step.calibrate, grams, campaign.store)
     return timed
 

@@ -8,8 +8,7 @@ from functools import cache
 from pathlib import Path
 from statistics import mean, median
 
-from efat.resilience.metric import ACCURACY
-from efat.resilience.verification import Verification
+from efat.resilience import ACCURACY, Verification
 
 HERE = Path(__file__).parent
 BATCH, CALIBRATION, STEPS = 128, 1024, 32

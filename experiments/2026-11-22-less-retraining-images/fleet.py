@@ -14,13 +14,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from efat.campaign import stages
-from efat.campaign.experiment import Experiment
-from efat.campaign.results import Baseline
+from efat.campaign import Baseline, Experiment, stages
+from efat.engine import UnitRunner
 from efat.engine.executors.pool import shared_pool
-from efat.engine.runner import Campaign
-from efat.hardware.chip import Fleet
-from efat.planning.plan import Group, Plan
+from efat.hardware import Fleet
+from efat.planning import Group, Plan
 from experiments.studies import open_study
 
 HERE = Path(__file__).parent
@@ -36,7 +34,7 @@ def processor_seconds() -> float:
 
 
 def repair(
-    experiment: Experiment, campaign: Campaign, baseline: Baseline, key: dict[str, str]
+    experiment: Experiment, campaign: UnitRunner, baseline: Baseline, key: dict[str, str]
 ) -> None:
     """Repair all chips, and write what it took; workers count with their start."""
     groups = tuple(Group((c.chip_id,), c.fault_map, 0.0) for c in experiment.fleet.chips)

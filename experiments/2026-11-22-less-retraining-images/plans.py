@@ -11,10 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from efat.campaign import stages
-from efat.campaign.experiment import Experiment
-from efat.resilience.constraint import Constraint
-from efat.resilience.resilience_map import ResilienceCurve
+from efat.campaign import Experiment, stages
+from efat.resilience import Constraint, ResilienceCurve
 from experiments.studies import open_study
 
 HERE = Path(__file__).parent

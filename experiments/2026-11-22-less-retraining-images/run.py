@@ -16,15 +16,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from efat.campaign import stages
-from efat.campaign.experiment import Experiment
-from efat.campaign.results import Analysis, Baseline, Model
-from efat.engine.runner import Campaign
-from efat.hardware.chip import Fleet
-from efat.planning.plan import Group, Plan
-from efat.planning.planners.early_stop import EarlyStopping
-from efat.training import trainer
-from efat.training.jobs import EvaluationJob, Weights
+from efat.campaign import Analysis, Baseline, Experiment, TrainedModel, stages
+from efat.engine import UnitRunner
+from efat.hardware import Fleet
+from efat.planning import EarlyStopping, Group, Plan
+from efat.training import EvaluationJob, Weights, trainer
 from experiments.studies import open_study
 
 HERE = Path(__file__).parent
@@ -62,7 +58,9 @@ def serve(args: argparse.Namespace, job: str) -> None:
         serve_planned(experiment, campaign, baseline, analysis, named, key | {"strategy": strategy})
 
 
-def described(experiment: Experiment, campaign: Campaign, baseline: Baseline) -> dict[str, object]:
+def described(
+    experiment: Experiment, campaign: UnitRunner, baseline: Baseline
+) -> dict[str, object]:
     """Return the fault-free network's accuracy, and the size of the splits."""
     job = EvaluationJob(experiment.baseline_setup, baseline.weights, experiment.array, (None,))
     [(_, values)] = campaign.run("evaluate", trainer.evaluate, [job])
@@ -73,7 +71,7 @@ def described(experiment: Experiment, campaign: Campaign, baseline: Baseline) ->
 
 
 def serve_alone(
-    experiment: Experiment, campaign: Campaign, baseline: Baseline, key: dict[str, str]
+    experiment: Experiment, campaign: UnitRunner, baseline: Baseline, key: dict[str, str]
 ) -> None:
     """Serve every chip on its own: masked, repaired, or trained until it meets the constraint."""
     chips = experiment.fleet.chips
@@ -99,7 +97,7 @@ def serve_alone(
 
 def serve_planned(
     experiment: Experiment,
-    campaign: Campaign,
+    campaign: UnitRunner,
     baseline: Baseline,
     analysis: Analysis,
     named: set[str],
@@ -116,7 +114,9 @@ def serve_planned(
     strategy = key["strategy"]
     plan = plans[experiment.planner_name if strategy == "planned" else strategy]
     made = Plan(tuple(g for g in plan.groups if named & set(g.members)), ())
-    models: Sequence[Model] = stages.retrain(experiment, campaign, baseline, {"plan": made})["plan"]
+    models: Sequence[TrainedModel] = stages.retrain(experiment, campaign, baseline, {"plan": made})[
+        "plan"
+    ]
     maps = {chip.chip_id: chip.fault_map for chip in experiment.fleet}
     carried: list[Carried] = [(model.group, model.weights, model.trained_steps) for model in models]
     left = [chip for chip in plan.unsalvageable if chip in named]
@@ -130,7 +130,7 @@ def serve_planned(
 
 def write(
     experiment: Experiment,
-    campaign: Campaign,
+    campaign: UnitRunner,
     carried: Sequence[Carried],
     named: set[str],
     key: dict[str, str],

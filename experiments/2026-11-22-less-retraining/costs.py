@@ -15,14 +15,12 @@ from pathlib import Path
 import torch
 
 from efat.campaign import job_factory, stages
+from efat.config import compose_jobs
 from efat.config.build import build_experiment
-from efat.config.compose import compose_jobs
-from efat.engine.executors.serial import Serial
-from efat.engine.runner import Campaign
-from efat.engine.store import Store
+from efat.engine import Store, UnitRunner
+from efat.engine.executors import Serial
 from efat.hardware.fleets import uniform_fleet
-from efat.training import repair_step, trainer
-from efat.training.jobs import CalibrationJob, EvaluationJob, TrainingJob
+from efat.training import EvaluationJob, GramJob, TrainingJob, repair_step, trainer
 
 HERE = Path(__file__).parent
 ROUNDS = 5
@@ -39,7 +37,7 @@ class Quiet:
 def repair_job(store: Store, *words: str) -> TrainingJob:
     """Return the unit that repairs a chip of 15 % and trains nothing."""
     (cfg,) = compose_jobs(["+experiment=resnet_fat_best", *words, f"store={store.root}"])
-    experiment, campaign = build_experiment(cfg), Campaign(store, Serial(), Quiet())
+    experiment, campaign = build_experiment(cfg), UnitRunner(store, Serial(), Quiet())
     baseline = stages.pretrain(experiment, campaign)
     baseline = stages.calibrate(experiment, campaign, baseline)
     (chip,) = uniform_fleet(experiment.array, 0, 1, 0.15).chips
@@ -67,7 +65,7 @@ def parts(store: Store) -> Timed:
         "evaluation": lambda: trainer.train(replace(plain, eval_every_steps=96), store),
         **{name: lambda job=job: trainer.train(job, store) for name, job in jobs.items()},
         "96 steps of hardening": lambda: trainer.train(harden, store),
-        "calibration": lambda: repair_step.calibrate(CalibrationJob(setup, start, 1024, 0), store),
+        "calibration": lambda: repair_step.calibrate(GramJob(setup, start, 1024, 0), store),
         "verification": lambda: trainer.evaluate(
             EvaluationJob(setup, start, array, maps * 5), store
         ),

@@ -16,19 +16,15 @@ from pathlib import Path
 import torch
 from costs import Quiet
 
+from efat.campaign import Analysis, Baseline, Experiment, StrategyResult, stages
 from efat.campaign import outcome as report
-from efat.campaign import stages
-from efat.campaign.experiment import Experiment
-from efat.campaign.outcome import StrategyResult
-from efat.campaign.results import Analysis, Baseline
+from efat.config import compose_jobs
 from efat.config.build import build_experiment
-from efat.config.compose import compose_jobs
-from efat.engine.executors.serial import Serial
-from efat.engine.runner import Campaign
-from efat.engine.store import Store
+from efat.engine import Store, UnitRunner
+from efat.engine.executors import Serial
 from efat.io import write_csv, write_json
-from efat.planning.plan import Plan
-from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
+from efat.planning import Plan
+from efat.resilience import ResilienceCurve, ResilienceMap
 
 HERE = Path(__file__).parent
 PLAIN, REPAIRED = "+experiment=resnet_fat", "+experiment=resnet_fat_best"
@@ -85,7 +81,7 @@ def open_experiment(fleet: str, job: str, seed: int, store: Store) -> Experiment
 def campaign_rows(fleet: str, job: str, seed: int, store: Store) -> dict[str, list[dict]]:
     """Run a campaign, or what the store lacks of it; return a row a strategy and a row a chip."""
     experiment = open_experiment(fleet, job, seed, store)
-    campaign = Campaign(store, Serial(), Quiet())
+    campaign = UnitRunner(store, Serial(), Quiet())
     baseline = stages.pretrain(experiment, campaign)
     target = stages.check_reachable(experiment, baseline)
     baseline = stages.harden(experiment, campaign, baseline)

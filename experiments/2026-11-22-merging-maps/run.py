@@ -16,16 +16,13 @@ from itertools import accumulate
 from operator import or_
 from pathlib import Path
 
-from efat.campaign import stages
-from efat.campaign.experiment import Experiment
-from efat.campaign.stages import Weights
-from efat.engine.runner import Campaign
+from efat.campaign import Experiment, stages
+from efat.engine import UnitRunner
 from efat.hardware import FaultMap
 from efat.hardware.fleets import draw_fault_map
 from efat.io import write_csv
 from efat.seeds import derive, generator
-from efat.training import trainer
-from efat.training.trainer import EvaluationJob, TrainingJob
+from efat.training import EvaluationJob, TrainingJob, Weights, trainer
 from experiments.studies import open_study
 
 COUNTS = (1, 2, 4, 6, 8, 10)
@@ -80,7 +77,7 @@ def part(experiment: Experiment, case: Case, steps: int) -> TrainingJob:
 
 
 def train(
-    experiment: Experiment, campaign: Campaign, waiting: list[Case], steps: int
+    experiment: Experiment, campaign: UnitRunner, waiting: list[Case], steps: int
 ) -> list[Case]:
     """Inject the next mask of every case, and train under it."""
     jobs = [part(experiment, case, steps) for case in waiting]
@@ -97,7 +94,9 @@ def train(
     ]
 
 
-def measure(experiment: Experiment, campaign: Campaign, ended: list[tuple[Case, FaultMap]]) -> list:
+def measure(
+    experiment: Experiment, campaign: UnitRunner, ended: list[tuple[Case, FaultMap]]
+) -> list:
     """Return validation and test accuracy of every case under its union."""
     setup, array = experiment.retrain_setup, experiment.array
     jobs = [EvaluationJob(setup, case.weights, array, (union,)) for case, union in ended]

@@ -7,8 +7,7 @@ import csv
 import time
 from pathlib import Path
 
-from efat.planning.planners.exact import Exact
-from efat.planning.planners.min_cost import Best
+from efat.planning import Best, Exact
 from tests.planning.fleets import fleet, table_cost
 
 FLEETS = (

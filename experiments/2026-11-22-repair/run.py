@@ -21,12 +21,12 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from efat.data.digits import Digits
+from efat.data import Digits
 from efat.data.loaders import TensorBatches
+from efat.hardware import SystolicArray
 from efat.hardware.fleets import uniform_fleet
-from efat.hardware.mapping import SystolicArray
-from efat.models.mlp import MLP
-from efat.models.resnet import ResNet
+from efat.models import MLP, ResNet
+from efat.nn import magnitude_saliency, taylor_saliency
 from efat.nn.masking import mask_model, verify_masks
 from efat.nn.repair import (
     compensate,
@@ -36,7 +36,6 @@ from efat.nn.repair import (
     remap,
     rescale,
 )
-from efat.nn.saliency import magnitude_saliency, taylor_saliency
 from efat.seeds import derive, generator
 
 HERE = Path(__file__).parent

@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from efat.data.digits import Digits
+from efat.data import Digits
 from efat.data.loaders import TensorBatches
+from efat.hardware import SystolicArray
 from efat.hardware.fleets import block_fleet, clustered_fleet, line_fleet, uniform_fleet
-from efat.hardware.mapping import SystolicArray
-from efat.models.resnet import ResNet
+from efat.models import ResNet
+from efat.nn import magnitude_saliency, taylor_saliency
 from efat.nn.masking import keep_masked, mask_model, weight_layouts
-from efat.nn.saliency import magnitude_saliency, taylor_saliency
-from efat.resilience.severity import array_rate, saliency_rate, weight_rate
+from efat.resilience import array_rate, saliency_rate, weight_rate
 from efat.seeds import derive
 
 HERE = Path(__file__).parent

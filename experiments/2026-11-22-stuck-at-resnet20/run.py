@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
+from efat.hardware import SystolicArray
 from efat.hardware.emulation import ArrayFaults, StuckAt
-from efat.hardware.mapping import SystolicArray
-from efat.models.resnet import ResNet
-from efat.nn.emulated import calibrate, emulate
+from efat.models import ResNet
+from efat.nn import calibrate, emulate
 from efat.seeds import generator
 
 HERE = Path(__file__).parent

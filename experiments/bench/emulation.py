@@ -8,10 +8,8 @@ from typing import get_args
 
 import numpy as np
 
-from efat.hardware import FaultMap
-from efat.hardware.emulation.gemm import multiply
-from efat.hardware.emulation.stuck_at import ArrayFaults, StuckAt
-from efat.hardware.mapping import Dataflow, SystolicArray
+from efat.hardware import Dataflow, FaultMap, SystolicArray
+from efat.hardware.emulation import ArrayFaults, StuckAt, multiply
 from efat.seeds import generator
 
 IMAGES, POSITIONS, CHANNELS, TAPS, OUTPUTS = 16, 16 * 16, 32, 9, 32

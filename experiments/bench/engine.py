@@ -17,25 +17,22 @@ import torch
 from rich.console import Console
 
 from efat import SystolicArray
+from efat.engine import Executor, Progress, Result, Store, UnitRunner
 from efat.engine.executors import Processes, Ray
-from efat.engine.progress import Progress
-from efat.engine.runner import Campaign, Executor
-from efat.engine.store import Result, Store
 from efat.errors import EfatError
 from efat.hardware.fleets import draw_fault_map
 from efat.seeds import generator
-from efat.training import trainer
-from efat.training.jobs import Setup, TrainingJob
+from efat.training import TrainingJob, TrainSpec, trainer
 
-EMPTY = Setup({}, {}, 10, {}, {})
-DIGITS = Setup(
+EMPTY = TrainSpec({}, {}, 10, {}, {})
+DIGITS = TrainSpec(
     model={
-        "_target_": "efat.models.resnet.ResNet",
+        "_target_": "efat.models.ResNet",
         "depth": 8,
         "num_classes": 10,
         "in_channels": 1,
     },
-    data={"_target_": "efat.data.digits.Digits", "batch_size": 32},
+    data={"_target_": "efat.data.Digits", "batch_size": 32},
     num_classes=10,
     trainer={"accelerator": "cpu"},
     optimizer={"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.01, "momentum": 0.9},
@@ -56,10 +53,10 @@ def trainings(count: int, first: int) -> list[TrainingJob]:
     return [TrainingJob(DIGITS, 0, 96, 0, None, ARRAY, fault_map) for fault_map in maps]
 
 
-def campaign(folder: str, executor: Executor) -> Campaign:
+def campaign(folder: str, executor: Executor) -> UnitRunner:
     store = Store(Path(folder) / "store")
     store.open()
-    return Campaign(store, executor, Progress(Console(file=io.StringIO()), {}))
+    return UnitRunner(store, executor, Progress(Console(file=io.StringIO()), {}))
 
 
 def timed(executor: Executor, function: object, jobs: Sequence[TrainingJob]) -> float:

@@ -20,13 +20,10 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from efat import FaultMap, SystolicArray, mask_model
-from efat.data.datamodule import DataModule
-from efat.data.samples import ArraySamples, Samples
-from efat.models.mlp import MLP
-from efat.models.resnet import ResNet
-from efat.training.callbacks import CurveRecorder, MaskGuard, SameDraws
-from efat.training.jobs import Setup, TrainingJob
-from efat.training.module import FaultAwareModule
+from efat.data import ArraySamples, DataModule, Samples
+from efat.models import MLP, ResNet
+from efat.training import FaultAwareModule, TrainingJob, TrainSpec
+from efat.training.callbacks import CheckMasksAndDivergence, CurveRecorder, PreserveRngState
 from efat.training.trainer import build_trainer
 
 ARRAY = SystolicArray(16, 16)
@@ -119,10 +116,12 @@ def fit_over_bare(
     timed = Rounds({name: bare_loop(build(), batches) for name, batches in loops.items()}, steps)
     model = mask_model(build(), FAULTS, ARRAY)
     module = FaultAwareModule(model, 10, partial(torch.optim.SGD, lr=0.01, momentum=0.9))
-    module.guarded = True
-    setup = Setup({}, {}, 10, {"accelerator": "cpu"}, {})
+    module.trust_masked_gradients = True
+    setup = TrainSpec({}, {}, 10, {"accelerator": "cpu"}, {})
     job = TrainingJob(setup, 0, rounds * steps + 1)
-    trainer = build_trainer(job, [timed, CurveRecorder(), SameDraws(), MaskGuard()])
+    trainer = build_trainer(
+        job, [timed, CurveRecorder(), PreserveRngState(), CheckMasksAndDivergence()]
+    )
     trainer.fit(module, Images(shape, augmented, batch))
     fit_s = np.array(timed.fit_s[1:])  # one round warms up
     bare = {name: np.array(values[1:rounds]) for name, values in timed.bare_s.items()}

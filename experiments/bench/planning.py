@@ -16,10 +16,8 @@ import time
 
 import numpy as np
 
-from efat.hardware import FaultMap
-from efat.hardware.chip import Chip
-from efat.planning.cost import CountCost
-from efat.planning.planners.min_cost import Best
+from efat.hardware import Chip, FaultMap
+from efat.planning import Best, CountCost
 from tests.planning import fleets as structured
 
 SIDE = 256

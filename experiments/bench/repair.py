@@ -2,7 +2,7 @@
 
 Processor seconds of one thread, so that a busy machine shows less. Weights and inputs are random:
 what a solve takes does not depend on values. Read the growth; the first figure of a line is its
-unit. The widest Linear has more inputs than `efat.nn.repair.gram.LARGEST`: it is in two blocks.
+unit. The widest Linear has more inputs than `efat.nn.repair.LARGEST`: it is in two blocks.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from efat import SystolicArray
-from efat.hardware.chip import Chip
+from efat.hardware import Chip
 from efat.hardware.fleets import uniform_fleet
-from efat.models.resnet import ResNet
+from efat.models import ResNet
 from efat.nn.repair import Grams, compensate, measure_grams, remap
 
 ARRAY = SystolicArray(64, 64)

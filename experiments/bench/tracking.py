@@ -60,16 +60,16 @@ def measure(tracking: str) -> Cost:
 
 def campaign() -> int:
     """Run `efat.run` in this process, and leave the processor seconds of W&B's parts in a file."""
-    from efat.reporting.tracking.background import Guard
+    from efat.reporting.tracking import BackgroundTracker
     from efat.run import main
 
-    parts, work = {}, Guard._work
+    parts, work = {}, BackgroundTracker._work
 
-    def timed(guard: Guard) -> None:
+    def timed(guard: BackgroundTracker) -> None:
         work(guard)
         parts["logging"] = time.thread_time()
 
-    Guard._work = timed
+    BackgroundTracker._work = timed
     status = main()
     for thread in threading.enumerate():
         if thread.name.startswith("wandb-Asyncio"):

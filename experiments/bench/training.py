@@ -25,8 +25,7 @@ from torch.nn.utils import parametrize, prune
 
 from efat import keep_masked, mask_model
 from efat.engine.executors import usable_cores
-from efat.models.mlp import MLP
-from efat.models.resnet import ResNet
+from efat.models import MLP, ResNet
 from efat.nn.masking import MASK, masked_layers
 from experiments.bench.emulation import measure_speed, speed_table
 from experiments.bench.engine import bench_engine
@@ -60,7 +59,7 @@ def plain(net: nn.Module) -> torch.optim.Optimizer:
 
 def ours(net: nn.Module) -> torch.optim.Optimizer:
     optimizer = plain(mask_model(net, FAULTS, ARRAY))
-    keep_masked(net, optimizer, guarded=True)  # as in a campaign
+    keep_masked(net, optimizer, trust_masked_gradients=True)  # as in a campaign
     return optimizer
 
 

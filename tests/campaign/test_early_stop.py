@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 
-from efat.campaign.results import Model as TrainedModel
+from efat.campaign.results import TrainedModel
 from efat.hardware.chip import Chip, Fleet
 from efat.hardware.fleets import load_fleet, save_fleet
 from efat.planning.planners.early_stop import EarlyStopping

@@ -8,9 +8,9 @@ import torch
 
 from efat import EfatError
 from efat.campaign import assignment
-from efat.campaign.library import found_library, grow_library, identity
+from efat.campaign.library import grow_library, identity, library_from_plan
 from efat.campaign.library_io import read_library, write_library
-from efat.campaign.results import Model
+from efat.campaign.results import TrainedModel
 from efat.engine.store import Result, Store
 from efat.hardware.chip import Chip, Fleet
 from efat.hardware.fleets import save_fleet
@@ -26,17 +26,17 @@ PLAN = Plan(GROUPS, ("d",))
 ONE_STEP_A_FAULT = ResilienceMap(0.6, (0.5,), (8.0,))  # 16 PEs; beyond 8 faults there is no repair
 
 
-def library_of(folder, finished=True):
+def plan_library(folder, finished=True):
     """Write the library of PLAN into `folder`, weights of the models in a store beside it."""
     store, models = Store(folder / "store"), []
     for index, each in enumerate(GROUPS):
         key = f"key{index}"
         store.write("retrain", key, Result({}, {}))
-        models.append(Model(each, 20, ("retrain", key), 1.0))
+        models.append(TrainedModel(each, 20, ("retrain", key), 1.0))
     save_fleet(Fleet(CHIPS), folder / "fleet.npz")
     fused = tuple(Chip(f"group{i:03d}", g.fused) for i, g in enumerate(GROUPS))
     save_fleet(Fleet(fused), folder / "fused_maps.npz")
-    library = found_library(experiment(), PLAN, models if finished else ())
+    library = library_from_plan(experiment(), PLAN, models if finished else ())
     write_library(folder, library, None, store)
     return library, store
 
@@ -59,14 +59,14 @@ OTHER = Chip("other", fault_map(9, 10, 11))
 
 @pytest.mark.parametrize("finished", [True, False])
 def test_what_is_written_is_read(tmp_path, finished):
-    library, _ = library_of(tmp_path, finished)
+    library, _ = plan_library(tmp_path, finished)
     assert read_library(tmp_path) == library
     assert [entry.model.finished for entry in library.entries] == [finished] * 2
     assert (tmp_path / "models/group001.safetensors").exists() == finished
 
 
 def test_a_library_grows_on_disk_and_keeps_every_file(tmp_path):
-    library, store = library_of(tmp_path)
+    library, store = plan_library(tmp_path)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     after = grown(library, COVERED, OTHER)
     write_library(tmp_path, after, library, store)
@@ -83,7 +83,7 @@ def test_a_library_grows_on_disk_and_keeps_every_file(tmp_path):
 
 
 def test_the_same_chips_again_change_nothing_and_it_is_said(tmp_path):
-    library, _ = library_of(tmp_path)
+    library, _ = plan_library(tmp_path)
     after = grown(library, COVERED, OTHER)
     _, arrival = arrive(after, COVERED, OTHER)
     assert arrival.plan.groups == ()
@@ -95,7 +95,7 @@ def test_the_same_chips_again_change_nothing_and_it_is_said(tmp_path):
 
 
 def test_an_extended_model_keeps_its_old_checkpoint(tmp_path):
-    library, store = library_of(tmp_path)
+    library, store = plan_library(tmp_path)
     old = (tmp_path / "models/group001.safetensors").read_bytes()
     store.write("retrain", "key2", Result({"x": 1}, {"w": torch.zeros(1)}))
     wider = Chip("wider", fault_map(0, 1, 2, 9))
@@ -113,7 +113,7 @@ def test_an_extended_model_keeps_its_old_checkpoint(tmp_path):
 
 
 def test_unsalvageable_chips_stay_in_the_library_by_name():
-    library = found_library(experiment(), PLAN, ())
+    library = library_from_plan(experiment(), PLAN, ())
     lost = Chip("lost", fault_map(*range(9)))
     here, arrival = arrive(library, lost, COVERED)
     assert arrival.plan.unsalvageable == ("lost",)
@@ -124,7 +124,7 @@ def test_unsalvageable_chips_stay_in_the_library_by_name():
 
 
 def test_a_library_that_another_run_changed_is_left_alone(tmp_path):
-    library, store = library_of(tmp_path)
+    library, store = plan_library(tmp_path)
     write_library(tmp_path, grown(library, COVERED), library, store)
     with pytest.raises(EfatError, match="was changed by another run meanwhile"):
         write_library(tmp_path, grown(library, OTHER), library, store)
@@ -132,7 +132,7 @@ def test_a_library_that_another_run_changed_is_left_alone(tmp_path):
 
 
 def test_damaged_and_missing_libraries_are_named(tmp_path):
-    library_of(tmp_path / "run1")
+    plan_library(tmp_path / "run1")
     with pytest.raises(EfatError, match=r"run2 given; no library.json in it; .*library=.*run1"):
         read_library(tmp_path / "run2")
     path = tmp_path / "run1/library.json"
@@ -159,9 +159,10 @@ def test_identity_hangs_on_what_a_model_depends_on_and_on_nothing_else():
 def test_only_missing_models_are_trained_and_only_new_chips_measured():
     campaign = FakeCampaign()
     models = [
-        Model(g, 20, ("retrain", w), 1.0) for g, w in zip(GROUPS, ("one", "two"), strict=True)
+        TrainedModel(g, 20, ("retrain", w), 1.0)
+        for g, w in zip(GROUPS, ("one", "two"), strict=True)
     ]
-    library = found_library(experiment(), PLAN, models)
+    library = library_from_plan(experiment(), PLAN, models)
     here, arrival = arrive(library, COVERED, OTHER)
     campaign.trained = lambda job: {"elapsed_s": 2.0, "diverged_steps": None}
     after, trained = assignment.train(here, campaign, BASELINE, library, arrival)
@@ -199,10 +200,10 @@ def test_models_known_to_be_short_are_handed_to_nobody(tmp_path):
         fused = (Chip(f"group{i}", g.fused) for i, g in enumerate(GROUPS))
         save_fleet(Fleet(tuple(fused)), folder / "fused_maps.npz")
         models = (
-            Model(GROUPS[0], 40, ("retrain", "one"), 1.0, **spoiled),
-            Model(GROUPS[1], 20, ("retrain", "two"), 1.0, met=True),
+            TrainedModel(GROUPS[0], 40, ("retrain", "one"), 1.0, **spoiled),
+            TrainedModel(GROUPS[1], 20, ("retrain", "two"), 1.0, met=True),
         )
-        write_library(folder, found_library(experiment(), PLAN, models), None, store)
+        write_library(folder, library_from_plan(experiment(), PLAN, models), None, store)
         library = read_library(folder)
         assert library.left_out == ("group000",)
         assert [entry.model.name for entry in library.entries] == ["group001"]
@@ -220,7 +221,7 @@ def test_models_known_to_be_short_are_handed_to_nobody(tmp_path):
 
 
 def test_a_planned_model_that_a_chip_joins_is_trained_once_for_all():
-    library = found_library(experiment(), PLAN, ())
+    library = library_from_plan(experiment(), PLAN, ())
     _, arrival = arrive(library, Chip("new", fault_map(0, 1, 2, 9)))
     assert [p.how for p in arrival.assignment.placements] == ["joined"]
     assert sorted(g.members for g in arrival.plan.groups) == [("a", "b", "new"), ("c",)]

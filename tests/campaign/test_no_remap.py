@@ -68,7 +68,7 @@ def test_remapping_alone_leaves_masked_chips():
 
 
 def test_a_campaign_is_of_its_recipe():
-    words = ["planner=early_stop", "planner._target_=efat.planning.planners.early_stop.NoRemap"]
+    words = ["planner=early_stop", "planner._target_=efat.planning.NoRemap"]
     (cfg,) = compose_jobs(["+experiment=resnet_fat_best", *words])
     with pytest.raises(EfatError, match=r"^planner: no_remap given; it is to compare with"):
         build_experiment(cfg)

@@ -9,7 +9,7 @@ from rich.console import Console
 from scipy.stats import beta
 
 from efat.campaign.outcome import Cost, build_outcome
-from efat.campaign.results import Analysis, Evaluation, Measured, Model
+from efat.campaign.results import Analysis, Evaluation, Measured, TrainedModel
 from efat.campaign.tables import group_rows
 from efat.planning.plan import Plan
 from efat.planning.rules import Rules
@@ -51,8 +51,8 @@ def outcome():
         {"greedy": Plan(groups, ("d",)), "none": Plan((), ())},
         {
             "greedy": (
-                Model(groups[0], 40, ("retrain", "one"), 7.0),
-                Model(groups[1], 15, ("retrain", "two"), 4.0),
+                TrainedModel(groups[0], 40, ("retrain", "one"), 7.0),
+                TrainedModel(groups[1], 15, ("retrain", "two"), 4.0),
             ),
             "none": (),
         },

@@ -12,7 +12,7 @@ from torch import nn
 from efat import FaultMap, SystolicArray, keep_masked, mask_model, verify_masks
 from efat.campaign import stages
 from efat.campaign.experiment import Amounts, Experiment, Selection
-from efat.campaign.results import Analysis, Baseline, Measured, Model
+from efat.campaign.results import Analysis, Baseline, Measured, TrainedModel
 from efat.config.build import build_experiment
 from efat.config.compose import compose_jobs
 from efat.engine.store import Result, Store, content_key
@@ -28,13 +28,13 @@ from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.resilience.severity import array_rate, saliency_rate
 from efat.seeds import derive
 from efat.training import trainer
-from efat.training.jobs import Setup
+from efat.training.jobs import TrainSpec
 from efat.training.loading import training_batches
 
 ARRAY = SystolicArray(2, 8)
-MLP_NODE = {"_target_": "efat.models.mlp.MLP", "sizes": [64, 4, 10]}
-DATA_NODE = {"_target_": "efat.data.digits.Digits", "batch_size": 256}
-SETUP = Setup(MLP_NODE, DATA_NODE, 10, {}, {}, off_array=("layers.1",))
+MLP_NODE = {"_target_": "efat.models.MLP", "sizes": [64, 4, 10]}
+DATA_NODE = {"_target_": "efat.data.Digits", "batch_size": 256}
+SETUP = TrainSpec(MLP_NODE, DATA_NODE, 10, {}, {}, off_array=("layers.1",))
 BASELINE = Baseline(("pretrain", "base"), val_metric=0.875, elapsed_s=3.0)
 
 
@@ -128,7 +128,10 @@ def test_random_is_compared_at_the_sizes_of_the_chosen_plan():
 def test_every_chip_is_measured_with_its_own_map_before_and_after():
     one, two = ("retrain", "one"), ("retrain", "two")
     models = {
-        "greedy": (Model(group("a", "b"), 20, one, 1.0), Model(group("c"), 20, two, 1.0)),
+        "greedy": (
+            TrainedModel(group("a", "b"), 20, one, 1.0),
+            TrainedModel(group("c"), 20, two, 1.0),
+        ),
         "none": (),
     }
     campaign = FakeCampaign()

@@ -21,10 +21,10 @@ from efat.planning.plan import Plan
 from efat.planning.planners.early_stop import EarlyStopping
 from efat.reporting.terminal.stages import describe_top_up
 from efat.resilience.resilience_map import ResilienceMap
-from efat.training.callbacks import MaskGuard
+from efat.training.callbacks import CheckMasksAndDivergence
 from efat.training.checkpoints import Checkpointer, Checkpoints
 from efat.training.finetune import DivergedError
-from efat.training.jobs import TrainingJob, Until, trained_steps
+from efat.training.jobs import StopCriterion, TrainingJob, trained_steps
 from efat.training.recipe import Recipe
 from efat.training.trainer import train
 from tests.campaign.test_stages import BASELINE, FakeCampaign, experiment, group
@@ -32,7 +32,7 @@ from tests.cli.command_line import efat, rows, run_folder
 from tests.cli.cutting import CutError, cut_off
 from tests.training.recipes import ARRAY, FUSED, SETUP
 
-NEVER = Until(2.0, from_steps=11)
+NEVER = StopCriterion(2.0, from_steps=11)
 FAST = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1, "momentum": 0.9}
 
 
@@ -64,10 +64,10 @@ def test_it_ends_as_soon_as_the_constraint_is_met_with_the_weights_of_that_amoun
     limit = curve[15]
     assert curve[11] < curve[13] < limit  # or the seed shows nothing
     for until, steps, end in (
-        (Until(limit, from_steps=11), [11, 13, 15], 15),
-        (Until(0.0, from_steps=11), [11], 11),
-        (Until(0.0, sustained=2, from_steps=11), [11, 13], 13),
-        (Until(0.0, from_steps=0), [0], 0),
+        (StopCriterion(limit, from_steps=11), [11, 13, 15], 15),
+        (StopCriterion(0.0, from_steps=11), [11], 11),
+        (StopCriterion(0.0, sustained=2, from_steps=11), [11, 13], 13),
+        (StopCriterion(0.0, from_steps=0), [0], 0),
     ):
         result = train(job(17, 2, until), store)
         assert result.values["amount_steps"] == steps
@@ -98,7 +98,7 @@ def test_it_goes_on_where_it_was_cut_off(store, tmp_path):
 
 @pytest.mark.parametrize("met_at", [11, 13])
 def test_cut_off_where_it_stops_it_stops_there_again(store, curve, tmp_path, monkeypatch, met_at):
-    asked = job(17, 2, Until(curve[met_at], from_steps=met_at))
+    asked = job(17, 2, StopCriterion(curve[met_at], from_steps=met_at))
     expected = train(asked, store)
     assert expected.values["amount_steps"] == [met_at]
     checkpoints, validated = Checkpoints(tmp_path, 1), Checkpointer.on_validation_end
@@ -172,14 +172,14 @@ def test_measuring_often_enough_is_no_topping_up():
 
 def diverging_at(monkeypatch, step):
     """Let trainings diverge after so many optimizer steps."""
-    guarded = MaskGuard.on_train_batch_end
+    guarded = CheckMasksAndDivergence.on_train_batch_end
 
     def guard(self, trainer, *rest):
         guarded(self, trainer, *rest)
         if trainer.global_step == step:
             raise DivergedError("training: diverged")
 
-    monkeypatch.setattr(MaskGuard, "on_train_batch_end", guard)
+    monkeypatch.setattr(CheckMasksAndDivergence, "on_train_batch_end", guard)
 
 
 @pytest.mark.parametrize("cut", [None, 12])

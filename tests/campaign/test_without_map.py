@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from efat.campaign.results import Model as TrainedModel
+from efat.campaign.results import TrainedModel
 from efat.campaign.stages import plan as plan_fleet
 from efat.config.build import COMPARE
 from efat.errors import EfatError

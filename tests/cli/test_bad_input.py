@@ -185,7 +185,7 @@ def full(*_):
     ],
 )
 def test_ctrl_c_and_a_full_disk_end_in_one_line(tmp_path, monkeypatch, happens, status, message):
-    monkeypatch.setattr("efat.engine.runner.Campaign.run", happens)
+    monkeypatch.setattr("efat.engine.runner.UnitRunner.run", happens)
     result = efat(tmp_path, *TINY, "executor=serial")
     assert result.returncode == status
     assert message in result.stderr

@@ -109,7 +109,7 @@ def test_streamed_batches_are_those_of_memory(tmp_path):
     path = write_folder(tmp_path / "set", 40)
     common = {"mean": [0.5] * 3, "std": [0.2] * 3, "crop": 2, "flip": True, "batch_size": 8}
     node = {
-        "_target_": "efat.data.image_folder.FolderData",
+        "_target_": "efat.data.FolderData",
         "path": str(path),
         "test_size": 10,
         **common,
@@ -250,7 +250,7 @@ def test_bad_images_of_a_stream(tmp_path):
     victim = sorted((path / "train").rglob("*.png"))[0]
     victim.write_bytes(victim.read_bytes()[:50])
     node = {
-        "_target_": "efat.data.image_folder.FolderData", "path": str(path), "test_size": 4,
+        "_target_": "efat.data.FolderData", "path": str(path), "test_size": 4,
         "mean": [0.5] * 3, "std": [0.2] * 3, "in_memory": False, "batch_size": 26,
     }  # fmt: skip
     data = instantiate(node)
@@ -308,7 +308,7 @@ def test_the_hub_without_a_network_says_what_to_do(monkeypatch, tmp_path):
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    data = instantiate({"_target_": "efat.data.hugging_face.HubData", "path": "someone/pictures"})
+    data = instantiate({"_target_": "efat.data.HubData", "path": "someone/pictures"})
     with pytest.raises(
         EfatError, match=r"'someone/pictures' could not be loaded \(no route.*local"
     ):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from efat import EfatError
-from efat.engine.executors import Launch, Lost, Processes, Ray, Serial, Slurm
+from efat.engine.executors import Launch, Processes, Ray, Serial, Slurm, WorkerDied
 from efat.engine.executors.pool import shared_pool
 
 
@@ -29,7 +29,7 @@ def die(task):
 def test_a_dead_worker_costs_its_own_unit_alone_which_is_tried_again(tmp_path):
     executor = Processes(workers=2, retries=1)
     done = dict(executor.run(die, [1, 2, 3, tmp_path / "a", 5, 6]))
-    assert done.pop(2) == Lost("its worker died 2 times, last by SIGKILL")
+    assert done.pop(2) == WorkerDied("its worker died 2 times, last by SIGKILL")
     assert done == {0: 2, 1: 4, 3: "a", 4: 10, 5: 12}
     before = {worker.process.pid for worker in shared_pool(2).idle}
     assert sorted(executor.run(double, [4, 5])) == [(0, 8), (1, 10)]
@@ -85,7 +85,7 @@ def sleep_beside_another(folder):
 
 def test_a_launched_unit_that_dies_is_tried_again(tmp_path):
     assert list(Launch(retries=1).run(die, [tmp_path / "a"])) == [(0, "a")]
-    lost = Lost("its process died 1 times, last by SIGKILL")
+    lost = WorkerDied("its process died 1 times, last by SIGKILL")
     assert list(Launch(retries=0).run(die, [3])) == [(0, lost)]
 
 
@@ -146,7 +146,7 @@ def test_slurm_jobs_in_local_processes(tmp_path):
         str(tmp_path), jobs=2, units_per_job=2, cluster="local", poll_s=0.05, retries=1
     )
     done = dict(executor.run(die, [1, 2, 3, 4]))
-    assert isinstance(done.pop(2), Lost)
+    assert isinstance(done.pop(2), WorkerDied)
     assert done == {0: 2, 1: 4, 3: 8}  # 4 was in the job that 3 killed
     with pytest.raises(EfatError, match="executor: "):
         Slurm(str(tmp_path), cluster="local", parameters={"gpus": 1})
@@ -166,7 +166,7 @@ def ray_executor():
 @pytest.mark.slow
 def test_ray_retries_a_dead_worker_and_goes_on(ray_executor, tmp_path):
     done = dict(ray_executor.run(die, [1, 2, 3, 4]))
-    assert isinstance(done.pop(2), Lost)
+    assert isinstance(done.pop(2), WorkerDied)
     assert done == {0: 2, 1: 4, 3: 8}
     assert list(ray_executor.run(die, [tmp_path / "b"])) == [(0, "b")]
 

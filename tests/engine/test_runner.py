@@ -16,13 +16,13 @@ from rich.console import Console
 from efat import EfatError
 from efat.engine.executors import Serial
 from efat.engine.progress import Progress
-from efat.engine.runner import Campaign
+from efat.engine.runner import UnitRunner
 from efat.engine.store import LAYOUT, Result, Store, content_key
 from efat.io import write_csv
 from efat.reporting.unit_table import unit_rows
-from efat.training.jobs import Setup, TrainingJob
+from efat.training.jobs import TrainingJob, TrainSpec
 
-SETUP = Setup({}, {}, 10, {}, {})
+SETUP = TrainSpec({}, {}, 10, {}, {})
 JOBS = [TrainingJob(SETUP, seed, 10 + seed) for seed in range(6)]
 
 
@@ -39,7 +39,7 @@ def even_only(job, store):
 def campaign(path, **executor):
     store = Store(path / "store")
     store.open()
-    return Campaign(store, Serial(**executor), Progress(Console(width=300), {}))
+    return UnitRunner(store, Serial(**executor), Progress(Console(width=300), {}))
 
 
 def answers(found):

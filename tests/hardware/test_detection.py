@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from efat import EfatError, FaultMap, SystolicArray
 from efat.hardware import detect, misjudged
-from efat.hardware.emulation import ArrayFaults, StuckAt, TestedChip
+from efat.hardware.emulation import ArrayFaults, EmulatedTester, StuckAt
 
 BITS = {"weight": 8, "input": 8, "product": 16, "psum": 32}
 
@@ -28,7 +28,7 @@ def stuck_bits(rows, cols):
 def test_every_stuck_pe_is_found_and_no_other(data, rows, cols, dataflow):
     stuck = data.draw(st.lists(stuck_bits(rows, cols), max_size=5))
     faults = ArrayFaults.undetected(rows, cols, stuck)
-    chip = TestedChip(SystolicArray(rows, cols, dataflow=dataflow), faults)
+    chip = EmulatedTester(SystolicArray(rows, cols, dataflow=dataflow), faults)
     assert misjudged(detect(chip), faults.fault_map) == (0, 0)
 
 
@@ -39,7 +39,7 @@ def test_every_single_bit_of_every_register_is_found(dataflow):
         for bit in range(width):
             for value in (0, 1):
                 faults = ArrayFaults.undetected(2, 3, [StuckAt(1, 1, site, bit, value)])
-                assert detect(TestedChip(array, faults)) == faults.fault_map, (site, bit, value)
+                assert detect(EmulatedTester(array, faults)) == faults.fault_map, (site, bit, value)
 
 
 def test_a_larger_array_with_many_faults():
@@ -51,7 +51,7 @@ def test_a_larger_array_with_many_faults():
         bit = int(rng.integers(BITS[site]))
         stuck.append(StuckAt(int(place // 16), int(place % 16), site, bit, int(rng.integers(2))))
     faults = ArrayFaults.undetected(24, 16, stuck)
-    found = detect(TestedChip(SystolicArray(24, 16), faults))
+    found = detect(EmulatedTester(SystolicArray(24, 16), faults))
     assert misjudged(found, faults.fault_map) == (0, 0)
     assert found.fault_count == 30
 

@@ -12,9 +12,9 @@ from efat.hardware.mapping import SystolicArray
 from efat.models.mobilenet import MobileNetV2
 from efat.models.resnet import ResNet
 from efat.models.vgg import VGG
-from efat.training.jobs import EvaluationJob, Setup
+from efat.training.jobs import EvaluationJob, TrainSpec
 from efat.training.module import unwrap
-from efat.training.pretrained import WeightFile
+from efat.training.pretrained import PretrainedWeights
 from efat.training.trainer import evaluate
 from tests.data.tiny_data import real
 
@@ -94,12 +94,15 @@ def test_a_mobilenet_without_width():
 )
 def test_published_accuracy(depth, file, accuracy, tmp_path):
     """On all 10,000 test images; the few JPEGs among them in this copy may shift it a little."""
-    checkpoint, data = WeightFile.of(str(real("cifar_resnet_weights", file))), real("cifar10")
+    checkpoint, data = (
+        PretrainedWeights.of(str(real("cifar_resnet_weights", file))),
+        real("cifar10"),
+    )
     model, store = ResNet(depth, 10), Store(tmp_path)
     checkpoint.load_into(model)
     store.write("pretrain", "published", Result({}, model.state_dict()))
-    setup = Setup(
-        {"_target_": "efat.models.resnet.ResNet", "depth": depth, "num_classes": 10},
+    setup = TrainSpec(
+        {"_target_": "efat.models.ResNet", "depth": depth, "num_classes": 10},
         {
             "_target_": "tests.data.tiny_data.CifarTest", "path": str(data), "image": "img",
             "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],

@@ -36,11 +36,13 @@ HOW = {
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize("guarded", [False, True])
-def test_pruned_weights_are_zero_at_every_forward_and_after_every_step(optimizer, how, guarded):
+@pytest.mark.parametrize("trust_masked_gradients", [False, True])
+def test_pruned_weights_are_zero_at_every_forward_and_after_every_step(
+    optimizer, how, trust_masked_gradients
+):
     model = mask_model(small_net(), random_map(0.5), ARRAY)
     built = OPTIMIZERS[optimizer](model.parameters())
-    keep_masked(model, built, guarded)
+    keep_masked(model, built, trust_masked_gradients)
     seen = watch_forwards(model)
     before = copy.deepcopy(model.state_dict())
     train(model, built, **HOW[how])
@@ -147,7 +149,7 @@ def _load_momentum(model, optimizer):
 def test_weights_are_masked_where_masked_gradients_are_not_enough(build, after_backward):
     model = mask_model(small_net(), random_map(0.5), ARRAY)
     optimizer = build(model.parameters())
-    keep_masked(model, optimizer, guarded=True)
+    keep_masked(model, optimizer, trust_masked_gradients=True)
     for _ in range(3):
         optimizer.zero_grad()
         model(torch.randn(2, 2, 6, 6)).square().mean().backward()
@@ -159,7 +161,7 @@ def test_weights_are_masked_where_masked_gradients_are_not_enough(build, after_b
 def test_gradients_by_hand_in_a_guarded_training_are_found_out():
     model = mask_model(small_net(), random_map(0.5), ARRAY)
     optimizer = OPTIMIZERS["sgd"](model.parameters())
-    keep_masked(model, optimizer, guarded=True)
+    keep_masked(model, optimizer, trust_masked_gradients=True)
     _set_by_hand(model, optimizer)
     optimizer.step()
     with pytest.raises(EfatError, match=r"0\.weight: .* pruned weights are not 0"):
@@ -170,7 +172,7 @@ def test_gradients_from_before_the_masking_move_no_pruned_weight():
     model = small_net()
     model(torch.randn(2, 2, 6, 6)).square().mean().backward()
     optimizer = OPTIMIZERS["sgd"](model.parameters())
-    keep_masked(mask_model(model, random_map(0.5), ARRAY), optimizer, guarded=True)
+    keep_masked(mask_model(model, random_map(0.5), ARRAY), optimizer, trust_masked_gradients=True)
     optimizer.step()
     verify_masks(model)
 
@@ -179,7 +181,7 @@ def test_gradients_that_processes_exchange_move_no_pruned_weight(monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     model = mask_model(small_net(), random_map(0.5), ARRAY)
     optimizer = OPTIMIZERS["sgd"](model.parameters())
-    keep_masked(model, optimizer, guarded=True)
+    keep_masked(model, optimizer, trust_masked_gradients=True)
     model(torch.randn(2, 2, 6, 6)).square().mean().backward()
     for parameter in model.parameters():
         parameter.grad.data.fill_(1.0)  # as a bucket is written back: no version counts it
@@ -191,7 +193,7 @@ def test_momentum_from_before_the_masking_moves_no_pruned_weight():
     model = small_net()
     optimizer = OPTIMIZERS["sgd"](model.parameters())
     train(model, optimizer)
-    keep_masked(mask_model(model, random_map(0.5), ARRAY), optimizer, guarded=True)
+    keep_masked(mask_model(model, random_map(0.5), ARRAY), optimizer, trust_masked_gradients=True)
     train(model, optimizer)
     verify_masks(model)
 
@@ -212,13 +214,13 @@ def _another_map(model):
 
 
 @pytest.mark.parametrize("between", [_noise_past_autograd, _noise_on_weights, _another_map])
-@pytest.mark.parametrize("guarded", [False, True])
-def test_what_a_users_own_loop_does_between_backward_and_step(between, guarded):
-    if guarded and between is not _another_map:
+@pytest.mark.parametrize("trust_masked_gradients", [False, True])
+def test_what_a_users_own_loop_does_between_backward_and_step(between, trust_masked_gradients):
+    if trust_masked_gradients and between is not _another_map:
         pytest.skip("a guarded training is efat's own")
     model = mask_model(small_net(), random_map(0.5), ARRAY)
     optimizer = OPTIMIZERS["sgd"](model.parameters())
-    keep_masked(model, optimizer, guarded=guarded)
+    keep_masked(model, optimizer, trust_masked_gradients=trust_masked_gradients)
     for _ in range(2):
         optimizer.zero_grad()
         model(torch.randn(2, 2, 6, 6)).square().mean().backward()

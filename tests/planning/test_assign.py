@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from efat import EfatError, FaultMap
 from efat.hardware.chip import Chip
-from efat.planning.assign import Model, assign, library_of
+from efat.planning.assign import LibraryModel, assign, plan_library
 from efat.planning.planners.hierarchical import Hierarchical
 from efat.planning.rules import Rules
 from tests.planning.fleets import KINDS, fleet, table_cost
@@ -25,11 +25,11 @@ def per_fault(fault_map: FaultMap) -> float:
     return 10.0 * fault_map.fault_count if fault_map.fault_count <= 5 else math.inf
 
 
-MODEL = Model("m", chip("m", 0, 1, 2).fault_map, ("m",))
+MODEL = LibraryModel("m", chip("m", 0, 1, 2).fault_map, ("m",))
 
 
 def test_covered_chip_is_served_by_the_smallest_model_for_nothing() -> None:
-    wide = Model("wide", chip("wide", 0, 1, 2, 3).fault_map, ("wide",))
+    wide = LibraryModel("wide", chip("wide", 0, 1, 2, 3).fault_map, ("wide",))
     found = assign([chip("new", 0, 2)], [wide, MODEL], per_fault)
     assert [(p.model, p.how, p.price) for p in found.placements] == [("m", "covered", 0.0)]
     assert found.library[1].members == ("m", "new")
@@ -37,7 +37,7 @@ def test_covered_chip_is_served_by_the_smallest_model_for_nothing() -> None:
 
 
 def test_a_planned_model_grows_where_that_adds_least() -> None:
-    planned = Model("m", MODEL.fused, ("m",), finished=False)
+    planned = LibraryModel("m", MODEL.fused, ("m",), finished=False)
     found = assign([chip("new", 1, 2, 5)], [planned], per_fault)
     assert [(p.model, p.how, p.price) for p in found.placements] == [("m", "joined", 10.0)]
     assert found.library[0].fused.fault_count == 4
@@ -60,14 +60,14 @@ def test_chips_that_stay_alone_and_full_models_are_left_in_peace() -> None:
 
 
 def test_unsalvageable_chips_are_named_unless_covered() -> None:
-    huge = Model("huge", chip("h", *range(7)).fault_map, ("h",))
+    huge = LibraryModel("huge", chip("h", *range(7)).fault_map, ("h",))
     lost = chip("lost", *range(6))
     assert assign([lost], [], per_fault).unsalvageable == ("lost",)
     assert assign([lost], [huge], per_fault).placements[0].how == "covered"
 
 
 def test_another_array_is_refused_by_name() -> None:
-    other = Model("old", chip("old", 0, pes=9).fault_map, ("old",))
+    other = LibraryModel("old", chip("old", 0, pes=9).fault_map, ("old",))
     with pytest.raises(EfatError, match="library: model 'old' is for an array of 1x9 PEs"):
         assign([chip("new", 0)], [other], per_fault)
 
@@ -83,7 +83,7 @@ def test_library_only_grows_and_placing_again_changes_nothing(
     kind: str, seed: int, finished: bool
 ) -> None:
     chips, cost = fleet(kind, 24, 16, seed), table_cost("floored", 16)
-    library = library_of(Hierarchical()(chips[:10], cost, 0), finished)
+    library = plan_library(Hierarchical()(chips[:10], cost, 0), finished)
     first = assign(chips[10:], library, cost)
     assert first == assign(chips[:9:-1], library, cost)
     maps = {c.chip_id: c.fault_map for c in chips}

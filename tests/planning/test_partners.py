@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from efat.planning.bounds.branch_bound import FEWEST, Branch, Spectrum
-from efat.planning.bounds.partners import Partners, divide
+from efat.planning.bounds.partners import OverlapShares, split_overlaps
 from efat.planning.bounds.proof import Prover
 from efat.planning.problem import prepare
 from efat.planning.rules import Rules
@@ -32,10 +32,10 @@ def test_partners_bound_the_overlaps_of_every_group(seed):
     sizes, values = np.diagonal(overlaps).copy(), rng.random(8)
     drawn = np.triu(rng.random((8, 8)), 1)
     drawn += np.tril(1 - drawn.T, -1)
-    for shares in (drawn, divide(sizes, overlaps, values, 40.0, 60.0)):
+    for shares in (drawn, split_overlaps(sizes, overlaps, values, 40.0, 60.0)):
         off = ~np.eye(8, dtype=bool)
         assert (shares + shares.T)[off] == pytest.approx(1.0)
-        partners = Partners.of(sizes, overlaps, shares)
+        partners = OverlapShares.of(sizes, overlaps, shares)
         for size in range(2, 9):
             for group in map(list, itertools.combinations(range(8), size)):
                 total = np.triu(overlaps[np.ix_(group, group)], 1).sum()
@@ -47,14 +47,14 @@ def test_a_division_is_better_than_halves():
     problem = prepare(fleet("lines", 40, 64), table_cost("floored", 64), Rules())
     prover = Prover(problem.words, 64 * 64, problem.cost.table, 40)
     overlaps, values = prover.overlaps, problem.single_prices
-    whole = divide(np.diagonal(overlaps), overlaps, values, 650.0, 900.0)
+    whole = split_overlaps(np.diagonal(overlaps), overlaps, values, 650.0, 900.0)
     halves = prover_ratio(prover, values, (np.full_like(overlaps, 0.5),))
     assert prover_ratio(prover, values, (whole,)) < halves < prover_ratio(prover, values, ())
 
 
 def prover_ratio(prover, values, divisions):
     split, _ = prover.whole
-    parts = tuple(Partners.of(split.sizes, split.overlaps, shares) for shares in divisions)
+    parts = tuple(OverlapShares.of(split.sizes, split.overlaps, shares) for shares in divisions)
     spectral = (split.spectrum.largest, split.area, len(values), prover.table, prover.limit)
     gains = np.diagonal(prover.overlaps)
     return Branch(0.0, 0, values, gains, split.sizes, split.shares, *spectral, parts).ratio()
@@ -68,7 +68,7 @@ def test_the_largest_group_that_fits_is_in_the_last_interval(chips, known):
     limit = 10 * chips
     table = np.append(np.ones(limit + 1), math.inf)
     spectrum = Spectrum.of(sizes, overlaps, 1000.0)
-    parts = (Partners.of(sizes, overlaps, np.full_like(overlaps, 0.5)),) if known else ()
+    parts = (OverlapShares.of(sizes, overlaps, np.full_like(overlaps, 0.5)),) if known else ()
     spectral = (spectrum.largest, 1000.0, chips, table, limit)
     branch = Branch(0.0, 0, np.ones(chips), sizes, sizes, np.zeros(chips), *spectral, parts)
     assert branch.ratio() >= chips

@@ -22,8 +22,8 @@ from efat.errors import EfatError
 from efat.reporting.html.write import write_report
 from efat.reporting.provenance import public
 from efat.reporting.tracking import wandb_dashboard
-from efat.reporting.tracking.background import Guard
-from efat.reporting.tracking.base import Scene, Training
+from efat.reporting.tracking.background import BackgroundTracker
+from efat.reporting.tracking.base import RunInfo, Training
 from efat.reporting.tracking.lightning_logger import LightningTracker
 from efat.reporting.tracking.wandb_runs import WandbTracker
 from efat.run import main
@@ -59,7 +59,7 @@ def settled(folder):
 
 
 def scene(folder):
-    return Scene(folder, "tiny", "tiny-group", {"seed": 3, "derived": {"x": 1}}, ("8x8",), 10, 32)
+    return RunInfo(folder, "tiny", "tiny-group", {"seed": 3, "derived": {"x": 1}}, ("8x8",), 10, 32)
 
 
 def items(record):
@@ -175,7 +175,7 @@ def test_disabled_writes_nothing(tmp_path):
 def test_no_key_warns_once_and_stops_nothing(tmp_path, monkeypatch):
     no_account(monkeypatch, tmp_path)
     said = []
-    guard = Guard(WandbTracker("efat", "online"), said.append)
+    guard = BackgroundTracker(WandbTracker("efat", "online"), said.append)
     guard.begin(scene(tmp_path))
     guard.train(TRAINING)
     guard.finish(None)
@@ -200,7 +200,7 @@ class Broken:
 
 def test_what_fails_is_said_once_and_left_off(tmp_path):
     said, broken = [], Broken()
-    guard = Guard(broken, said.append)
+    guard = BackgroundTracker(broken, said.append)
     guard.begin(scene(tmp_path))
     for _ in range(3):
         guard.train(TRAINING)
@@ -212,7 +212,7 @@ def test_what_fails_is_said_once_and_left_off(tmp_path):
 
 def test_what_hangs_is_not_waited_for(tmp_path):
     said, broken = [], Broken()
-    guard = Guard(broken, said.append, patience_s=0.05)
+    guard = BackgroundTracker(broken, said.append, patience_s=0.05)
     guard.begin(scene(tmp_path))
     guard.finish(None)
     broken.free.set()

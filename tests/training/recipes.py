@@ -3,7 +3,7 @@
 import numpy as np
 
 from efat import FaultMap, SystolicArray
-from efat.training.jobs import Setup
+from efat.training.jobs import TrainSpec
 
 ARRAY = SystolicArray(8, 8)
 
@@ -17,15 +17,15 @@ FUSED = FaultMap(RNG.random((8, 8)) < 0.4)
 MEMBER = FaultMap(FUSED.faulty & (RNG.random((8, 8)) < 0.5))
 
 
-SETUP = Setup(
+SETUP = TrainSpec(
     {
-        "_target_": "efat.models.resnet.ResNet",
+        "_target_": "efat.models.ResNet",
         "depth": 8,
         "num_classes": 10,
         "in_channels": 1,
         "width": 4,
     },
-    {"_target_": "efat.data.digits.Digits", "batch_size": 32},
+    {"_target_": "efat.data.Digits", "batch_size": 32},
     10,
     {"accelerator": "cpu"},
     {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.01, "momentum": 0.9},

@@ -9,7 +9,7 @@ from efat import FaultMap, SystolicArray
 from efat.engine.store import Store
 from efat.training import trainer
 from efat.training.checkpoints import Checkpointer, Checkpoints
-from efat.training.jobs import Setup, TrainingJob
+from efat.training.jobs import TrainingJob, TrainSpec
 
 ARRAY = SystolicArray(8, 8)
 FAULTS = FaultMap(np.random.default_rng(0).random((8, 8)) < 0.3)
@@ -22,12 +22,12 @@ def dropout_net():
 
 
 CASES = {
-    "efat's loader": {"data": {"_target_": "efat.data.digits.Digits", "batch_size": 200}},
+    "efat's loader": {"data": {"_target_": "efat.data.Digits", "batch_size": 200}},
     "torch's loader": {
         "data": {"_target_": "tests.data.plain_data.PlainDigits", "batch_size": 200}
     },
     "accumulated": {
-        "data": {"_target_": "efat.data.digits.Digits", "batch_size": 107},
+        "data": {"_target_": "efat.data.Digits", "batch_size": 107},
         "trainer": {"accelerator": "cpu", "accumulate_grad_batches": 2},
     },
 }
@@ -45,7 +45,7 @@ def job(case, every):
         },
         **CASES[case],
     }  # fmt: skip
-    return TrainingJob(Setup(**parts), 7, STEPS, every, None, ARRAY, FAULTS)
+    return TrainingJob(TrainSpec(**parts), 7, STEPS, every, None, ARRAY, FAULTS)
 
 
 class CutError(Exception):

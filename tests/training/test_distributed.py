@@ -8,8 +8,8 @@ import pytest
 from efat import FaultMap, SystolicArray
 from efat.engine.executors import Launch
 from efat.engine.store import Store, content_key
-from efat.engine.unit import Unit, Work
-from efat.training.jobs import Setup, TrainingJob
+from efat.engine.unit import JobRunner, Unit
+from efat.training.jobs import TrainingJob, TrainSpec
 from efat.training.trainer import train
 
 ARRAY = SystolicArray(8, 8)
@@ -18,9 +18,9 @@ IN_TWO = {"accelerator": "cpu", "devices": 2, "strategy": "ddp"}
 
 
 def job(batch_size, trainer):
-    setup = Setup(
-        {"_target_": "efat.models.mlp.MLP", "sizes": [64, 24, 10]},
-        {"_target_": "efat.data.digits.Digits", "batch_size": batch_size},
+    setup = TrainSpec(
+        {"_target_": "efat.models.MLP", "sizes": [64, 24, 10]},
+        {"_target_": "efat.data.Digits", "batch_size": batch_size},
         10,
         trainer,
         {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.05, "momentum": 0.9},
@@ -33,7 +33,7 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(tmp_path, monk
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     store, in_two = Store(tmp_path), job(16, IN_TWO)
     unit = Unit("train", content_key("train", in_two), in_two)
-    ((_, two),) = Launch(retries=0).run(Work(train, store, 20, "driver"), [unit])
+    ((_, two),) = Launch(retries=0).run(JobRunner(train, store, 20, "driver"), [unit])
     one = train(job(32, {"accelerator": "cpu"}), store)
     log = store.log("train", unit.key).read_text()
     assert "MEMBER: 2/2" in log

@@ -13,7 +13,7 @@ from efat.config.build import build_experiment
 from efat.config.compose import compose_jobs
 from efat.data.digits import Digits
 from efat.engine.store import Store, content_key
-from efat.training.finetune import Retraining
+from efat.training.finetune import FineTuneOptions
 from efat.training.jobs import TrainingJob
 from efat.training.module import FaultAwareModule
 from efat.training.trainer import train
@@ -40,7 +40,7 @@ def fit_module(retraining, steps=3, faults=None, lr=0.1):
 
 def test_frozen_layers_stay_and_stay_masked():
     faults = FaultMap(np.random.default_rng(0).random((8, 8)) < 0.3)
-    model, _, changed = fit_module(Retraining(frozen=("1",)), faults=faults)
+    model, _, changed = fit_module(FineTuneOptions(frozen=("1",)), faults=faults)
     assert not changed & {"1.weight", "1.bias"}
     assert {"4.weight", "4.bias", "2.running_mean"} <= changed
     verify_masks(model)
@@ -48,12 +48,12 @@ def test_frozen_layers_stay_and_stay_masked():
 
 def test_batch_norm_keeps_its_statistics_in_eval_mode():
     running = {"2.running_mean", "2.running_var"}
-    assert not fit_module(Retraining(batch_norm="eval"))[2] & running
-    assert running <= fit_module(Retraining())[2]
+    assert not fit_module(FineTuneOptions(batch_norm="eval"))[2] & running
+    assert running <= fit_module(FineTuneOptions())[2]
 
 
 def test_rates_by_layer():
-    _, module, changed = fit_module(Retraining(lr_factors={"1": 0.0, "4": 0.5}), lr=0.2)
+    _, module, changed = fit_module(FineTuneOptions(lr_factors={"1": 0.0, "4": 0.5}), lr=0.2)
     rates = {
         len(group["params"]): (group["lr"], [p.shape for p in group["params"]])
         for group in module.optimizers().param_groups
@@ -76,7 +76,7 @@ def test_what_determines_a_result_is_in_its_key():
     base = TrainingJob(setup_of(), 7, 4)
     changes = (
         {"split_hash": "a"},
-        {"retraining": Retraining(frozen=("x",))},
+        {"retraining": FineTuneOptions(frozen=("x",))},
         {"channels_last": True},
     )
     jobs = [base, *(TrainingJob(setup_of(**change), 7, 4) for change in changes)]
@@ -98,8 +98,8 @@ class Fragile(nn.Module):
 
 def test_a_diverged_unit_is_reported_and_the_rest_goes_on(tmp_path):
     arguments = (
-        "+experiment=resnet_fat", "~model", "+model={_target_: tests.training.test_finetune.Fragile}",
-        "executor=serial", "array=ws_8", "compare=[none,single]", "selection.max_drop=0.1",
+        "+experiment=resnet_fat", "~model", "executor=serial",
+        "+model={_target_: tests.training.test_finetune.Fragile}", "array=ws_8", "compare=[none,single]", "selection.max_drop=0.1",
         "baseline.epochs=4", "training.budget_epochs=0.5", "training.eval_every_epochs=0.25",
         "fault_rates.rates=[0.1,0.5]", "fault_rates.maps_per_rate=2",
         "fleet.chips=6", "fleet.fault_rate=[0.07,0.1]",

@@ -21,16 +21,16 @@ from efat.nn.masking import masked_weights
 from efat.training import trainer
 from efat.training.checkpoints import Checkpointer, Checkpoints
 from efat.training.hardening import step_map
-from efat.training.jobs import Setup, TrainingJob
+from efat.training.jobs import TrainingJob, TrainSpec
 from efat.training.recipe import Recipe
 from tests.campaign.test_stages import BASELINE, CHIPS, FakeCampaign, experiment, group
 from tests.cli.command_line import efat
 from tests.training.recipes import SETUP
 
 ARRAY = SystolicArray(8, 8)
-PLAIN = Setup(
-    {"_target_": "efat.models.mlp.MLP", "sizes": [64, 16, 10]},
-    {"_target_": "efat.data.digits.Digits", "batch_size": 32},
+PLAIN = TrainSpec(
+    {"_target_": "efat.models.MLP", "sizes": [64, 16, 10]},
+    {"_target_": "efat.data.Digits", "batch_size": 32},
     10,
     {"accelerator": "cpu"},
     {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1},

@@ -15,10 +15,10 @@ from efat.hardware.mapping import SystolicArray
 from efat.models.resnet import ResNet
 from efat.nn.masking import masked_weights
 from efat.seeds import derive
-from efat.training.callbacks import MaskGuard
+from efat.training.callbacks import CheckMasksAndDivergence
 from efat.training.checkpoints import Checkpoints
 from efat.training.injection import Injection
-from efat.training.jobs import EvaluationJob, TrainingJob, Until
+from efat.training.jobs import EvaluationJob, StopCriterion, TrainingJob
 from efat.training.recipe import Gradual, Recipe
 from efat.training.trainer import evaluate, train
 from tests.campaign.test_stages import BASELINE, CHIPS, experiment
@@ -68,7 +68,7 @@ def test_what_is_injected_so_far_is_exactly_zero_momentum_too(store, monkeypatch
         later = [bool(module.model.get_parameter(n)[whole[n] & ~pruned[n]].any()) for n in whole]
         seen.append(any(later))
 
-    monkeypatch.setattr(MaskGuard, "on_train_batch_end", look)
+    monkeypatch.setattr(CheckMasksAndDivergence, "on_train_batch_end", look)
     result = train(replace(JOB, eval_every_steps=7), store)
     assert seen == [True] * 8 + [False] * 6  # not yet injected: still at work
     for name, pruned in zeros(FUSED).items():
@@ -96,7 +96,7 @@ def test_a_curve_may_be_read_at_any_amount(store):
 
 
 def test_it_goes_on_where_it_was_cut_off_and_ends_where_it_meets_the_constraint(store, tmp_path):
-    asked = replace(JOB, eval_every_steps=2, until=Until(2.0, from_steps=3))
+    asked = replace(JOB, eval_every_steps=2, until=StopCriterion(2.0, from_steps=3))
     expected, checkpoints = train(asked, store), Checkpoints(tmp_path, 2)
     assert expected.values["amount_steps"] == [3, 5, 7, 9, 11, 13]
     for step in (6, 9):

@@ -6,7 +6,7 @@ import torch
 
 from efat import EfatError
 from efat.models.mlp import MLP
-from efat.training.pretrained import WeightFile
+from efat.training.pretrained import PretrainedWeights
 from tests.cli.command_line import efat
 
 SIZES = [64, 24, 10]
@@ -38,7 +38,7 @@ def test_prefixes_are_stripped(file, tmp_path):
         safetensors.torch.save_file(source.state_dict(), path)
     else:
         torch.save(FILES[file](source.state_dict()), path)
-    WeightFile.of(str(path)).load_into(target)
+    PretrainedWeights.of(str(path)).load_into(target)
     for name, tensor in source.state_dict().items():
         assert torch.equal(target.state_dict()[name], tensor)
 
@@ -48,7 +48,7 @@ def test_every_mismatch_is_listed(tmp_path):
     del state["layers.0.bias"]
     torch.save(state, tmp_path / "other.pt")
     with pytest.raises(EfatError) as caught:
-        WeightFile.of(str(tmp_path / "other.pt")).load_into(MLP(SIZES))
+        PretrainedWeights.of(str(tmp_path / "other.pt")).load_into(MLP(SIZES))
     assert [p.split("model: ")[1] for p in caught.value.problems] == [
         "1 missing: layers.0.bias",
         "2 unexpected: layers.2.weight; layers.2.bias",
@@ -80,7 +80,7 @@ def test_files_that_are_no_checkpoint(name, content, message, tmp_path, capsys):
     elif content is not None:
         torch.save(content, path)
     with pytest.raises(EfatError, match=f"baseline.checkpoint: .*({message})"):
-        WeightFile.of(str(path)).load_into(MLP(SIZES))
+        PretrainedWeights.of(str(path)).load_into(MLP(SIZES))
     assert capsys.readouterr().out == ""  # nothing was run
 
 

@@ -14,10 +14,10 @@ from efat.campaign.results import Baseline, Calibration
 from efat.data.digits import Digits
 from efat.engine.store import Store, plain
 from efat.models.resnet import ResNet
-from efat.nn.repair import compensate, measure_grams, recalibrate, remap, rescale
+from efat.nn.repair import compensate, measure_grams, placement_of, recalibrate, remap, rescale
 from efat.reporting.html.method_text import repair_sentences
 from efat.reporting.terminal.stages import describe_recipe
-from efat.training.jobs import CalibrationJob, EvaluationJob, Repair, TrainingJob, Until
+from efat.training.jobs import EvaluationJob, GramJob, RepairSpec, StopCriterion, TrainingJob
 from efat.training.loading import calibration_batches
 from efat.training.recipe import Recipe
 from efat.training.repair_step import calibrate
@@ -32,12 +32,12 @@ def store(tmp_path_factory):
     """A store with a baseline and its Gram matrices."""
     store = Store(tmp_path_factory.mktemp("store"))
     store.write(*START, train(TrainingJob(SETUP, 7, 150), store))
-    store.write("calibrate", "grams", calibrate(CalibrationJob(SETUP, START, 200, 3), store))
+    store.write("calibrate", "grams", calibrate(GramJob(SETUP, START, 200, 3), store))
     return store
 
 
 def repair(*steps, mode="one_shot"):
-    return Repair(steps, mode, ("calibrate", "grams"), 200, 3)
+    return RepairSpec(steps, mode, ("calibrate", "grams"), 200, 3)
 
 
 def job(steps, every=0, **changes):
@@ -60,7 +60,7 @@ def test_amount_zero_is_the_network_that_the_library_repairs(store):
     expected = compensate(model, FUSED, ARRAY, grams, placement=placement)
     result = train(job(0), store)
     assert result.values["repair_s"] > 0
-    assert {n: s.columns.tolist() for n, s in result.placement.items()} == {
+    assert {n: s.columns.tolist() for n, s in placement_of(result.header).items()} == {
         n: s.columns.tolist() for n, s in placement.items()
     }
     for name, weight in expected.state_dict().items():
@@ -68,13 +68,13 @@ def test_amount_zero_is_the_network_that_the_library_repairs(store):
 
 
 def test_rows_are_placed_where_the_recipe_says_so(store):
-    mend = replace(job(0).repair, remap="rows_and_columns")
-    assert "remap" in plain(mend)
+    apply_repair = replace(job(0).repair, remap="rows_and_columns")
+    assert "remap" in plain(apply_repair)
     assert "remap" not in plain(job(0).repair)  # keys from before
-    result = train(replace(job(0), repair=mend), store)
+    result = train(replace(job(0), repair=apply_repair), store)
     store.write("retrain", "rows", result)
-    read = store.placement("retrain", "rows")
-    assert all(slots.rows is not None for slots in result.placement.values())
+    read = placement_of(store.header("retrain", "rows"))
+    assert all(slots.rows is not None for slots in placement_of(result.header).values())
     fused, member = (
         evaluate(EvaluationJob(SETUP, ("retrain", "rows"), ARRAY, (m,)), store).values["val"]
         for m in (FUSED, MEMBER)
@@ -91,7 +91,7 @@ def test_layers_in_blocks_are_repaired_and_named(store, monkeypatch):
     monkeypatch.setattr(
         "efat.training.repair_step.measure_grams", partial(measure_grams, largest=140)
     )
-    result = calibrate(CalibrationJob(SETUP, START, 200, 3), store)
+    result = calibrate(GramJob(SETUP, START, 200, 3), store)
     cut = {"layer3.0.conv2.weight": 2}
     assert result.values["blocks"] == cut
     store.write("calibrate", "blocked", result)
@@ -130,12 +130,12 @@ def test_recalibration_follows_the_mask(store):
     inputs = torch.cat(list(calibration_batches(SETUP, 200, 3)))
     expected = recalibrate(masked, inputs.split(128)).state_dict()
     result = train(replace(job(0), repair=repair("recalibrate")), store)
-    assert result.placement is None
+    assert result.header == {}
     assert all(torch.equal(result.weights[name], weight) for name, weight in expected.items())
 
 
 def test_a_network_without_batch_norm_is_rescaled(tmp_path):
-    network = {"_target_": "efat.models.mlp.MLP", "sizes": [64, 16, 10]}
+    network = {"_target_": "efat.models.MLP", "sizes": [64, 16, 10]}
     setup, store = replace(SETUP, model=network), Store(tmp_path)
     store.write(*START, train(TrainingJob(setup, 7, 60), store))
     model = hydra.utils.instantiate(network)
@@ -143,8 +143,8 @@ def test_a_network_without_batch_norm_is_rescaled(tmp_path):
     masked = mask_model(copy.deepcopy(model).eval(), FUSED, ARRAY)
     inputs = torch.cat(list(calibration_batches(setup, 200, 3)))
     expected = rescale(model, masked, inputs).state_dict()
-    mend = Repair(("recalibrate",), "one_shot", None, 200, 3)
-    result = train(TrainingJob(setup, 1, 0, 0, START, ARRAY, FUSED, repair=mend), store)
+    apply_repair = RepairSpec(("recalibrate",), "one_shot", None, 200, 3)
+    result = train(TrainingJob(setup, 1, 0, 0, START, ARRAY, FUSED, repair=apply_repair), store)
     assert all(torch.equal(result.weights[name], weight) for name, weight in expected.items())
 
 
@@ -169,7 +169,10 @@ def test_the_prefix_rule_holds_after_a_repair(store):
 
 def test_a_fused_maps_placement_serves_every_member_bit_for_bit(store):
     store.write("retrain", "group", train(job(5), store))
-    weights, placement = store.weights("retrain", "group"), store.placement("retrain", "group")
+    weights, placement = (
+        store.weights("retrain", "group"),
+        placement_of(store.header("retrain", "group")),
+    )
     data = Digits()
     data.setup("test")
     outputs = []
@@ -193,7 +196,7 @@ def test_without_repair_keys_and_files_are_what_they_were(store):
     assert keyed["setup"]["recipe"] == {"frozen": [], "lr_factors": {}, "batch_norm": "train"}
     assert "retraining" not in keyed["setup"]
     assert plain(job(2))["repair"]["grams"] == ["calibrate", "grams"]
-    assert store.placement(*START) is None
+    assert placement_of(store.header(*START)) is None
 
 
 def test_a_curve_that_ends_where_it_meets_the_constraint_says_the_same(store):
@@ -202,7 +205,7 @@ def test_a_curve_that_ends_where_it_meets_the_constraint_says_the_same(store):
     for limit, sustained in ((whole["metric"][0], 1), (whole["metric"][2], 1), (0.0, 3), (2.0, 1)):
         met = [value >= limit for value in whole["metric"]]
         length = met.index(True) + sustained if any(met) else len(met)
-        until = Until(limit, sustained=sustained)
+        until = StopCriterion(limit, sustained=sustained)
         short = train(replace(whole_job, until=until), store).values
         assert short["amount_steps"] == whole["amount_steps"][:length]
         assert short["metric"] == whole["metric"][:length]

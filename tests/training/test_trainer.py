@@ -14,9 +14,9 @@ from efat.engine.store import Store
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
 from efat.nn.masking import MASK, masked_layers
-from efat.training.callbacks import CurveRecorder, MaskGuard
+from efat.training.callbacks import CheckMasksAndDivergence, CurveRecorder
 from efat.training.hardening import HardeningModule
-from efat.training.jobs import EvaluationJob, Setup, TrainingJob
+from efat.training.jobs import EvaluationJob, TrainingJob, TrainSpec
 from efat.training.module import FaultAwareModule
 from efat.training.trainer import build_trainer, evaluate, train
 
@@ -26,8 +26,8 @@ FAULTS = FaultMap(np.random.default_rng(0).random((8, 8)) < 0.3)
 
 def setup_of(**changes):
     parts = {
-        "model": {"_target_": "efat.models.mlp.MLP", "sizes": [64, 24, 10]},
-        "data": {"_target_": "efat.data.digits.Digits", "batch_size": 32},
+        "model": {"_target_": "efat.models.MLP", "sizes": [64, 24, 10]},
+        "data": {"_target_": "efat.data.Digits", "batch_size": 32},
         "num_classes": 10,
         "trainer": {"accelerator": "cpu"},
         "optimizer": {
@@ -37,7 +37,7 @@ def setup_of(**changes):
             "momentum": 0.9,
         },
     }
-    return Setup(**{**parts, **changes})
+    return TrainSpec(**{**parts, **changes})
 
 
 def job(steps, every=0, **changes):
@@ -50,7 +50,7 @@ def store(tmp_path):
 
 
 PLAIN = {"_target_": "tests.data.plain_data.PlainDigits", "batch_size": 32}
-DIGITS = {"_target_": "efat.data.digits.Digits", "batch_size": 32}
+DIGITS = {"_target_": "efat.data.Digits", "batch_size": 32}
 
 
 @pytest.mark.parametrize("data", [DIGITS, PLAIN], ids=["tensors", "torch DataLoader"])
@@ -144,7 +144,7 @@ def test_lightning_checkpoints_hold_zeros_and_no_masks(tmp_path):
     module = FaultAwareModule(model, 10, partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1))
     saver = pl.callbacks.ModelCheckpoint(tmp_path, every_n_train_steps=2, save_top_k=-1)
     trainer = pl.Trainer(
-        max_steps=6, accelerator="cpu", logger=False, callbacks=[saver, MaskGuard()],
+        max_steps=6, accelerator="cpu", logger=False, callbacks=[saver, CheckMasksAndDivergence()],
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(module, Digits())
@@ -169,7 +169,7 @@ def test_mask_guard_stops_a_training_that_breaks_the_mask():
     model = mask_model(MLP([64, 10]), FAULTS, ARRAY)
     trainer = pl.Trainer(
         max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, callbacks=[MaskGuard()], limit_val_batches=0,
+        enable_progress_bar=False, callbacks=[CheckMasksAndDivergence()], limit_val_batches=0,
     )  # fmt: skip
     with pytest.raises(EfatError, match="pruned weights are not 0"):
         trainer.fit(Careless(model, 10, partial(torch.optim.SGD, lr=0.1)), Digits())

@@ -13,7 +13,7 @@ Output = TypeVar("Output")
 
 
 @dataclass(frozen=True)
-class Lost:
+class WorkerDied:
     """Stands for the output of a task that took its process with it, each time it was tried."""
 
     reason: str

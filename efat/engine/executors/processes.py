@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic
 
-from efat.engine.executors.base import Item, Lost, Output, check_numbers, one_thread, usable_cores
+from efat.engine.executors.base import (
+    Item,
+    Output,
+    WorkerDied,
+    check_numbers,
+    one_thread,
+    usable_cores,
+)
 from efat.engine.executors.pool import DeadError, Pool, Worker, shared_pool
 
 MOST_WORKERS_PER_CORE = 4
@@ -64,23 +71,23 @@ class Processes:
 
     def run(
         self, function: Callable[[Item], Output], tasks: Iterable[Item]
-    ) -> Iterator[tuple[int, Output | Lost]]:
+    ) -> Iterator[tuple[int, Output | WorkerDied]]:
         """Yield (number, output) as they are finished; takes a task when a worker is free."""
-        shift = _Shift(shared_pool(self.workers), function, tasks)
+        shift = _PoolRun(shared_pool(self.workers), function, tasks)
         try:
             shift.fill()
             while shift.busy:
                 for pipe in wait(list(shift.busy)):
                     worker, task = shift.busy.pop(pipe)
                     try:
-                        output: Output | Lost = worker.take()
+                        output: Output | WorkerDied = worker.take()
                         shift.pool.idle.append(worker)
                     except DeadError as death:
                         task.deaths += 1
                         if task.deaths <= self.retries:
                             shift.again.append(task)
                             continue
-                        output = Lost(f"its worker died {task.deaths} times, last by {death}")
+                        output = WorkerDied(f"its worker died {task.deaths} times, last by {death}")
                     shift.fill()  # before the caller is at work on the output
                     yield task.number, output
                 shift.fill()
@@ -88,7 +95,7 @@ class Processes:
             shift.abandon()
 
 
-class _Shift(Generic[Item, Output]):
+class _PoolRun(Generic[Item, Output]):
     """One run over the pool: which worker is at which task."""
 
     def __init__(

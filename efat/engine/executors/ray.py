@@ -9,7 +9,14 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from efat.engine.executors.base import Item, Lost, Output, check_numbers, missing_extra, one_thread
+from efat.engine.executors.base import (
+    Item,
+    Output,
+    WorkerDied,
+    check_numbers,
+    missing_extra,
+    one_thread,
+)
 from efat.errors import EfatError
 
 
@@ -95,7 +102,7 @@ class Ray:
 
     def run(
         self, function: Callable[[Item], Output], tasks: Iterable[Item]
-    ) -> Iterator[tuple[int, Output | Lost]]:
+    ) -> Iterator[tuple[int, Output | WorkerDied]]:
         """Yield (number, output) as they are finished; keeps `in_flight` of them with Ray."""
         import ray
 
@@ -141,7 +148,7 @@ class Ray:
             return ray.get(reference)
         except (WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError) as error:
             reason = str(error).splitlines()[0]
-            return Lost(f"its worker died {self.retries + 1} times, last by: {reason}")
+            return WorkerDied(f"its worker died {self.retries + 1} times, last by: {reason}")
         except RayTaskError as error:
             raise error.cause or error from None
 

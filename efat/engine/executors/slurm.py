@@ -10,12 +10,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Generic
 
-from efat.engine.executors.base import Item, Lost, Output, check_numbers, missing_extra, one_thread
+from efat.engine.executors.base import (
+    Item,
+    Output,
+    WorkerDied,
+    check_numbers,
+    missing_extra,
+    one_thread,
+)
 from efat.errors import EfatError
 
 
 @dataclass
-class _Load(Generic[Item]):
+class _Batch(Generic[Item]):
     """The units of one job of the array."""
 
     tasks: Sequence[tuple[int, Item]]
@@ -66,17 +73,17 @@ class Slurm:
 
     def run(
         self, function: Callable[[Item], Output], tasks: Iterable[Item]
-    ) -> Iterator[tuple[int, Output | Lost]]:
+    ) -> Iterator[tuple[int, Output | WorkerDied]]:
         """Yield (number, output) as jobs end; keeps `jobs` of them in the queue."""
-        fresh, again = enumerate(tasks), list[_Load[Item]]()
-        queued = list[tuple[Any, _Load[Item]]]()
+        fresh, again = enumerate(tasks), list[_Batch[Item]]()
+        queued = list[tuple[Any, _Batch[Item]]]()
         try:
             while True:
                 loads = [again.pop() for _ in range(min(len(again), self.jobs - len(queued)))]
                 while len(queued) + len(loads) < self.jobs and (
                     part := list(islice(fresh, self.units_per_job))
                 ):
-                    loads.append(_Load(part))
+                    loads.append(_Batch(part))
                 queued += self._submit(function, loads)
                 if not queued:
                     return
@@ -92,8 +99,8 @@ class Slurm:
                     job.cancel(check=False)
 
     def _submit(
-        self, function: Callable[[Item], Output], loads: list[_Load[Item]]
-    ) -> list[tuple[Any, _Load[Item]]]:
+        self, function: Callable[[Item], Output], loads: list[_Batch[Item]]
+    ) -> list[tuple[Any, _Batch[Item]]]:
         if not loads:
             return []
         items = [[item for _, item in load.tasks] for load in loads]
@@ -101,7 +108,7 @@ class Slurm:
         return list(zip(jobs, loads, strict=True))
 
     def _outputs(
-        self, job: Any, load: _Load[Item], again: list[_Load[Item]]
+        self, job: Any, load: _Batch[Item], again: list[_Batch[Item]]
     ) -> Iterator[tuple[int, Any]]:
         """Yield what a job that ended left; where it died, queue its units again."""
         numbers = [number for number, _ in load.tasks]
@@ -110,9 +117,9 @@ class Slurm:
             yield from zip(numbers, job.result(), strict=True)
         elif load.deaths >= self.retries:
             reason = f"its job {job.job_id} died {load.deaths + 1} times; {job.paths.stderr}"
-            yield from ((number, Lost(reason)) for number in numbers)
+            yield from ((number, WorkerDied(reason)) for number in numbers)
         else:  # one by one, so that a unit that kills its job takes no other with it
-            again += [_Load([task], load.deaths + 1) for task in load.tasks]
+            again += [_Batch([task], load.deaths + 1) for task in load.tasks]
 
     def _executor(self) -> Any:
         try:

@@ -3,13 +3,13 @@
 from efat.hardware.emulation.cycles import CycleRun, simulate, textbook_cycles
 from efat.hardware.emulation.gemm import gemm, multiply
 from efat.hardware.emulation.stuck_at import ArrayFaults, StuckAt
-from efat.hardware.emulation.tester import TestedChip
+from efat.hardware.emulation.tester import EmulatedTester
 
 __all__ = [
     "ArrayFaults",
     "CycleRun",
+    "EmulatedTester",
     "StuckAt",
-    "TestedChip",
     "gemm",
     "multiply",
     "simulate",

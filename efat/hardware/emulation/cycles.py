@@ -1,8 +1,8 @@
 """The array cycle by cycle: every register of every PE, for small arrays.
 
-It shares no arithmetic with `efat.hardware.emulation.gemm`, whose referee it is: registers are latched once
-a cycle, operands enter skewed, a word is forced bit by bit. Cycles follow the model of SCALE-Sim
-(Samajdar et al., ISPASS 2020): `2R + C + T - 2` a fold, for each dataflow.
+It shares no arithmetic with `efat.hardware.emulation.gemm`, whose referee it is: registers are
+latched once a cycle, operands enter skewed, a word is forced bit by bit. Cycles follow the model of
+SCALE-Sim (Samajdar et al., ISPASS 2020): `2R + C + T - 2` a fold, for each dataflow.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def _run_stationary(
             tile[: part.shape[0], : part.shape[1]] = part
             fed = np.zeros((len(moving), rows), moving.dtype)
             fed[:, : part.shape[0]] = moving[:, k : k + rows]
-            result, taken = _stationary_fold(fed, _stick(tile, faults, held), faults, moving_site)
+            result, taken = _stationary_fold(
+                fed, _force_bits(tile, faults, held), faults, moving_site
+            )
             out[:, j : j + cols] += result[:, : part.shape[1]]
             cycles += rows + taken  # a row of the tile is loaded each cycle, over a path of its own
     return out, cycles
@@ -99,9 +101,11 @@ def _stationary_fold(
         ]  # row r starts r cycles late, to meet the partial sum that comes down
         operand = np.column_stack([entering, operand[:, :-1]])
         # Registers latch from left to right in hardware at once; a forced one hands on its word.
-        operand = _stick(operand, faults, moving_site)
+        operand = _force_bits(operand, faults, moving_site)
         from_above = np.vstack([np.zeros((1, cols), psum.dtype), psum[:-1]])
-        added = _stick(from_above + _stick(operand * held, faults, "product"), faults, "psum")
+        added = _force_bits(
+            from_above + _force_bits(operand * held, faults, "product"), faults, "psum"
+        )
         psum = np.where(bypassed, from_above, added)
         for c in range(cols):
             t = cycle - (rows - 1) - c
@@ -130,7 +134,7 @@ def _output_fold(
     """Accumulate `left` [<=rows, k] times `top` [k, <=cols] in place, [rows, cols]."""
     (rows, cols), steps = faults.bypassed.shape, left.shape[1]
     a, b = (np.zeros((rows, cols), left.dtype) for _ in range(2))
-    total = _stick(np.zeros((rows, cols), left.dtype), faults, "psum")
+    total = _force_bits(np.zeros((rows, cols), left.dtype), faults, "psum")
     cycles = steps + rows + cols - 2
     for cycle in range(cycles):
         enter_a = [
@@ -141,15 +145,15 @@ def _output_fold(
             top[cycle - c, c] if c < top.shape[1] and 0 <= cycle - c < steps else 0
             for c in range(cols)
         ]
-        a = _stick(np.column_stack([enter_a, a[:, :-1]]), faults, "input")
-        b = _stick(np.vstack([enter_b, b[:-1]]), faults, "weight")
+        a = _force_bits(np.column_stack([enter_a, a[:, :-1]]), faults, "input")
+        b = _force_bits(np.vstack([enter_b, b[:-1]]), faults, "weight")
         age = cycle - np.add.outer(np.arange(rows), np.arange(cols))
-        added = _stick(total + _stick(a * b, faults, "product"), faults, "psum")
+        added = _force_bits(total + _force_bits(a * b, faults, "product"), faults, "psum")
         total = np.where((age >= 0) & (age < steps), added, total)  # enabled while data is valid
     return np.where(faults.bypassed.faulty, 0, total), cycles
 
 
-def _stick(words: NDArray[Any], faults: ArrayFaults, site: Site) -> NDArray[Any]:
+def _force_bits(words: NDArray[Any], faults: ArrayFaults, site: Site) -> NDArray[Any]:
     """Force the stuck bits of one register, one PE and one bit at a time."""
     if words.dtype == np.float64:
         return words

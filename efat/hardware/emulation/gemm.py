@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efat.hardware.emulation.stuck_at import ArrayFaults, Force, Integers, Site, check_operands
+from efat.hardware.emulation.stuck_at import ArrayFaults, BitForce, Integers, Site, check_operands
 from efat.hardware.mapping import Slots, SystolicArray, check_fault_map, slot_count
 
 Operand = NDArray[Any]
@@ -135,9 +135,9 @@ def _stationary(
             tile, held, row = _with_faulty_rows(tile, held, faults)
             held = faults.force(fixed_site).then(row[:, None], col, held)
         held = np.where(faults.bypassed.faulty[row[:, None], col], 0, held)
-        lifted = _lift(tile, tile.shape[1])  # once: the walks below use it again
-        fold = lifted @ _lift(held, len(held))
-        fold = fold if tile.dtype == np.float64 else _settle(fold)
+        lifted = _to_exact_float(tile, tile.shape[1])  # once: the walks below use it again
+        fold = lifted @ _to_exact_float(held, len(held))
+        fold = fold if tile.dtype == np.float64 else _wrap_int32(fold)
         if faults.stuck:
             streamed = faults.streamed(moving_site, axis=1)
             _add_wrong_operands(fold, tile, held, row, col, streamed)
@@ -146,8 +146,8 @@ def _stationary(
                 fed, lifted_fed = tile, lifted
                 if np.any(streamed.active[row, c]):
                     fed = streamed.then(row, c, tile)
-                    lifted_fed = _lift(fed, fed.shape[1])
-                fold[:, here] = _walk(fed, lifted_fed, held[:, here], row, c, faults)
+                    lifted_fed = _to_exact_float(fed, fed.shape[1])
+                fold[:, here] = _accumulate_by_fold(fed, lifted_fed, held[:, here], row, c, faults)
         out += fold  # int32 wraps around
     return out
 
@@ -169,7 +169,7 @@ def _add_wrong_operands(
     held: Operand,
     row: NDArray[np.intp],
     col: NDArray[np.intp],
-    streamed: Force,
+    streamed: BitForce,
 ) -> None:
     """Add, in place, what operands that changed on their way make of the columns behind."""
     for place in np.flatnonzero(streamed.active[row].any(axis=1)):
@@ -188,7 +188,7 @@ def _walked_columns(faults: ArrayFaults) -> NDArray[np.intp]:
     return np.flatnonzero(forced.any(axis=0))
 
 
-def _walk(
+def _accumulate_by_fold(
     tile: Operand,
     lifted: Operand,
     held: Operand,
@@ -206,7 +206,7 @@ def _walk(
     segment = np.searchsorted(stops, np.arange(len(held)))
     segment[stops] = -1
     between = [np.where((segment == s)[:, None], held, 0) for s in range(len(stops) + 1)]
-    sums = _settle(lifted @ _lift(np.hstack(between), len(held)))
+    sums = _wrap_int32(lifted @ _to_exact_float(np.hstack(between), len(held)))
     first, *rest = np.split(sums, len(between), axis=1)
     total = first
     for place, following in zip(stops, rest, strict=True):
@@ -257,17 +257,17 @@ def matmul(a: Operand, b: Operand) -> NDArray[Any]:
     >>> matmul(np.full((1, 2), -128, np.int8), np.full((2, 1), -128, np.int8)).tolist()
     [[32768]]
     """
-    out = _lift(a, len(b)) @ _lift(b, len(b))
-    return np.asarray(out) if a.dtype == np.float64 else _settle(out)
+    out = _to_exact_float(a, len(b)) @ _to_exact_float(b, len(b))
+    return np.asarray(out) if a.dtype == np.float64 else _wrap_int32(out)
 
 
-def _lift(words: Operand, terms: int) -> Operand:
+def _to_exact_float(words: Operand, terms: int) -> Operand:
     """Return words in the floating point in which `terms` products add up exactly."""
     exact = np.float32 if words.dtype == np.int8 and terms <= FLOAT32_EXACT else np.float64
     return words.astype(exact)
 
 
-def _settle(sums: Operand) -> NDArray[np.int32]:
+def _wrap_int32(sums: Operand) -> NDArray[np.int32]:
     """Return exact sums as int32, modulo 2**32."""
     if sums.dtype == np.float64:
         sums = sums.astype(np.int64)

@@ -67,7 +67,7 @@ class StuckAt:
         raise_problems(problems)
 
 
-class Force(NamedTuple):
+class BitForce(NamedTuple):
     """What a register makes of a word: `word & keep | put`, [rows, cols] each."""
 
     keep: Integers
@@ -128,23 +128,25 @@ class ArrayFaults:
         found = self.fault_map if detected is None else detected
         return ArrayFaults(self.bypassed | found, self.stuck)
 
-    def force(self, site: Site) -> Force:
+    def force(self, site: Site) -> BitForce:
         """Return what a register does to its word, in each PE by itself."""
         return self._forces[site]
 
-    def streamed(self, site: Site, axis: int) -> Force:
+    def streamed(self, site: Site, axis: int) -> BitForce:
         """Return what an operand has become in each PE, streaming along `axis` from index 0."""
         keep, put = (np.array(words) for words in self.force(site))
         for index in range(1, keep.shape[axis]):
             here, before = [(slice(None),) * axis + (i,) for i in (index, index - 1)]
             put[here] |= put[before] & keep[here]
             keep[here] &= keep[before]
-        return Force(keep, put)
+        return BitForce(keep, put)
 
     @cached_property
-    def _forces(self) -> dict[Site, Force]:
+    def _forces(self) -> dict[Site, BitForce]:
         forces = {
-            site: Force(np.full(self.bypassed.shape, -1, word), np.zeros(self.bypassed.shape, word))
+            site: BitForce(
+                np.full(self.bypassed.shape, -1, word), np.zeros(self.bypassed.shape, word)
+            )
             for site, word in WORD.items()
         }
         bypassed = self.bypassed.faulty

@@ -15,7 +15,7 @@ from efat.hardware.mapping import Dataflow, SystolicArray
 
 
 @dataclass(frozen=True)
-class TestedChip:
+class EmulatedTester:
     """A chip whose faults the tester does not know; see `efat.hardware.TestableArray`.
 
     Args:

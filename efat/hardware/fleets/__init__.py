@@ -9,7 +9,8 @@ has about 0.001 defects per mm^2.
 """
 
 from efat.hardware.fleets.clustered import block_fleet, clustered_fleet
-from efat.hardware.fleets.io import file_fleet, load_fleet, save_fleet
+from efat.hardware.fleets.io import check_fleet_file, file_fleet, load_fleet, save_fleet
+from efat.hardware.fleets.npz import fleet_hash
 from efat.hardware.fleets.patterned import line_fleet, mixture_fleet, systematic_fleet
 from efat.hardware.fleets.sampling import draw_fault_map
 from efat.hardware.fleets.summary import FleetSummary, summarise
@@ -18,9 +19,11 @@ from efat.hardware.fleets.uniform import spread_fleet, uniform_fleet
 __all__ = [
     "FleetSummary",
     "block_fleet",
+    "check_fleet_file",
     "clustered_fleet",
     "draw_fault_map",
     "file_fleet",
+    "fleet_hash",
     "line_fleet",
     "load_fleet",
     "mixture_fleet",

@@ -98,5 +98,6 @@ def _as_efat_errors(path: Path) -> Iterator[None]:
     except Exception as error:  # zip, zlib, NumPy headers and decoders raise a dozen types
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise EfatError(
-            f"{path}: not a readable fleet file ({reason}); write one with efat.hardware.fleets.save_fleet"
+            f"{path}: not a readable fleet file ({reason}); write one with "
+            "efat.hardware.fleets.save_fleet"
         ) from None

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from efat.hardware.mapping import SystolicArray, reduction_index
+from efat.hardware import SystolicArray, reduction_index
 from efat.nn.lowering import MappedLayer, run_layer, spread_bias
 
 HEALTHY = "_efat_healthy_pes"

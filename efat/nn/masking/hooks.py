@@ -30,7 +30,7 @@ SHORTEST_TILE = 1 << 10
 
 
 def keep_masked(
-    model: nn.Module, optimizer: optim.Optimizer, guarded: bool = False
+    model: nn.Module, optimizer: optim.Optimizer, trust_masked_gradients: bool = False
 ) -> list[RemovableHandle]:
     """Keep pruned weights, their gradients and their optimizer state at 0 from now on.
 
@@ -42,12 +42,13 @@ def keep_masked(
     Args:
         model: A model that went through `mask_model`.
         optimizer: The optimizer of its parameters, of any type.
-        guarded: Weights need no mask of their own after a step: nothing but backward passes
-            writes gradients (scaling and clipping them aside), nothing but the optimizer weights,
-            and `verify_masks` is called along the way, as `efat.training.callbacks.MaskGuard` does. Saves
-            a pass over the weights; they are masked all the same where that is not enough: with
-            another type of optimizer than torch's plain ones, with gradients or state from before,
-            with several processes (initialise them first), after another map came in.
+        trust_masked_gradients: Weights need no mask of their own after a step: nothing but backward
+            passes writes gradients (scaling and clipping them aside), nothing but the optimizer
+            weights, and `verify_masks` is called along the way, as
+            `efat.training.callbacks.CheckMasksAndDivergence` does. Saves a pass over the weights;
+            they are masked all the same where that is not enough: with another type of optimizer
+            than torch's plain ones, with gradients or state from before, with several processes
+            (initialise them first), after another map came in.
 
     Returns:
         Handles; `handle.remove()` on each detaches everything; none for `os` and `is`.
@@ -60,8 +61,8 @@ def keep_masked(
     weights = list(masked_weights(model).values())
     if not weights:
         return []
-    masks = [_CurrentMask(weight) for weight in weights]
-    trust = _Trust(guarded and _starts_clean(weights, optimizer), masks)
+    masks = [_MaskCache(weight) for weight in weights]
+    trust = _StepMasking(trust_masked_gradients and _starts_clean(weights, optimizer), masks)
     return [
         *[_on_gradient(w.tensor, mask) for w, mask in zip(weights, masks, strict=True)],
         optimizer.register_load_state_dict_post_hook(trust.withdraw),
@@ -80,13 +81,13 @@ def _starts_clean(weights: Sequence[MappedWeight], optimizer: optim.Optimizer) -
     )
 
 
-class _Trust:
+class _StepMasking:
     """Masks weights after a step, unless their gradients were masked and that is enough.
 
     It is asked after every step, when the caches hold weights: each object it looks at costs.
     """
 
-    def __init__(self, given: bool, masks: Sequence[_CurrentMask]) -> None:
+    def __init__(self, given: bool, masks: Sequence[_MaskCache]) -> None:
         self.given = given
         self.masks = masks[::-1]  # the last weights that were stepped are still in the cache
 
@@ -106,7 +107,7 @@ class _Trust:
             mask.apply_to_weight()
 
 
-def _on_gradient(weight: Tensor, mask: _CurrentMask) -> RemovableHandle:
+def _on_gradient(weight: Tensor, mask: _MaskCache) -> RemovableHandle:
     """Register for a weight that is frozen too: it may be trained later."""
     frozen = not weight.requires_grad
     weight.requires_grad_(True)
@@ -115,7 +116,7 @@ def _on_gradient(weight: Tensor, mask: _CurrentMask) -> RemovableHandle:
     return handle
 
 
-class _CurrentMask:
+class _MaskCache:
     """The mask that a weight has now, for two multiplications a training step.
 
     Looked up each time, since `.to()` and `mask_model` replace buffers; in dictionaries, since an

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from efat.errors import raise_problems
-from efat.hardware.mapping import WeightLayout
+from efat.hardware import WeightLayout
 from efat.nn.lowering import ON_ARRAY, MappedLayer, layer_weights
 
 OFF_ARRAY = (

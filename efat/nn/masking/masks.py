@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from efat.errors import raise_problems
-from efat.hardware import FaultMap
-from efat.hardware.mapping import (
+from efat.hardware import (
+    FaultMap,
     Placement,
     SystolicArray,
     check_fault_map,
@@ -49,8 +49,8 @@ def mask_model(
 
     `ws`: weights on faulty PEs are set to 0 and remembered. `os`: output elements of faulty PEs are
     0 before bias. `is`: input elements on faulty PEs are 0 in the products; a convolution's input
-    element is one per window that it is in. Which PE is whose: `efat.hardware.mapping`. With `os` and `is` a
-    sample's place in the batch decides its PEs, as on the chip.
+    element is one per window that it is in. Which PE is whose: `efat.hardware.mapping`. With `os`
+    and `is` a sample's place in the batch decides its PEs, as on the chip.
 
     The masks are buffers: they follow `.to()`, deep copies and pickles; a state dict neither holds
     nor overwrites them, and weights loaded later are masked again. Masking a masked model with

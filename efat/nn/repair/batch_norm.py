@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from efat.nn.lowering import MappedLayer
-from efat.nn.repair.weight_matrices import Product, join
+from efat.nn.repair.weight_matrices import WeightMatrix, join
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 @torch.no_grad()
 def following_norms(
-    model: nn.Module, products: dict[str, Product], inputs: Tensor
+    model: nn.Module, products: dict[str, WeightMatrix], inputs: Tensor
 ) -> dict[str, str]:
     """Find the BatchNorm that each weight's output goes into directly, by running the model once.
 
@@ -72,14 +72,14 @@ class _Watch:
         self.sources[norm_name] = source if seen == source else None
 
 
-def has_intercept(name: str, product: Product, norms: dict[str, str]) -> bool:
+def has_intercept(name: str, product: WeightMatrix, norms: dict[str, str]) -> bool:
     """Tell whether a shift of a weight's outputs can be folded away."""
     return name in norms or _bias_of(product) is not None
 
 
 @torch.no_grad()
 def fold_shift(
-    model: nn.Module, name: str, product: Product, norms: dict[str, str], shift: Tensor
+    model: nn.Module, name: str, product: WeightMatrix, norms: dict[str, str], shift: Tensor
 ) -> None:
     """Add `shift` [groups, m] to a weight's outputs, in its bias or the running mean after it."""
     bias = _bias_of(product)
@@ -90,7 +90,7 @@ def fold_shift(
         mean -= shift.flatten().to(mean)
 
 
-def _bias_of(product: Product) -> Tensor | None:
+def _bias_of(product: WeightMatrix) -> Tensor | None:
     """Return the bias of all of a weight's outputs: a parameter, or None."""
     layer = product.weight.layer
     if not isinstance(layer, nn.MultiheadAttention):

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from efat.errors import EfatError
-from efat.hardware import FaultMap
-from efat.hardware.mapping import Placement, SystolicArray
+from efat.hardware import FaultMap, Placement, SystolicArray
 from efat.nn.masking import mask_model
 from efat.nn.repair.batch_norm import fold_shift, has_intercept
 from efat.nn.repair.gram import Gram
 from efat.nn.repair.grams import Grams
-from efat.nn.repair.solve import RIDGE, make_up
-from efat.nn.repair.weight_matrices import products_of
+from efat.nn.repair.solve import RIDGE, solve_compensation
+from efat.nn.repair.weight_matrices import weight_matrices
 
 
 @torch.no_grad()
@@ -52,9 +51,9 @@ def compensate(
     Raises:
         EfatError: As `mask_model`; Gram matrices of another network; a ridge that is not positive.
     """
-    products = products_of(model, off_array)
+    products = weight_matrices(model, off_array)
     repaired = masked_copy(model, fault_map, array, off_array, placement)
-    for name, target in products_of(repaired, off_array).items():
+    for name, target in weight_matrices(repaired, off_array).items():
         weights = products[name].matrix(products[name].weight.tensor)
         pruned = weights - products[name].matrix(target.weight.tensor)
         gram, centred = grams.of(name, target), has_intercept(name, target, grams.norms)
@@ -70,7 +69,7 @@ def _update(gram: Gram, centred: bool, pruned: Tensor, surviving: Tensor, ridge:
     """Return what to add to the surviving weights, [g, k, m]."""
     update = torch.zeros_like(pruned)
     for cut, matrix in gram.blocks(centred):
-        update[:, cut] = make_up(matrix, pruned[:, cut], surviving[:, cut], ridge)
+        update[:, cut] = solve_compensation(matrix, pruned[:, cut], surviving[:, cut], ridge)
     if gram.rows is not None:
         update *= _best_share(gram, gram.rows, centred, pruned, update)[:, None]
     return update

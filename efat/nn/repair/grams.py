@@ -22,7 +22,7 @@ from efat.nn.masking.activations import keep_dense
 from efat.nn.repair.batch_norm import following_norms
 from efat.nn.repair.gram import LARGEST, Gram, block_size
 from efat.nn.repair.moments import Moments, lowered_pieces
-from efat.nn.repair.weight_matrices import Product, join, products_of, split_key
+from efat.nn.repair.weight_matrices import WeightMatrix, join, split_key, weight_matrices
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Grams:
     by_weight: dict[str, Gram]
     norms: dict[str, str]
 
-    def of(self, name: str, product: Product) -> Gram:
+    def of(self, name: str, product: WeightMatrix) -> Gram:
         """Return those of a weight."""
         if name not in self.by_weight:
             raise EfatError(f"grams: none for {name!r}; measure them with this model and off_array")
@@ -115,7 +115,7 @@ def measure_grams(
     """
     runner = copy.deepcopy(model).eval()
     keep_dense(runner)
-    products, norms = products_of(runner, off_array), None
+    products, norms = weight_matrices(runner, off_array), None
     moments = {name: _new_moments(product, largest) for name, product in products.items()}
     hooks = []
     for batch in batches:
@@ -140,7 +140,7 @@ def inputs_of(batch: Any) -> Tensor:
     return inputs
 
 
-def _new_moments(product: Product, largest: int) -> list[Moments]:
+def _new_moments(product: WeightMatrix, largest: int) -> list[Moments]:
     """Return moments for all groups at once; one a projection where an attention stacks them."""
     groups, k, _ = product.positions.shape
     device, size = product.weight.tensor.device, block_size(k, product.taps, largest)

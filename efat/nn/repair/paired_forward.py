@@ -19,7 +19,7 @@ from efat.nn.masking import mapped_layers
 from efat.nn.masking.activations import keep_dense
 from efat.nn.repair.weight_matrices import join
 
-Advance = Callable[[str, Tensor, Tensor], Tensor]
+PairedStep = Callable[[str, Tensor, Tensor], Tensor]
 """Repairs a layer and runs it: (its weight's name, inputs, fault-free outputs) to its outputs."""
 
 
@@ -34,7 +34,7 @@ def refuse_attention(model: nn.Module, off_array: Collection[str], who: str) -> 
 
 
 def run_side_by_side(
-    model: nn.Module, inputs: Tensor, advance: Advance, who: str, off_array: Collection[str]
+    model: nn.Module, inputs: Tensor, advance: PairedStep, who: str, off_array: Collection[str]
 ) -> None:
     """Run a fault-free network once, in evaluation mode, with `advance` for its second half.
 
@@ -59,7 +59,7 @@ def run_side_by_side(
 
 
 def _run_both(
-    advance: Advance,
+    advance: PairedStep,
     samples: int,
     prefix: str,
     who: str,

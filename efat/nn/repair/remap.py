@@ -15,13 +15,12 @@ from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from efat.errors import EfatError
-from efat.hardware import FaultMap
-from efat.hardware.mapping import Slots, SystolicArray, check_fault_map, slot_count
+from efat.hardware import FaultMap, Slots, SystolicArray, check_fault_map, slot_count
 from efat.nn.repair.batch_norm import has_intercept, norm_gains
 from efat.nn.repair.grams import Grams
-from efat.nn.repair.remap_costs import CompensatedCosts, Costs, PrunedCosts
+from efat.nn.repair.remap_costs import CompensatedCosts, PrunedCosts, RemapCosts
 from efat.nn.repair.solve import RIDGE
-from efat.nn.repair.weight_matrices import Product, products_of
+from efat.nn.repair.weight_matrices import WeightMatrix, weight_matrices
 from efat.nn.saliency import Saliencies
 
 BLOCK = 1024
@@ -62,8 +61,8 @@ def remap(
         array: A weight-stationary array.
         by: What counts as lost. Gram matrices, from `measure_grams` of the same network: the error
             `D' G D` that compensation leaves on the calibration inputs, times the square of what
-            the following BatchNorm multiplies the channel by. Saliencies, from `efat.nn.saliency` of
-            the same network: their sum over pruned weights (`|w|` is SalvageDNN's).
+            the following BatchNorm multiplies the channel by. Saliencies, from `efat.nn.saliency`
+            of the same network: their sum over pruned weights (`|w|` is SalvageDNN's).
         rows: Choose rows too.
         ridge: As for `compensate`.
         off_array: Names of layers that are not on the array.
@@ -77,7 +76,7 @@ def remap(
     if array.dataflow != "ws":
         raise EfatError(f"array.dataflow: {array.dataflow!r} given; remap needs ws")
     check_fault_map(array, fault_map)
-    products = products_of(model, off_array)
+    products = weight_matrices(model, off_array)
     all_costs = (
         _compensated(model, products, by, ridge) if isinstance(by, Grams) else _pruned(products, by)
     )
@@ -89,9 +88,9 @@ def remap(
 
 
 def _compensated(
-    model: nn.Module, products: Mapping[str, Product], grams: Grams, ridge: float
-) -> dict[str, Costs]:
-    costs: dict[str, Costs] = {}
+    model: nn.Module, products: Mapping[str, WeightMatrix], grams: Grams, ridge: float
+) -> dict[str, RemapCosts]:
+    costs: dict[str, RemapCosts] = {}
     for name, product in products.items():
         weights = product.matrix(product.weight.tensor)
         gains = torch.ones_like(weights[:, 0])
@@ -102,7 +101,7 @@ def _compensated(
     return costs
 
 
-def _pruned(products: Mapping[str, Product], saliencies: Saliencies) -> dict[str, Costs]:
+def _pruned(products: Mapping[str, WeightMatrix], saliencies: Saliencies) -> dict[str, RemapCosts]:
     layouts = [product.weight.layout for product in products.values()]
     if [layout for layout, _ in saliencies] != layouts:
         raise EfatError("saliencies: of another network; take them of this model and off_array")
@@ -140,7 +139,7 @@ class _Layer:
     """One weight and the array it is placed on."""
 
     def __init__(
-        self, product: Product, costs: Costs, array: SystolicArray, fault_map: FaultMap
+        self, product: WeightMatrix, costs: RemapCosts, array: SystolicArray, fault_map: FaultMap
     ) -> None:
         self.costs, self.array, self.faulty = costs, array, fault_map.faulty
         self.device = product.weight.tensor.device

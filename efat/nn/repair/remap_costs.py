@@ -12,7 +12,7 @@ from efat.nn.repair.gram import Gram
 from efat.nn.repair.solve import RidgeSystem, distinct
 
 
-class Costs(Protocol):
+class RemapCosts(Protocol):
     """What is lost where weights do not survive."""
 
     @property

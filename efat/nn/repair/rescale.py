@@ -14,7 +14,7 @@ from efat.errors import EfatError
 from efat.nn.masking import masked_weights
 from efat.nn.repair.moments import Moments
 from efat.nn.repair.paired_forward import refuse_attention, run_side_by_side
-from efat.nn.repair.weight_matrices import Product, products_of
+from efat.nn.repair.weight_matrices import WeightMatrix, weight_matrices
 
 WHO = "rescale"
 
@@ -49,7 +49,7 @@ def rescale(
     if not masked_weights(masked):
         raise EfatError("rescale: the model has no mask on weights; use mask_model with ws first")
     rescaled = copy.deepcopy(masked).eval()
-    fit = _Fit(products_of(rescaled, off_array))
+    fit = _Fit(weight_matrices(rescaled, off_array))
     run_side_by_side(model, inputs, fit, WHO, off_array)
     return rescaled
 
@@ -58,11 +58,11 @@ def rescale(
 class _Fit:
     """The layers that are rescaled, and which of them are."""
 
-    products: dict[str, Product]
+    products: dict[str, WeightMatrix]
     done: set[str] = field(default_factory=set)
 
     def __call__(self, name: str, x: Tensor, wanted: Tensor) -> Tensor:
-        """Rescale a layer the first time that it runs, and run it (see `Advance`)."""
+        """Rescale a layer the first time that it runs, and run it (see `PairedStep`)."""
         product = self.products[name]
         layer: Any = product.weight.layer
         if name not in self.done:
@@ -72,7 +72,7 @@ class _Fit:
         return out
 
 
-def _fold(product: Product, scale: Tensor, shift: Tensor) -> None:
+def _fold(product: WeightMatrix, scale: Tensor, shift: Tensor) -> None:
     """Put `scale * y + shift` [channels] into a layer's weights and bias."""
     layer: Any = product.weight.layer
     groups, _, m = product.positions.shape

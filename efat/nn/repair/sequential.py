@@ -10,16 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from efat.hardware import FaultMap
-from efat.hardware.mapping import Placement, SystolicArray
-from efat.nn.lowering import lower_outputs
+from efat.hardware import FaultMap, Placement, SystolicArray
+from efat.nn.lowering import unfold_outputs
 from efat.nn.repair.batch_norm import fold_shift, following_norms, has_intercept
 from efat.nn.repair.compensate import masked_copy
 from efat.nn.repair.gram import LARGEST, block_size, cuts
 from efat.nn.repair.moments import Moments, lowered_pieces
 from efat.nn.repair.paired_forward import refuse_attention, run_side_by_side
 from efat.nn.repair.solve import RIDGE, solve_updates
-from efat.nn.repair.weight_matrices import Product, products_of
+from efat.nn.repair.weight_matrices import WeightMatrix, weight_matrices
 
 WHO = "compensate_sequentially"
 
@@ -60,9 +59,9 @@ def compensate_sequentially(
     repaired = masked_copy(model, fault_map, array, off_array, placement)
     if not fault_map.fault_count:
         return repaired
-    products = products_of(repaired, off_array)
+    products = weight_matrices(repaired, off_array)
     copied = copy.deepcopy(model).eval()
-    norms = following_norms(copied, products_of(copied, off_array), inputs[:1])
+    norms = following_norms(copied, weight_matrices(copied, off_array), inputs[:1])
     fit = _Repair(repaired, ridge, norms, products, largest)
     run_side_by_side(model, inputs, fit, WHO, off_array)
     return repaired
@@ -75,12 +74,12 @@ class _Repair:
     model: nn.Module
     ridge: float
     norms: dict[str, str]
-    products: dict[str, Product]
+    products: dict[str, WeightMatrix]
     largest: int
     shifts: dict[str, Tensor] = field(default_factory=dict)
 
     def __call__(self, name: str, x: Tensor, wanted: Tensor) -> Tensor:
-        """Repair a layer the first time that it runs, and run it (see `Advance`)."""
+        """Repair a layer the first time that it runs, and run it (see `PairedStep`)."""
         layer: Any = self.products[name].weight.layer
         if name not in self.shifts:
             self.fit(name, x, wanted)
@@ -110,7 +109,7 @@ class _Repair:
         fold_shift(self.model, name, product, self.norms, self.shifts[name])
 
     def _fit_block(
-        self, product: Product, cut: slice, x: Tensor, errors: Tensor, centred: bool
+        self, product: WeightMatrix, cut: slice, x: Tensor, errors: Tensor, centred: bool
     ) -> Tensor:
         """Repair a layer with some of its inputs; return the shift that is left, [g, m].
 
@@ -125,7 +124,7 @@ class _Repair:
         groups, k, m = product.positions.shape
         moments = Moments(groups, cut.stop - cut.start, m, x.device)
         for samples, rows in lowered_pieces(layer, x, k):
-            moments.add(rows[:, :, cut], lower_outputs(layer, errors[samples]))
+            moments.add(rows[:, :, cut], unfold_outputs(layer, errors[samples]))
         gram, wanted = moments.covariance, moments.error_covariance
         if not centred:
             gram = gram + moments.mean[:, :, None] * moments.mean[:, None, :]

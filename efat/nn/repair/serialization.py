@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from efat.errors import EfatError
-from efat.hardware.mapping import Placement, Slots
+from efat.hardware import Placement, Slots
 
 
 def save_repaired(path: Path, model: nn.Module, placement: Placement | None = None) -> None:
     """Write a state dict as safetensors, with the placement in its header."""
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    path.write_bytes(pack_repaired(state, placement or {}))
+    path.write_bytes(safetensors.torch.save(state, placement_header(placement or {})))
 
 
 def load_repaired(path: Path) -> tuple[dict[str, Tensor], dict[str, Slots]]:
@@ -29,27 +29,25 @@ def load_repaired(path: Path) -> tuple[dict[str, Tensor], dict[str, Slots]]:
         EfatError: Another file.
     """
     try:
-        placement = read_placement(path)
+        with safetensors.safe_open(path, "pt") as file:
+            placement = placement_of(file.metadata() or {})
         state = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError, AttributeError) as error:
         raise EfatError(f"{path}: not a repaired network ({error})") from None
     return state, placement or {}
 
 
-def pack_repaired(state: Mapping[str, Tensor], placement: Placement | None) -> bytes:
-    """Return what is in such a file; without a placement (None), plain safetensors."""
-    header = None
-    if placement is not None:
-        columns = {name: slots.columns.tolist() for name, slots in placement.items()}
-        rows = {n: s.rows.tolist() for n, s in placement.items() if s.rows is not None}
-        header = {"placement": json.dumps(columns)} | ({"rows": json.dumps(rows)} if rows else {})
-    return safetensors.torch.save(dict(state), header)
+def placement_header(placement: Placement | None) -> dict[str, str]:
+    """Return the placement as the header of a safetensors file; empty for None."""
+    if placement is None:
+        return {}
+    columns = {name: slots.columns.tolist() for name, slots in placement.items()}
+    rows = {n: s.rows.tolist() for n, s in placement.items() if s.rows is not None}
+    return {"placement": json.dumps(columns)} | ({"rows": json.dumps(rows)} if rows else {})
 
 
-def read_placement(path: Path) -> dict[str, Slots] | None:
-    """Return the placement in the header of a safetensors file, or None if there is none."""
-    with safetensors.safe_open(path, "pt") as file:
-        header = file.metadata() or {}
+def placement_of(header: Mapping[str, str]) -> dict[str, Slots] | None:
+    """Return the placement that such a header holds, or None if there is none."""
     if "placement" not in header:
         return None
     columns, rows = (_arrays(header.get(key, "{}")) for key in ("placement", "rows"))

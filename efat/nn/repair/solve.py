@@ -67,7 +67,7 @@ class RidgeSystem:
             solved -= rows.mT @ torch.cholesky_solve(solved[:, lost_at], factor)
         return solved * kept[:, None]
 
-    def make_up(self, kept: Tensor, pruned: Tensor, groups: Tensor) -> Tensor:
+    def solve_compensation(self, kept: Tensor, pruned: Tensor, groups: Tensor) -> Tensor:
         """Return the update that makes up for pruned weights, `(G_SS + d I)^-1 G_SP w_P`.
 
         Where less is lost than kept it is `-H_SP H_PP^-1 w_P`, for which no product with the whole
@@ -138,9 +138,9 @@ def solve_updates(gram: Tensor, errors: Tensor, surviving: Tensor, ridge: float 
     """Return what to add to the surviving weights, `(G_SS + d I)^-1 E_S`.
 
     `E` is the covariance (or second moment) of inputs with what the masked layer's output lacks;
-    where its inputs are the fault-free ones that is `G_SP w_P` (see `make_up`), and the result is
-    the update of `w_S = (G_SS + d I)^-1 (G_S: w + d w_S)`. Channels with the same `S` share one
-    Cholesky factor. Where there is no error there is no update, to the bit.
+    where its inputs are the fault-free ones that is `G_SP w_P` (see `solve_compensation`), and the
+    result is the update of `w_S = (G_SS + d I)^-1 (G_S: w + d w_S)`. Channels with the same `S`
+    share one Cholesky factor. Where there is no error there is no update, to the bit.
 
     Args:
         gram: `G`, float64 [g, k, k].
@@ -151,10 +151,12 @@ def solve_updates(gram: Tensor, errors: Tensor, surviving: Tensor, ridge: float 
     Returns:
         float64 [g, k, m], 0 at pruned weights.
     """
-    return _each_set(surviving, errors * surviving, RidgeSystem(gram, ridge).solve)
+    return _group_by_mask(surviving, errors * surviving, RidgeSystem(gram, ridge).solve)
 
 
-def make_up(gram: Tensor, pruned: Tensor, surviving: Tensor, ridge: float = RIDGE) -> Tensor:
+def solve_compensation(
+    gram: Tensor, pruned: Tensor, surviving: Tensor, ridge: float = RIDGE
+) -> Tensor:
     """Return what to add to the surviving weights where inputs are the fault-free ones.
 
     Args:
@@ -166,10 +168,10 @@ def make_up(gram: Tensor, pruned: Tensor, surviving: Tensor, ridge: float = RIDG
     Returns:
         `solve_updates` of the errors `G_SP w_P`, for less.
     """
-    return _each_set(surviving, pruned, RidgeSystem(gram, ridge).make_up)
+    return _group_by_mask(surviving, pruned, RidgeSystem(gram, ridge).solve_compensation)
 
 
-def _each_set(
+def _group_by_mask(
     surviving: Tensor, given: Tensor, solve: Callable[[Tensor, Tensor, Tensor], Tensor]
 ) -> Tensor:
     """Solve once for all channels with the same surviving weights, [g, k, m]."""

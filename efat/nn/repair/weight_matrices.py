@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from efat.errors import raise_problems
-from efat.hardware.mapping import SystolicArray, gemm_indices
+from efat.hardware import SystolicArray, gemm_indices
 from efat.nn.lowering import lower_weight
 from efat.nn.masking import MappedWeight, mapped_weights
 
 
 @dataclass(frozen=True)
-class Product:
+class WeightMatrix:
     """A weight as the matrix products of its groups.
 
-    `k` counts input channels, then kernel taps (`k = i*taps + t`, as `efat.nn.lowering` makes inputs),
-    whatever the array's order: that only says which PE row a `k` is on.
+    `k` counts input channels, then kernel taps (`k = i*taps + t`, as `efat.nn.lowering` makes
+    inputs), whatever the array's order: that only says which PE row a `k` is on.
 
     Args:
         weight: The weight.
@@ -62,7 +62,7 @@ class Product:
         return np.asarray(flat[self.positions[0, :, 0].cpu().numpy()])
 
 
-def products_of(model: nn.Module, off_array: Collection[str] = ()) -> dict[str, Product]:
+def weight_matrices(model: nn.Module, off_array: Collection[str] = ()) -> dict[str, WeightMatrix]:
     """Return the weights on the array as products, by parameter name.
 
     Raises:
@@ -76,7 +76,7 @@ def products_of(model: nn.Module, off_array: Collection[str] = ()) -> dict[str, 
         for name, weight in weights.items()
         if owners.setdefault(id(weight.tensor), name) != name
     )
-    return {name: Product(weight, _positions(weight)) for name, weight in weights.items()}
+    return {name: WeightMatrix(weight, _positions(weight)) for name, weight in weights.items()}
 
 
 def _positions(weight: MappedWeight) -> Tensor:

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Lower bounds on the cost of any plan, and the relaxations that planners are built on."""

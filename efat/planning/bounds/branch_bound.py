@@ -20,13 +20,13 @@ sums to `(S^2 - sum s_j^2) / 2N` over the pairs. The second is a quadratic form 
 `e_ij / sqrt(s_i s_j)`, 0 on the diagonal (Rayleigh's quotient; x_j^2 = x_j). For S in [a, b],
 `S^2 <= (a + b) S - a b` (the chord). So an extension brings at least a sum over A of weights plus a
 constant: `h(A) + const` new faults. Where groups are small, what each chip can share with its own
-partners bounds S2 better (`efat.planning.bounds.partners`); both are tried, and the S that candidates
-cannot reach within the faults that are left are ruled out. As S <= b, adding `m (S - b)` with
-m >= 0 keeps it a bound; so weights are kept away from 0, where a candidate would count for nothing.
-The largest value of a given weight is a knapsack, bounded by its linear relaxation (Dantzig 1957);
-the ratio of value to price is at most the largest over the weights and the intervals of S. Every
-step is an inequality: nothing rests on independent maps, and no extension is left out, however many
-chips it has.
+partners bounds S2 better (`efat.planning.bounds.partners`); both are tried, and the S that
+candidates cannot reach within the faults that are left are ruled out. As S <= b, adding `m (S - b)`
+with m >= 0 keeps it a bound; so weights are kept away from 0, where a candidate would count for
+nothing. The largest value of a given weight is a knapsack, bounded by its linear relaxation
+(Dantzig 1957); the ratio of value to price is at most the largest over the weights and the
+intervals of S. Every step is an inequality: nothing rests on independent maps, and no extension is
+left out, however many chips it has.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from efat.planning.bounds.partners import Partners, interpolate
+from efat.planning.bounds.partners import OverlapShares, interpolate
 from efat.planning.cost import Floats, Ints
 
 FEWEST = 3
@@ -51,7 +51,7 @@ POINTS = 96
 
 
 @dataclass(frozen=True)
-class Turn:
+class BoundSettings:
     """A try at a better bound.
 
     Args:
@@ -65,9 +65,9 @@ class Turn:
     bonus: float = 0.0
 
 
-TURNS = (
-    *(Turn(lightest, step) for lightest in (0.2, 0.5, 0.05) for step in (0, -1, 1)),
-    *(Turn(bonus=bonus) for bonus in (0.05, 0.2, 0.8)),
+BOUND_SETTINGS = (
+    *(BoundSettings(lightest, step) for lightest in (0.2, 0.5, 0.05) for step in (0, -1, 1)),
+    *(BoundSettings(bonus=bonus) for bonus in (0.05, 0.2, 0.8)),
 )
 """What is tried in turn, as long as it matters."""
 NEAR = 0.97
@@ -102,7 +102,7 @@ class Spectrum:
 
 
 @dataclass(frozen=True)
-class _Loss:
+class _OverlapLoss:
     """Pairs of A share at most `lost(A) - constants` faults; k: how many overlap in one place.
 
     Args:
@@ -116,13 +116,13 @@ class _Loss:
     k: Floats
 
     @classmethod
-    def between(cls, lost: Floats, constants: Floats, sizes: Floats, sums: Floats) -> _Loss:
+    def between(cls, lost: Floats, constants: Floats, sizes: Floats, sums: Floats) -> _OverlapLoss:
         """Choose k as if all candidates joined alike, their sizes summing to `sums` [intervals]."""
         each = lost.sum(axis=1) / max(float(sizes.sum()), 1e-9) - constants / np.maximum(sums, 1e-9)
         return cls(lost, constants, 1 + np.floor(2 * np.maximum(each, 0.0)))
 
-    def of(self, intervals: Ints) -> _Loss:
-        return _Loss(self.lost[intervals], self.constants[intervals], self.k[intervals])
+    def of(self, intervals: Ints) -> _OverlapLoss:
+        return _OverlapLoss(self.lost[intervals], self.constants[intervals], self.k[intervals])
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Branch:
     room: int
     table: Floats
     limit: int
-    partners: tuple[Partners, ...] = ()
+    partners: tuple[OverlapShares, ...] = ()
 
     def ratio(self, enough: float = 0.0) -> float:
         """Bound `u(G) / f(|F_G|)` over the groups with at least `FEWEST` more chips; may be -inf.
@@ -171,11 +171,11 @@ class Branch:
         grid = fewest + (self.spare - fewest) * np.linspace(0.0, 1.0, POINTS + 1) ** 2
         best = np.tile(self.value + self._most(high)[:, None], len(grid))
         losses, worst = self._losses(low, high), self._ratios(best, grid)
-        for turn in TURNS:
+        for turn in BOUND_SETTINGS:
             for loss in losses:
                 if worst.max() <= enough:
                     return float(worst.max())
-                near = NEAR * worst.max() if turn is not TURNS[0] else -np.inf
+                near = NEAR * worst.max() if turn is not BOUND_SETTINGS[0] else -np.inf
                 again = np.flatnonzero(worst >= near)
                 found = self._values(low[again], high[again], grid, loss.of(again), turn)
                 best[again] = np.minimum(best[again], found)
@@ -203,9 +203,9 @@ class Branch:
         low, high = tried[:-1], tried[1:]
         fits = np.ones(len(low), dtype=bool)
         for loss in self._losses(low, high):
-            weights, constants = self._weights(high, loss, TURNS[0])
+            weights, constants = self._weights(high, loss, BOUND_SETTINGS[0])
             room = np.full((len(low), 1), self.spare + 1e-6) - constants[:, None]
-            fits &= _fill(self.sizes, weights, room)[:, 0] >= low * (1 - 1e-9) - 1e-6
+            fits &= fractional_knapsack(self.sizes, weights, room)[:, 0] >= low * (1 - 1e-9) - 1e-6
         reached = np.flatnonzero(fits)
         return float(high[reached[-1]]) if len(reached) else least
 
@@ -214,16 +214,18 @@ class Branch:
         """New faults that still fit."""
         return self.limit - self.count
 
-    def _losses(self, low: Floats, high: Floats) -> list[_Loss]:
+    def _losses(self, low: Floats, high: Floats) -> list[_OverlapLoss]:
         """Bound the overlaps of all pairs where S is in [low, high], in each way there is."""
         chord = ((low + high)[:, None] * self.sizes - self.sizes**2) / self.area
         spectral = (chord + self.loss * self.sizes) / 2
         ways = [(spectral, low * high / (2 * self.area))]
         ways += [(partners.most(high), np.zeros_like(low)) for partners in self.partners]
         middle = (low + high) / 2
-        return [_Loss.between(*way, self.sizes, middle) for way in ways]
+        return [_OverlapLoss.between(*way, self.sizes, middle) for way in ways]
 
-    def _values(self, low: Floats, high: Floats, grid: Floats, loss: _Loss, turn: Turn) -> Floats:
+    def _values(
+        self, low: Floats, high: Floats, grid: Floats, loss: _OverlapLoss, turn: BoundSettings
+    ) -> Floats:
         """Bound the value where S is in [low, high] and the new faults are at most `grid`.
 
         -inf where nothing fits. A candidate that leaves too little of S to the others has no place
@@ -237,8 +239,11 @@ class Branch:
         bonus, others = turn.bonus * float(self.values.max()), np.sort(self.sizes)[: FEWEST - 1]
         fits = self.sizes <= high[:, None] - others.sum() + 1e-6
         room = grid + 1e-6 - constants[:, None]
-        filled = _fill(np.where(fits, self.values + bonus, 0.0), weights, room) - bonus * FEWEST
-        reached = _fill(self.sizes, weights, room) >= low[:, None] * (1 - 1e-9) - 1e-6
+        filled = (
+            fractional_knapsack(np.where(fits, self.values + bonus, 0.0), weights, room)
+            - bonus * FEWEST
+        )
+        reached = fractional_knapsack(self.sizes, weights, room) >= low[:, None] * (1 - 1e-9) - 1e-6
         return np.where((room >= 0) & reached, self.value + filled, -np.inf)
 
     def _ratios(self, best: Floats, grid: Floats) -> Floats:
@@ -260,11 +265,15 @@ class Branch:
         if not len(sized):
             return np.full_like(high, most)
         values = np.broadcast_to(self.values[sized], (1, len(sized)))
-        within = _fill(values, self.sizes[None, sized], high[None] * (1 + 1e-9) + 1e-6)[0]
+        within = fractional_knapsack(
+            values, self.sizes[None, sized], high[None] * (1 + 1e-9) + 1e-6
+        )[0]
         bounded: Floats = np.minimum(free + within, most)
         return bounded
 
-    def _weights(self, high: Floats, loss: _Loss, turn: Turn) -> tuple[Floats, Floats]:
+    def _weights(
+        self, high: Floats, loss: _OverlapLoss, turn: BoundSettings
+    ) -> tuple[Floats, Floats]:
         """Return weights h [intervals, candidates] and constants [intervals].
 
         A weight is at least size and share of its candidate, times `lightest` and 2 / (k + 1).
@@ -279,7 +288,7 @@ class Branch:
         return weights + more[:, None] * sizes, constants - more * high
 
 
-def _fill(values: Floats, weights: Floats, rooms: Floats) -> Floats:
+def fractional_knapsack(values: Floats, weights: Floats, rooms: Floats) -> Floats:
     """Fill knapsacks, parts of things allowed: the value [intervals, rooms] that fits in each room.
 
     Args:

@@ -14,7 +14,7 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
 from efat.planning.cost import Floats, union_counts
-from efat.planning.merge_forest import Places
+from efat.planning.merge_forest import ChipIndices
 from efat.planning.problem import Problem
 
 ROUNDS, BEAM = 60, 24
@@ -24,15 +24,15 @@ ROUNDS, BEAM = 60, 24
 class Columns:
     """Groups known so far with their prices; a group is kept once."""
 
-    def __init__(self, problem: Problem, groups: Iterable[Places]) -> None:
+    def __init__(self, problem: Problem, groups: Iterable[ChipIndices]) -> None:
         self.problem = problem
-        self.groups: list[Places] = []
+        self.groups: list[ChipIndices] = []
         self.prices: list[float] = []
-        self._known: set[Places] = set()
+        self._known: set[ChipIndices] = set()
         self.add([(i,) for i in range(len(problem))])
         self.add(groups)
 
-    def add(self, groups: Iterable[Places]) -> int:
+    def add(self, groups: Iterable[ChipIndices]) -> int:
         """Add new groups of finite price; return how many were new."""
         before = len(self.groups)
         for group in groups:
@@ -87,10 +87,10 @@ def generate(problem: Problem, columns: Columns, rounds: int) -> Floats:
     return values
 
 
-def _overcharged(problem: Problem, values: Floats) -> list[Places]:
+def _overcharged(problem: Problem, values: Floats) -> list[ChipIndices]:
     """Look for groups with `values(G) > price(G)` by a beam search over the sizes of groups."""
-    found: list[tuple[float, Places]] = []
-    beam: list[Places] = [(i,) for i in np.flatnonzero(values > 0).tolist()]
+    found: list[tuple[float, ChipIndices]] = []
+    beam: list[ChipIndices] = [(i,) for i in np.flatnonzero(values > 0).tolist()]
     for _ in range(1, problem.max_members):
         grown = _grow(problem, values, beam)
         found += [(excess, group) for excess, _, group in grown if excess > 0]
@@ -102,14 +102,14 @@ def _overcharged(problem: Problem, values: Floats) -> list[Places]:
     return _spread(found) + _greedy(problem, values)
 
 
-def _greedy(problem: Problem, values: Floats) -> list[Places]:
+def _greedy(problem: Problem, values: Floats) -> list[ChipIndices]:
     """Grow a group from each chip by the highest value per new fault; keep its worst prefix."""
-    cost, found = problem.count_cost, list[Places]()
+    cost, found = problem.count_cost, list[ChipIndices]()
     step = max(1, len(problem) // 128)
     for start in range(0, len(problem), step):
         chosen, count = [start], int(problem.counts[start])
         fused = problem.words[start]
-        worst: tuple[float, Places] = (0.0, ())
+        worst: tuple[float, ChipIndices] = (0.0, ())
         while len(chosen) < problem.max_members:
             unions = union_counts(fused, problem.words)
             prices = problem.rules.prices(cost.of_counts(unions))
@@ -128,10 +128,10 @@ def _greedy(problem: Problem, values: Floats) -> list[Places]:
 
 
 def _grow(
-    problem: Problem, values: Floats, beam: Sequence[Places]
-) -> list[tuple[float, float, Places]]:
+    problem: Problem, values: Floats, beam: Sequence[ChipIndices]
+) -> list[tuple[float, float, ChipIndices]]:
     """Extend each group by its best few chips: (excess, value per fault, group)."""
-    grown: dict[Places, tuple[float, float, Places]] = {}
+    grown: dict[ChipIndices, tuple[float, float, ChipIndices]] = {}
     cost = problem.count_cost
     for group in beam:
         counts = union_counts(problem.fuse(group), problem.words)
@@ -149,10 +149,10 @@ def _grow(
     return list(grown.values())
 
 
-def _spread(found: list[tuple[float, Places]]) -> list[Places]:
+def _spread(found: list[tuple[float, ChipIndices]]) -> list[ChipIndices]:
     """Keep the most overcharged groups, no chip in too many of them."""
     uses: dict[int, int] = {}
-    kept: list[Places] = []
+    kept: list[ChipIndices] = []
     for _, group in sorted(found, key=lambda entry: (-entry[0], entry[1])):
         if all(uses.get(i, 0) < 6 for i in group):
             kept.append(group)

@@ -65,7 +65,7 @@ def sampled_bound(problem: Problem) -> float:
     prover, values = _prover(problem), _carry_over(problem)
     smaller = problem.counts / max(1, int(problem.counts.max()))
     tried = (values * smaller**power for power in POWERS)
-    return max(float(trial.sum()) / prover.glance(trial) for trial in tried)
+    return max(float(trial.sum()) / prover.root_bound(trial) for trial in tried)
 
 
 def _prover(problem: Problem) -> Prover:

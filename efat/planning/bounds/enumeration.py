@@ -12,7 +12,7 @@ import numpy as np
 
 from efat.planning.bounds.column_generation import Columns
 from efat.planning.cost import BLOCK_WORDS, Floats, Ints, Words
-from efat.planning.merge_forest import Places
+from efat.planning.merge_forest import ChipIndices
 from efat.planning.problem import Problem
 
 MOST_GROUPS = 1_000_000
@@ -50,7 +50,7 @@ class Listing:
             sums.append(sums[-1][level.parent] + values[level.last])
         return np.concatenate(sums)
 
-    def members(self, group: int) -> Places:
+    def members(self, group: int) -> ChipIndices:
         """Return the chips of a group, counted as in `prices`."""
         size = 0
         while group >= len(self.levels[size].last):

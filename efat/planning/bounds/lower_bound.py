@@ -15,8 +15,8 @@ prices keep it monotone). Leaving out `max_groups` only lowers an optimum, so it
 - `relax`: for values `u_i >= 0` with `u(G) <= c(G)` for every group, `sum_i u_i = sum_G u(G) <=
   sum_G c(G)` for every plan: weak duality of the set-partitioning relaxation. Column generation
   proposes `u`; all groups are then compared, listed one by one where they are few enough (the
-  bound of the relaxation itself), or bounded branch by branch (`efat.planning.bounds.dual_bound`), which
-  uses the fault counts too. A small fleet under a plain callable is listed by `relaxation`
+  bound of the relaxation itself), or bounded branch by branch (`efat.planning.bounds.dual_bound`),
+  which uses the fault counts too. A small fleet under a plain callable is listed by `relaxation`
   (`efat.planning.bounds.subsets`): monotone cost only.
 - `whole_prices`: prices that are all multiples of a number make every plan's price a multiple.
 """
@@ -33,7 +33,7 @@ from efat.planning.bounds.dual_bound import sampled_bound, searched_bound
 from efat.planning.bounds.enumeration import list_groups, solve
 from efat.planning.bounds.subsets import affordable, best_partition, relaxation, subset_prices
 from efat.planning.cost import CountCost, Floats
-from efat.planning.merge_forest import Places
+from efat.planning.merge_forest import ChipIndices
 from efat.planning.problem import Problem
 
 MOST_SOLVED = 16
@@ -58,7 +58,7 @@ class Relaxed:
     columns: tuple[Columns, Floats] | None = None
 
 
-def lower_bound(problem: Problem, groups: Sequence[Places], full: bool) -> float:
+def lower_bound(problem: Problem, groups: Sequence[ChipIndices], full: bool) -> float:
     """Return the best bound (price units) that the fleet's size allows.
 
     Args:
@@ -76,7 +76,7 @@ def lower_bound(problem: Problem, groups: Sequence[Places], full: bool) -> float
     return whole_prices(problem, max(bounds))
 
 
-def relax(problem: Problem, groups: Sequence[Places]) -> Relaxed:
+def relax(problem: Problem, groups: Sequence[ChipIndices]) -> Relaxed:
     """Bound by the set-partitioning relaxation; 0 where the cost is a plain callable of many chips.
 
     Args:

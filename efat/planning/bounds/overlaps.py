@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Common:
+class FleetOverlaps:
     """The maps of a fleet, packed and unpacked.
 
     Args:
@@ -58,8 +58,8 @@ class Common:
         """Faults that each pair of chips has in common [chips, chips]."""
         return shared_counts(self.words).astype(np.float64)
 
-    def split(self, fused: Mask, candidates: Ints, gains: Floats, overlaps: Floats) -> Split:
-        """Tell shared PEs outside a fused map [PEs] from the others; see `efat.planning.bounds.branch_bound`."""
+    def split(self, fused: Mask, candidates: Ints, gains: Floats, overlaps: Floats) -> OverlapSplit:
+        """Split the PEs outside a fused map [PEs] into shared and unshared (`branch_bound`)."""
         block = self.block(self.shared & ~fused, candidates)
         block = block.astype(np.float32)
         often = block.sum(axis=1)
@@ -68,11 +68,11 @@ class Common:
         area = max(1, self.pes - int((self.shared | fused).sum()))
         sizes = gains - common
         alike = overlaps - gram(block)
-        return Split(sizes, shares, area, Spectrum.of(sizes, alike, area), common, alike)
+        return OverlapSplit(sizes, shares, area, Spectrum.of(sizes, alike, area), common, alike)
 
 
 @dataclass(frozen=True)
-class Split:
+class OverlapSplit:
     """Gains of candidates without shared PEs, and their shares [candidates]."""
 
     sizes: Floats

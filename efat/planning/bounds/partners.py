@@ -25,7 +25,7 @@ STEPS, STRIDE = 60, 0.25
 
 
 @dataclass(frozen=True)
-class Partners:
+class OverlapShares:
     """Whom each candidate would choose first, and what comes of it.
 
     Args:
@@ -43,7 +43,7 @@ class Partners:
     order: np.ndarray[tuple[int, int], np.dtype[np.int64]]
 
     @classmethod
-    def of(cls, sizes: Floats, overlaps: Floats, shares: Floats) -> Partners:
+    def of(cls, sizes: Floats, overlaps: Floats, shares: Floats) -> OverlapShares:
         """Sort the partners of each candidate.
 
         Args:
@@ -79,7 +79,9 @@ class Partners:
         return parts
 
 
-def divide(sizes: Floats, overlaps: Floats, values: Floats, faults: float, most: float) -> Floats:
+def split_overlaps(
+    sizes: Floats, overlaps: Floats, values: Floats, faults: float, most: float
+) -> Floats:
     """Choose shares q [chips, chips] that bound the value of groups of some faults well.
 
     Any outcome is valid; what is sought is a small largest value, by Dawson & Sankoff.
@@ -95,11 +97,11 @@ def divide(sizes: Floats, overlaps: Floats, values: Floats, faults: float, most:
     best: tuple[float, Floats] = (np.inf, np.full_like(overlaps, 0.5))
     for step in range(STEPS):
         shares = 0.5 + 0.5 * towards
-        partners = Partners.of(sizes, overlaps, shares)
+        partners = OverlapShares.of(sizes, overlaps, shares)
         borne = partners.most(np.array([most]))[0]
         k = 1 + np.floor(2 * borne.sum() / max(sizes.sum(), 1e-9))
         weights = np.maximum(2 / (k + 1) * (sizes - borne / k), 0.05 * sizes)
-        value, taken = _fill(values, weights, faults)
+        value, taken = fractional_knapsack(values, weights, faults)
         if value < best[0]:
             best = value, shares
         wanted = taken[:, None] * partners.chosen(most)
@@ -108,7 +110,7 @@ def divide(sizes: Floats, overlaps: Floats, values: Floats, faults: float, most:
     return best[1]
 
 
-def _fill(values: Floats, weights: Floats, room: float) -> tuple[float, Floats]:
+def fractional_knapsack(values: Floats, weights: Floats, room: float) -> tuple[float, Floats]:
     """Fill a knapsack, parts allowed: the value, and how much of each is taken."""
     positive = np.maximum(weights, 1e-12)
     order = np.argsort(-values / positive)

@@ -17,10 +17,10 @@ from functools import cached_property
 import numpy as np
 
 from efat.planning.bounds.branch_bound import FEWEST, Branch
-from efat.planning.bounds.overlaps import Common, Mask, Split, gram
-from efat.planning.bounds.partners import Partners, divide
+from efat.planning.bounds.overlaps import FleetOverlaps, Mask, OverlapSplit, gram
+from efat.planning.bounds.partners import OverlapShares, split_overlaps
 from efat.planning.cost import Floats, Ints
-from efat.planning.merge_forest import Places
+from efat.planning.merge_forest import ChipIndices
 
 FAN = 8
 """Candidates that a branch is cut by."""
@@ -31,11 +31,11 @@ NOTED = 4
 OVER = 1 + 1e-9
 """Ratio above which a group counts as overcharged: more than the rounding of sums."""
 
-Kept = tuple[Places, float, int, Ints]
+Kept = tuple[ChipIndices, float, int, Ints]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SearchResult:
     """Outcome of a search.
 
     Args:
@@ -45,12 +45,12 @@ class Verdict:
     """
 
     ratio: float
-    counterexamples: tuple[Places, ...]
+    counterexamples: tuple[ChipIndices, ...]
     branches: int
 
 
 @dataclass(frozen=True, eq=False)
-class Prover(Common):
+class Prover(FleetOverlaps):
     """Searches for the group with the largest `u(G) / f(|F_G|)`.
 
     Args:
@@ -68,23 +68,23 @@ class Prover(Common):
         """Largest number of faults with a finite price."""
         return int(np.searchsorted(self.table, np.inf)) - 1
 
-    def search(self, values: Floats, branches: int, counterexamples: int = 64) -> Verdict:
+    def search(self, values: Floats, branches: int, counterexamples: int = 64) -> SearchResult:
         """Look at about `branches` branches, for values u [chips], all at least 0.
 
         Stops early where nothing is left to prove or `counterexamples` groups are overcharged.
         """
-        run = _Run(self, values, self.divided(values))
-        run.look(run.restore((), 0.0, self.max_members, np.flatnonzero(values > 0)), np.inf)
+        run = _BranchAndBound(self, values, self.divided(values))
+        run.expand(run.restore((), 0.0, self.max_members, np.flatnonzero(values > 0)), np.inf)
         ratio = run.proved
         while run.open and -run.open[0][0] > run.reached:
             if run.looked >= branches or len(run.found) >= counterexamples:
                 break
             bound, _, kept = heapq.heappop(run.open)
             for child in run.cut(run.restore(*kept)):
-                run.look(child, -bound)
+                run.expand(child, -bound)
             # what was proved stays proved, though covered chips may overstate a group later
             ratio = min(ratio, run.proved)
-        return Verdict(ratio * OVER, tuple(dict.fromkeys(run.found)), run.looked)
+        return SearchResult(ratio * OVER, tuple(dict.fromkeys(run.found)), run.looked)
 
     def divided(self, values: Floats) -> tuple[Floats, ...]:
         """Divide the overlaps of all pairs, for groups of the best price per fault."""
@@ -96,12 +96,13 @@ class Prover(Common):
         none = np.zeros(self.maps.shape[1], dtype=bool)
         split = self.split(none, chips, np.diagonal(self.overlaps), self.overlaps)
         return tuple(
-            divide(split.sizes, split.overlaps, values, faults, sums * faults) for sums in SUMS
+            split_overlaps(split.sizes, split.overlaps, values, faults, sums * faults)
+            for sums in SUMS
         )
 
-    def glance(self, values: Floats) -> float:
+    def root_bound(self, values: Floats) -> float:
         """Bound the ratio of all groups by the first branch alone; at least 1."""
-        run = _Run(self, values)
+        run = _BranchAndBound(self, values)
         node = run.restore((), 0.0, self.max_members, np.arange(len(values)))
         node = run.join_covered(node)
         run.price(node, 0)
@@ -111,14 +112,14 @@ class Prover(Common):
         return run.reached * OVER
 
     @cached_property
-    def whole(self) -> tuple[Split, tuple[Partners]]:
+    def whole(self) -> tuple[OverlapSplit, tuple[OverlapShares]]:
         """All chips that have a fault as the candidates of one branch, overlaps divided evenly."""
         none = np.zeros(self.maps.shape[1], dtype=bool)
         chips = np.flatnonzero(np.diagonal(self.overlaps))
         overlaps = self.overlaps[np.ix_(chips, chips)]
         split = self.split(none, chips, np.diagonal(overlaps), overlaps)
         even = np.full_like(overlaps, 0.5)
-        return split, (Partners.of(split.sizes, split.overlaps, even),)
+        return split, (OverlapShares.of(split.sizes, split.overlaps, even),)
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class _Node:
         overlaps: New faults that pairs have in common [candidates, candidates].
     """
 
-    chosen: Places
+    chosen: ChipIndices
     value: float
     room: int
     fused: Mask
@@ -148,14 +149,14 @@ class _Node:
 
 
 @dataclass
-class _Run:
+class _BranchAndBound:
     """One search: open branches, largest bound first; the largest ratio that some group reaches."""
 
     prover: Prover
     values: Floats
     shares: tuple[Floats, ...] = ()
     open: list[tuple[float, int, Kept]] = field(default_factory=list)
-    found: list[Places] = field(default_factory=list)
+    found: list[ChipIndices] = field(default_factory=list)
     reached: float = 1.0
     looked: int = 0
 
@@ -164,7 +165,7 @@ class _Run:
         """What no group exceeds, by the branches that are open now."""
         return max(-self.open[0][0] if self.open else 0.0, self.reached)
 
-    def restore(self, chosen: Places, value: float, room: int, candidates: Ints) -> _Node:
+    def restore(self, chosen: ChipIndices, value: float, room: int, candidates: Ints) -> _Node:
         """Work a branch out anew: keeping all that are open would take gigabytes."""
         prover = self.prover
         fused: Mask = np.bitwise_or.reduce(prover.maps[list(chosen)], axis=0).view(bool)
@@ -195,7 +196,7 @@ class _Run:
             rest = np.arange(FAN, len(node.candidates))
             yield _Node(node.chosen, node.value, node.room, node.fused, *node.keep(rest))
 
-    def look(self, node: _Node, bound: float) -> None:
+    def expand(self, node: _Node, bound: float) -> None:
         """Price the small groups of a branch; keep it open where larger ones may be worse."""
         self.looked += 1
         node = self.join_covered(self._drop_too_many(node))
@@ -212,7 +213,7 @@ class _Run:
             heapq.heappush(self.open, (-bound, self.looked, kept))
 
     def branch(
-        self, node: _Node, count: int, split: Split, partners: tuple[Partners, ...]
+        self, node: _Node, count: int, split: OverlapSplit, partners: tuple[OverlapShares, ...]
     ) -> Branch:
         """Put together what bounds a branch of `count` faults."""
         return Branch(
@@ -230,9 +231,9 @@ class _Run:
             partners,
         )
 
-    def partners(self, node: _Node, split: Split) -> tuple[Partners, ...]:
+    def partners(self, node: _Node, split: OverlapSplit) -> tuple[OverlapShares, ...]:
         among = np.ix_(node.candidates, node.candidates)
-        return tuple(Partners.of(split.sizes, split.overlaps, q[among]) for q in self.shares)
+        return tuple(OverlapShares.of(split.sizes, split.overlaps, q[among]) for q in self.shares)
 
     def _drop_too_many(self, node: _Node) -> _Node:
         fits = np.flatnonzero(int(node.fused.sum()) + node.gains <= self.prover.limit)

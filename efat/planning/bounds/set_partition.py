@@ -15,7 +15,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from efat.planning.bounds.column_generation import Columns, generate
 from efat.planning.cost import Floats
-from efat.planning.merge_forest import Places
+from efat.planning.merge_forest import ChipIndices
 from efat.planning.problem import Problem
 
 NODES = 200
@@ -28,7 +28,7 @@ SHARE, ROUNDS = 0.95, 6
 """Share from which groups are taken together, and rounds of generation after each taking."""
 
 
-def choose(problem: Problem, columns: Columns, values: Floats) -> tuple[Places, ...]:
+def choose(problem: Problem, columns: Columns, values: Floats) -> tuple[ChipIndices, ...]:
     """Return the cheapest choice found, or no group where the solver is not asked or finds none.
 
     Args:
@@ -56,9 +56,9 @@ def choose(problem: Problem, columns: Columns, values: Floats) -> tuple[Places, 
     return _once([columns.groups[i] for i in kept[solved.x > 0.5].tolist()])
 
 
-def dive(problem: Problem, columns: Columns) -> tuple[Places, ...]:
+def dive(problem: Problem, columns: Columns) -> tuple[ChipIndices, ...]:
     """Round the relaxation group by group; ignores `max_groups`."""
-    left, taken = np.arange(len(problem)), list[Places]()
+    left, taken = np.arange(len(problem)), list[ChipIndices]()
     while len(left):
         part = problem.part(left)
         place = {int(chip): i for i, chip in enumerate(left)}
@@ -73,10 +73,10 @@ def dive(problem: Problem, columns: Columns) -> tuple[Places, ...]:
     return _once(taken)
 
 
-def _disjoint(columns: Columns, shares: Floats) -> list[Places]:
+def _disjoint(columns: Columns, shares: Floats) -> list[ChipIndices]:
     """Take the group of the largest share, and others of nearly whole shares that fit beside it."""
     order = np.argsort(-shares, kind="stable").tolist()
-    taken, used = list[Places](), set[int]()
+    taken, used = list[ChipIndices](), set[int]()
     for i in order:
         if taken and shares[i] < SHARE:
             break
@@ -86,13 +86,13 @@ def _disjoint(columns: Columns, shares: Floats) -> list[Places]:
     return taken
 
 
-def _once(groups: Sequence[Places]) -> tuple[Places, ...]:
+def _once(groups: Sequence[ChipIndices]) -> tuple[ChipIndices, ...]:
     """Leave each chip in the first group that holds it; prices do not rise, the cost is monotone.
 
     >>> _once([(0, 1), (1, 2), (1,)])
     ((0, 1), (2,))
     """
-    seen, kept = set[int](), list[Places]()
+    seen, kept = set[int](), list[ChipIndices]()
     for group in groups:
         rest = tuple(i for i in group if i not in seen)
         seen.update(rest)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from efat.planning.cost import CountCost, Floats, Ints
-from efat.planning.merge_forest import Places
+from efat.planning.merge_forest import ChipIndices
 from efat.planning.problem import Problem
 
 MOST_COUNTED = 20
@@ -26,7 +26,7 @@ def affordable(problem: Problem) -> bool:
     return len(problem) <= (MOST_COUNTED if counted else MOST_ASKED)
 
 
-def places_of(subset: int) -> Places:
+def places_of(subset: int) -> ChipIndices:
     """Return the chips of a subset written as bits.
 
     >>> places_of(0b1010)
@@ -95,7 +95,7 @@ def relaxation(prices: Floats, chips: int) -> tuple[Floats, float]:
     return values, float(values.sum() + chips * min(float(reduced.min()), 0.0))
 
 
-def best_partition(prices: Floats) -> tuple[tuple[Places, ...], float]:
+def best_partition(prices: Floats) -> tuple[tuple[ChipIndices, ...], float]:
     """Return the partition of all chips of least total price, and that price.
 
     The best partition of a set S with highest chip k is the group of k, with A more, and the best
@@ -130,9 +130,9 @@ def _convolve(f: Floats, g: Floats) -> Floats:
     return np.concatenate([without, np.minimum(left, right)], axis=1)
 
 
-def _trace(prices: Floats, best: Floats) -> tuple[Places, ...]:
+def _trace(prices: Floats, best: Floats) -> tuple[ChipIndices, ...]:
     """Read the groups back from the table of best prices."""
-    groups, left = list[Places](), len(prices) - 1
+    groups, left = list[ChipIndices](), len(prices) - 1
     if np.isinf(best[left]):
         return ()
     while left:

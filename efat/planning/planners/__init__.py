@@ -1,1 +1,1 @@
-"""TODO"""
+"""The planners, one a file: each turns a `Problem` into a `Plan`."""

@@ -11,10 +11,10 @@ from typing import Literal, get_args
 import numpy as np
 
 from efat.errors import EfatError, raise_problems
-from efat.hardware.chip import Chip
+from efat.hardware import Chip
 from efat.planning.bounds.lower_bound import lower_bound
 from efat.planning.cost import Cost
-from efat.planning.merge_forest import Places, history
+from efat.planning.merge_forest import ChipIndices, merge_history
 from efat.planning.plan import Group, Merge, Plan
 from efat.planning.problem import Problem, prepare
 from efat.planning.rules import NO_RULES, Rules
@@ -33,7 +33,7 @@ class Grouping:
         bound: A lower bound on the price that the planner itself has proved.
     """
 
-    groups: tuple[Places, ...]
+    groups: tuple[ChipIndices, ...]
     merges: tuple[Merge, ...] | None = None
     amount_steps: float | None = None
     bound: float = 0.0
@@ -76,7 +76,7 @@ def finish(problem: Problem, grouping: Grouping, bound: float, name: str) -> Pla
     groups = [_group(problem, places, grouping.amount_steps) for places in grouping.groups]
     _check_monotone(problem, grouping.groups, groups)
     fixed = sum(problem.rules.price(group.amount_steps) for group in problem.alone)
-    merges = history(problem, grouping.groups) if grouping.merges is None else grouping.merges
+    merges = merge_history(problem, grouping.groups) if grouping.merges is None else grouping.merges
     ordered = sorted(
         [*groups, *problem.alone], key=lambda group: (-group.amount_steps, group.members)
     )
@@ -84,7 +84,7 @@ def finish(problem: Problem, grouping: Grouping, bound: float, name: str) -> Pla
     return Plan(tuple(ordered), problem.unsalvageable, problem.rules, renamed, bound + fixed)
 
 
-def _group(problem: Problem, places: Places, amount_steps: float | None) -> Group:
+def _group(problem: Problem, places: ChipIndices, amount_steps: float | None) -> Group:
     fused = problem.fuse(places)
     amount = float(problem.amounts(fused[None])[0]) if amount_steps is None else amount_steps
     names = tuple(problem.names[i] for i in sorted(places))
@@ -103,7 +103,7 @@ def _renumber(problem: Problem, merges: Sequence[Merge]) -> tuple[Merge, ...]:
     return tuple(Merge(node(m.left), node(m.right), m.reward) for m in merges)
 
 
-def _check(problem: Problem, groups: Sequence[Places], name: str) -> None:
+def _check(problem: Problem, groups: Sequence[ChipIndices], name: str) -> None:
     if Counter(i for group in groups for i in group) != Counter(range(len(problem))):
         raise AssertionError(f"{name}: not every chip exactly once")  # a bug, not bad input
     largest = max((len(group) for group in groups), default=0)
@@ -121,7 +121,9 @@ def _check(problem: Problem, groups: Sequence[Places], name: str) -> None:
     raise_problems(problems)
 
 
-def _check_monotone(problem: Problem, places: Sequence[Places], groups: Sequence[Group]) -> None:
+def _check_monotone(
+    problem: Problem, places: Sequence[ChipIndices], groups: Sequence[Group]
+) -> None:
     """Refuse a cost by which a fused map needs less than one of its members."""
     amounts = problem.amounts(problem.words) if len(problem) else np.zeros(0)
     raise_problems(

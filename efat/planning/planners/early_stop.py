@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from efat.hardware.chip import Chip
+from efat.hardware import Chip
 from efat.planning.cost import Cost
 from efat.planning.plan import Group, Plan
 

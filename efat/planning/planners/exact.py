@@ -28,7 +28,7 @@ from efat.planning.bounds.subsets import (
     subset_sums,
 )
 from efat.planning.cost import CountCost, Floats
-from efat.planning.merge_forest import Places
+from efat.planning.merge_forest import ChipIndices
 from efat.planning.planners.base import Effort, Grouping, GroupingPlanner
 from efat.planning.planners.local_search import LocalSearch
 from efat.planning.problem import Problem
@@ -75,8 +75,8 @@ class Exact(GroupingPlanner):
 
 
 def partition(
-    prices: Floats, groups: list[Places], problem: Problem
-) -> tuple[tuple[Places, ...], float]:
+    prices: Floats, groups: list[ChipIndices], problem: Problem
+) -> tuple[tuple[ChipIndices, ...], float]:
     """Choose groups that hold each chip once, of least total price.
 
     Returns:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from efat.planning.merge_forest import Places
+from efat.planning.merge_forest import ChipIndices
 from efat.planning.problem import Problem
 
 
-def fit_decreasing(problem: Problem) -> list[Places]:
+def fit_decreasing(problem: Problem) -> list[ChipIndices]:
     """Put each chip, most faults first, where the fused map grows dearer by the least.
 
     A new group is opened only where no open one can take the chip (best-fit decreasing), so the

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from efat.errors import raise_problems
-from efat.planning.merge_forest import Forest
+from efat.planning.merge_forest import MergeForest
 from efat.planning.planners.base import Grouping, GroupingPlanner
-from efat.planning.planners.hierarchical import settle
+from efat.planning.planners.hierarchical import merge_greedily
 from efat.planning.problem import Problem
 from efat.seeds import generator
 
@@ -41,15 +41,15 @@ class Greedy(GroupingPlanner):
 
     def group(self, problem: Problem, seed: int) -> Grouping:
         """Return the groups reached from one a chip; draws on the stream "plan" of `seed`."""
-        forest, rng = Forest.singles(problem), generator(seed, "plan")
+        forest, rng = MergeForest.singles(problem), generator(seed, "plan")
         for _ in range(self.max_sweeps):
             before = len(forest)
             self._sweep(forest, rng)
             if len(forest) == before:
                 break
-        return settle(forest, merge_gainful=False)
+        return merge_greedily(forest, merge_gainful=False)
 
-    def _sweep(self, forest: Forest, rng: np.random.Generator) -> None:
+    def _sweep(self, forest: MergeForest, rng: np.random.Generator) -> None:
         """Give each group, dearest first, one chance to merge; merged groups wait for the next."""
         order = sorted(range(len(forest)), key=lambda r: (-forest.prices[r], forest.members[r]))
         waiting = [forest.nodes[row] for row in order]
@@ -61,7 +61,7 @@ class Greedy(GroupingPlanner):
                 forest.join(forest.row[node], forest.row[partner])
 
     def _partner(
-        self, forest: Forest, node: int, waiting: list[int], rng: np.random.Generator
+        self, forest: MergeForest, node: int, waiting: list[int], rng: np.random.Generator
     ) -> int | None:
         """Return the candidate of the best positive reward, the first in the order among equals."""
         if not waiting:

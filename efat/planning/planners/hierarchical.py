@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from efat.planning.merge_forest import Forest
+from efat.planning.merge_forest import MergeForest
 from efat.planning.planners.base import Grouping, GroupingPlanner
 from efat.planning.planners.fit import fit_decreasing
 from efat.planning.problem import Problem
@@ -30,10 +30,10 @@ class Hierarchical(GroupingPlanner):
 
     def group(self, problem: Problem, seed: int) -> Grouping:
         """Return the groups reached from one a chip; `seed` is not used: nothing is drawn."""
-        return settle(Forest.singles(problem), merge_gainful=True)
+        return merge_greedily(MergeForest.singles(problem), merge_gainful=True)
 
 
-def settle(forest: Forest, merge_gainful: bool) -> Grouping:
+def merge_greedily(forest: MergeForest, merge_gainful: bool) -> Grouping:
     """Merge best first while it pays (or not at all), then as far as `max_groups` asks for."""
     problem = forest.problem
     if merge_gainful or len(forest) > problem.max_groups:
@@ -51,7 +51,7 @@ class _Partners:
     below the best reward there is.
     """
 
-    forest: Forest
+    forest: MergeForest
     found: dict[int, list[tuple[float, int]]] = field(default_factory=dict)
     more: dict[int, bool] = field(default_factory=dict)
     heap: list[tuple[float, int, int]] = field(default_factory=list)

@@ -12,7 +12,7 @@ import numpy as np
 
 from efat.errors import raise_problems
 from efat.planning.cost import Words
-from efat.planning.merge_forest import Places
+from efat.planning.merge_forest import ChipIndices
 from efat.planning.planners.base import Grouping, GroupingPlanner
 from efat.planning.planners.hierarchical import Hierarchical
 from efat.planning.problem import Problem
@@ -56,11 +56,11 @@ class LocalSearch(GroupingPlanner):
 
 def improve(
     problem: Problem,
-    groups: Sequence[Places],
+    groups: Sequence[ChipIndices],
     iterations: int | None,
     seconds: float | None,
     seed: int,
-) -> tuple[Places, ...]:
+) -> tuple[ChipIndices, ...]:
     """Return groups whose total price is not above that of `groups`."""
     search = _Search(problem, groups, generator(seed, "plan", "local"))
     moves = (search.move, search.swap, search.reform, search.reform, search.merge)
@@ -76,7 +76,7 @@ class _Search:
     """The groups as they stand: members, fused maps [groups, words] and prices [groups]."""
 
     def __init__(
-        self, problem: Problem, groups: Sequence[Places], rng: np.random.Generator
+        self, problem: Problem, groups: Sequence[ChipIndices], rng: np.random.Generator
     ) -> None:
         self.problem, self.rng = problem, rng
         self.members = [list(group) for group in sorted(groups)]

@@ -19,11 +19,11 @@ from efat.planning.bounds.lower_bound import MOST_SEARCHED, relax
 from efat.planning.bounds.set_partition import choose, dive
 from efat.planning.bounds.subsets import affordable
 from efat.planning.cost import Floats
-from efat.planning.merge_forest import Forest, Places
+from efat.planning.merge_forest import ChipIndices, MergeForest
 from efat.planning.planners.base import Effort, Grouping, GroupingPlanner
 from efat.planning.planners.exact import Exact
 from efat.planning.planners.greedy import Greedy
-from efat.planning.planners.hierarchical import Hierarchical, settle
+from efat.planning.planners.hierarchical import Hierarchical, merge_greedily
 from efat.planning.planners.local_search import improve
 from efat.planning.planners.packing import Packing
 from efat.planning.problem import Problem
@@ -83,27 +83,31 @@ class Best(GroupingPlanner):
         return min(found, key=lambda grouping: _price(problem, grouping.groups))
 
     def _choose(
-        self, problem: Problem, groups: tuple[Places, ...], columns: Columns, values: Floats
-    ) -> tuple[Places, ...]:
+        self, problem: Problem, groups: tuple[ChipIndices, ...], columns: Columns, values: Floats
+    ) -> tuple[ChipIndices, ...]:
         """Return the cheapest of `groups` and the plans made of generated groups."""
         plans = [groups, choose(problem, columns, values), dive(problem, columns)]
         fits = [plan for plan in plans if 0 < len(plan) <= problem.max_groups]
         return min(fits, key=lambda plan: _price(problem, plan))
 
     def _in_chunks(self, problem: Problem, seed: int) -> Grouping:
-        groups: list[Places] = []
-        for chips in _deal(problem, self.chunk):
+        groups: list[ChipIndices] = []
+        for chips in _stratified_chunks(problem, self.chunk):
             part = problem.part(chips)
             # where no groups are generated, full effort is a bound of the part, which nobody asks
             effort = self.effort if len(part) <= MOST_SEARCHED else "cheap"
             found = replace(self, effort=effort).group(part, seed).groups
             groups += [tuple(int(chips[i]) for i in group) for group in found]
         if len(groups) > problem.max_groups:
-            return Grouping(settle(Forest.of(problem, groups), merge_gainful=False).groups)
+            return Grouping(
+                merge_greedily(MergeForest.of(problem, groups), merge_gainful=False).groups
+            )
         return Grouping(tuple(groups))
 
 
-def _deal(problem: Problem, chunk: int) -> Iterator[np.ndarray[tuple[int], np.dtype[np.int64]]]:
+def _stratified_chunks(
+    problem: Problem, chunk: int
+) -> Iterator[np.ndarray[tuple[int], np.dtype[np.int64]]]:
     """Deal the chips, most faults first, into equal chunks of at most `chunk`."""
     order = np.lexsort((np.arange(len(problem)), -problem.counts))
     hands = -(-len(problem) // chunk)
@@ -111,5 +115,5 @@ def _deal(problem: Problem, chunk: int) -> Iterator[np.ndarray[tuple[int], np.dt
         yield np.sort(order[hand::hands])
 
 
-def _price(problem: Problem, groups: tuple[Places, ...]) -> float:
+def _price(problem: Problem, groups: tuple[ChipIndices, ...]) -> float:
     return float(sum(problem.prices(problem.fuse(group)[None])[0] for group in groups))

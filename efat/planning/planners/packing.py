@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from efat.planning.cost import CountCost, Floats
-from efat.planning.merge_forest import Forest, Places
+from efat.planning.merge_forest import ChipIndices, MergeForest
 from efat.planning.planners.base import Grouping, GroupingPlanner
-from efat.planning.planners.hierarchical import settle
+from efat.planning.planners.hierarchical import merge_greedily
 from efat.planning.planners.local_search import improve
 from efat.planning.problem import Problem
 
@@ -39,19 +39,21 @@ class Packing(GroupingPlanner):
 
     def group(self, problem: Problem, seed: int) -> Grouping:
         """Return the cheapest packing on the real unions, refined; draws as `improve` does."""
-        candidates: list[tuple[Places, ...]] = [tuple((i,) for i in range(len(problem)))]
+        candidates: list[tuple[ChipIndices, ...]] = [tuple((i,) for i in range(len(problem)))]
         candidates += [tuple(packed) for packed in self._packings(problem)]
         allowed = [c for c in candidates if len(c) <= problem.max_groups]
         prices = [float(_prices(problem, c).sum()) for c in allowed]
         if prices and min(prices) < np.inf:
             best = allowed[int(np.argmin(prices))]
         else:
-            best = settle(Forest.of(problem, candidates[0]), merge_gainful=False).groups
+            best = merge_greedily(
+                MergeForest.of(problem, candidates[0]), merge_gainful=False
+            ).groups
         if len(best) > problem.max_groups:
             return Grouping(best)
         return Grouping(improve(problem, best, self.refine, None, seed))
 
-    def _packings(self, problem: Problem) -> Iterator[list[Places]]:
+    def _packings(self, problem: Problem) -> Iterator[list[ChipIndices]]:
         pes = problem.shape[0] * problem.shape[1]
         sizes = -np.log1p(-np.minimum(problem.counts / pes, 1 - 0.5 / pes))
         order = np.lexsort((np.arange(len(problem)), -sizes))
@@ -68,7 +70,7 @@ class Packing(GroupingPlanner):
             )
 
 
-def _prices(problem: Problem, groups: tuple[Places, ...]) -> Floats:
+def _prices(problem: Problem, groups: tuple[ChipIndices, ...]) -> Floats:
     """Price real unions a group at a time: the fused maps of a large fleet are not kept."""
     return np.array([problem.prices(problem.fuse(group)[None])[0] for group in groups])
 
@@ -78,7 +80,7 @@ def _runs(
     order: np.ndarray[tuple[int], np.dtype[np.int64]],
     sizes: Floats,
     model: Floats,
-) -> list[Places]:
+) -> list[ChipIndices]:
     """Cut the sorted chips into runs of least modelled price (shortest path over the cuts)."""
     n, pes = len(order), len(model) - 1
     total = np.concatenate([[0.0], np.cumsum(sizes[order])])
@@ -90,7 +92,7 @@ def _runs(
         prices = best[first:end] + model[np.rint(rates * pes).astype(np.int64)]
         cut[end] = first + int(np.argmin(prices))
         best[end] = prices[cut[end] - first]
-    runs, end = list[Places](), n
+    runs, end = list[ChipIndices](), n
     while end:
         runs.append(tuple(sorted(order[cut[end] : end].tolist())))
         end = int(cut[end])
@@ -99,7 +101,7 @@ def _runs(
 
 def _fit(
     order: np.ndarray[tuple[int], np.dtype[np.int64]], sizes: Floats, fill: float, members: int
-) -> list[Places]:
+) -> list[ChipIndices]:
     """Best-fit decreasing: each chip to the fullest group that can take it, up to `fill`."""
     groups: list[list[int]] = []
     room: list[tuple[float, int]] = []  # sorted by the room left

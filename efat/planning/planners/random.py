@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import cycle
 
 from efat.errors import EfatError
-from efat.planning.merge_forest import Places
+from efat.planning.merge_forest import ChipIndices
 from efat.planning.planners.base import Grouping, GroupingPlanner
 from efat.planning.problem import Problem
 from efat.seeds import generator
@@ -33,7 +33,7 @@ class Random(GroupingPlanner):
     def group(self, problem: Problem, seed: int) -> Grouping:
         """Return groups drawn on the stream "plan" of `seed`."""
         left = generator(seed, "plan").permutation(len(problem)).tolist()
-        groups: list[Places] = []
+        groups: list[ChipIndices] = []
         sizes = cycle(self.sizes)
         while left:
             size = next(sizes)

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from efat.reporting.figures.style import GREY, ORANGE
-from efat.resilience.metric import ACCURACY, Metric
-from efat.resilience.resilience_map import ResilienceCurve
+from efat.resilience import ACCURACY, Metric, ResilienceCurve
 
 MOST_LINES = 5
 """Amounts that are drawn, 0 and the last among them."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from efat.hardware.chip import Fleet
-from efat.hardware.fleets.summary import FleetSummary
+from efat.hardware import Fleet
+from efat.hardware.fleets import FleetSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from efat.resilience.resilience_map import ResilienceMap
+from efat.resilience import ResilienceMap
 
 ABOVE = 1.08
 """Of the budget: where what does not meet the constraint within it is drawn."""

@@ -12,9 +12,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from scipy.cluster.hierarchy import dendrogram
 
-from efat.hardware.chip import Chip
-from efat.planning.cost import union_counts
-from efat.planning.plan import Plan
+from efat.hardware import Chip
+from efat.planning import Plan, union_counts
 
 MOST_BARS = 60
 """Groups that are drawn; further ones are counted in the title."""

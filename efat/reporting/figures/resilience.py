@@ -12,15 +12,12 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from efat.campaign.experiment import Experiment
-from efat.campaign.outcome import Outcome
-from efat.hardware.chip import Fleet
-from efat.planning.plan import Plan
+from efat.campaign import Experiment, Outcome
+from efat.hardware import Fleet
+from efat.planning import Plan
 from efat.reporting.figures.map_line import ABOVE, map_line
 from efat.reporting.figures.style import BLUE, GREEN, GREY, ORANGE
-from efat.resilience.metric import ACCURACY, Metric
-from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
-from efat.resilience.severity import IN_WORDS
+from efat.resilience import ACCURACY, IN_WORDS, Metric, ResilienceCurve, ResilienceMap
 
 Point = tuple[float, float]
 """Severity and amount (steps; inf: more than the budget)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import OmegaConf
 
-from efat.engine.progress import counted
+from efat.io import pluralise
 from efat.reporting.html.charts import needs_retraining
 from efat.reporting.html.resilience import chips_beyond, crossings, curves_of, early_ends
 from efat.reporting.html.run_reader import FinishedRun
@@ -89,7 +89,7 @@ def _curves(run: FinishedRun) -> str:
     at_once = sum(row["amount_epochs"] == 0 for row in ends)
     return (
         f"{caption} A curve ends, with a dot, where it first met the constraint, and counts with "
-        f"its last value from there on. {at_once} of {counted(curves, 'curve')} end at amount 0: "
+        f"its last value from there on. {at_once} of {pluralise(curves, 'curve')} end at amount 0: "
         "they met it without any retraining."
     )
 

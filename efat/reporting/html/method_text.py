@@ -6,12 +6,12 @@ from itertools import pairwise
 
 from omegaconf import OmegaConf
 
-from efat.campaign.results import diverged_note
-from efat.engine.progress import counted
-from efat.planning.planners.early_stop import NoRemap
+from efat.campaign import diverged_note
+from efat.io import pluralise
+from efat.planning import NoRemap
 from efat.reporting.html.run_reader import FinishedRun
-from efat.resilience.metric import kept_note
-from efat.training.recipe import TRAINING
+from efat.resilience import kept_note
+from efat.training import TRAINING
 
 NAMED = 12
 """Chips named in a sentence; further ones are counted, and marked in the table."""
@@ -85,8 +85,8 @@ def top_up_sentences(run: FinishedRun) -> list[str]:
     short = chosen["short_groups"]
     return [
         f"Each model was measured on validation after its amount, "
-        f"{counted(chosen['retraining']['evaluations'], 'evaluation')} in all; "
-        f"{chosen['topped_up']} of {counted(chosen['models'], 'group')} fell short there and went "
+        f"{pluralise(chosen['retraining']['evaluations'], 'evaluation')} in all; "
+        f"{chosen['topped_up']} of {pluralise(chosen['models'], 'group')} fell short there and went "
         f"on, for {chosen['topped_up_steps'] / epoch:.2f} epochs together{named}. "
         + (
             f"Short at the end of the budget: {some_names(short)}."
@@ -113,7 +113,7 @@ def until_met_sentences(run: FinishedRun) -> list[str]:
     met = f"{at_once} of {len(run.chips)} met the constraint at once, " if sustained == 1 else ""
     none = "" if diverged else " None is short on validation."
     return [
-        f"Each chip was measured on validation {how}, {counted(looked, 'evaluation')} in all: "
+        f"Each chip was measured on validation {how}, {pluralise(looked, 'evaluation')} in all: "
         f"{met}{rest}." + (f" Short at the end: {some_names(short)}." if short else none)
     ]
 
@@ -150,9 +150,9 @@ def budget_told(run: FinishedRun) -> str:
     steps = sorted({int(row["amount_steps"]) for row in run.curves})
     every = run.eval_every_steps or min((b - a for a, b in pairwise(steps)), default=budget)
     epochs = every / run.steps_per_epoch
-    intervals = counted(budget // every, "evaluation interval")
+    intervals = pluralise(budget // every, "evaluation interval")
     unit = "epoch" if epochs == 1 else "epochs"
-    return f"{intervals} of {epochs:.2g} {unit} ({counted(every, 'step')})"
+    return f"{intervals} of {epochs:.2g} {unit} ({pluralise(every, 'step')})"
 
 
 def some_names(chips: list[str]) -> str:
@@ -165,7 +165,7 @@ def diverged_sentences(run: FinishedRun) -> list[str]:
     """Say which trainings diverged, and what their chips carry."""
     chosen, found = run.chosen, []
     if chosen["diverged"]:
-        count = counted(chosen["diverged"], "training")
+        count = pluralise(chosen["diverged"], "training")
         found.append(f"{count} diverged; those chips keep the masked baseline.")
     if kept := chosen.get("kept_groups"):
         named = members_of(run, kept) if run.until_met else kept

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from efat.reporting.figures.map_line import map_line
 from efat.reporting.html.run_reader import FinishedRun, Row
-from efat.resilience.resilience_map import ResilienceMap
+from efat.resilience import ResilienceMap
 
 
 def resilience_map_of(document: Row) -> ResilienceMap:

@@ -16,8 +16,7 @@ from efat.reporting.html.resilience import (
     resilience_map_of,
 )
 from efat.reporting.html.run_reader import FinishedRun, Row
-from efat.resilience.metric import ACCURACY
-from efat.resilience.severity import IN_WORDS
+from efat.resilience import ACCURACY, IN_WORDS
 
 Point = tuple[float, float | None, str]
 """Severity, epochs (None: more than the budget) and a name."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from efat.errors import EfatError
-from efat.hardware.chip import Chip
+from efat.hardware import Chip
 from efat.hardware.fleets import load_fleet
-from efat.resilience.metric import Metric
+from efat.resilience import Metric
 
 Row = dict[str, Any]
 

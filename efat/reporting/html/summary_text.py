@@ -6,8 +6,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from efat.engine.progress import counted
-from efat.planning.planners.early_stop import EarlyStopping, NoRemap
+from efat.io import pluralise
+from efat.planning import EarlyStopping, NoRemap
 from efat.reporting.advice import Settings, next_steps
 from efat.reporting.html.method_text import (
     budget_told,
@@ -21,7 +21,7 @@ from efat.reporting.html.method_text import (
     until_met_sentences,
 )
 from efat.reporting.html.run_reader import FinishedRun
-from efat.resilience.verification import verification_note
+from efat.resilience import verification_note
 
 
 def headline(run: FinishedRun) -> str:
@@ -50,7 +50,7 @@ def _at_least(run: FinishedRun) -> str:
 
 def _models(run: FinishedRun, strategy: dict[str, Any]) -> str:
     """Count the models of a strategy; where each is a retraining, call it one."""
-    return counted(strategy["models"], "retraining" if _retrains_each(run, strategy) else "model")
+    return pluralise(strategy["models"], "retraining" if _retrains_each(run, strategy) else "model")
 
 
 def _retrains_each(run: FinishedRun, strategy: dict[str, Any]) -> bool:
@@ -109,7 +109,7 @@ def _against(run: FinishedRun, other: dict[str, Any]) -> str | None:
     if not theirs:
         fewer = other["models"] - run.chosen["models"]
         compared = f"{abs(fewer)} {'fewer' if fewer >= 0 else 'more'}"
-        stored = f"{against}{counted(run.chosen['models'], 'model')} to store, {compared}"
+        stored = f"{against}{pluralise(run.chosen['models'], 'model')} to store, {compared}"
         return f"{stored}{_spared(run, other)}."
     if not other.get("needs_analysis", True):
         times = run.spent_epochs / (theirs + run.once_epochs(other))

@@ -11,13 +11,9 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from efat.campaign.assignment import Arrival
-from efat.campaign.experiment import Experiment
-from efat.campaign.library import Library
-from efat.campaign.results import lost_note
-from efat.campaign.tables import Row
-from efat.engine.progress import counted
-from efat.planning.assign import How
+from efat.campaign import Arrival, Experiment, Library, Row, lost_note
+from efat.io import pluralise
+from efat.planning import How
 from efat.reporting.terminal.stages import off_ws_note
 
 CHIPS_SHOWN = 40
@@ -30,9 +26,9 @@ def describe_arrival(experiment: Experiment, arrival: Arrival, library: Library)
     done = sum(entry.model.finished for entry in library.entries)
     served = ", ".join(f"{counts[how]} {how}" for how in get_args(How))
     line = (
-        f"assign     {counted(len(experiment.fleet), 'chip')} to "
-        f"{counted(len(library.entries), 'model')} ({done} trained): {served}; "
-        f"{counted(len(arrival.plan.groups), 'model')} to train, "
+        f"assign     {pluralise(len(experiment.fleet), 'chip')} to "
+        f"{pluralise(len(library.entries), 'model')} ({done} trained): {served}; "
+        f"{pluralise(len(arrival.plan.groups), 'model')} to train, "
         f"{arrival.plan.total_steps / experiment.amounts.steps_per_epoch:.1f} epochs in total"
     )
     lost = lost_note(arrival.plan.unsalvageable, ())
@@ -82,7 +78,7 @@ def describe_growth(home: Path, before: Library, after: Library) -> str:
     known = {entry.checkpoint for entry in before.entries if entry.weights}
     trained = [entry.checkpoint for entry in after.entries if entry.checkpoint not in known]
     return (
-        f"library    {home}: {counted(len(after.chips) - len(before.chips), 'new chip')}, "
-        f"{counted(new, 'new model')}; "
+        f"library    {home}: {pluralise(len(after.chips) - len(before.chips), 'new chip')}, "
+        f"{pluralise(new, 'new model')}; "
         f"checkpoints added: {', '.join(trained) or 'none'}"
     )

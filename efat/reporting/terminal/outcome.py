@@ -6,14 +6,11 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from efat.campaign.experiment import Experiment
-from efat.campaign.outcome import Outcome, StrategyResult
-from efat.campaign.results import diverged_note, lost_note
-from efat.planning.plan import needs_map
+from efat.campaign import Experiment, Outcome, StrategyResult, diverged_note, lost_note
+from efat.planning import needs_map
 from efat.reporting.advice import Settings, next_steps
-from efat.resilience.metric import Metric
-from efat.resilience.verification import verification_note
-from efat.training.recipe import TRAINING
+from efat.resilience import Metric, verification_note
+from efat.training import TRAINING
 
 COLUMNS = (
     "models",

@@ -9,17 +9,22 @@ from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-from efat.campaign.experiment import Experiment
-from efat.campaign.results import Analysis, Baseline, Evaluation, Model, diverged_note, lost_note
-from efat.campaign.tables import Row
-from efat.engine.progress import counted
+from efat.campaign import (
+    Analysis,
+    Baseline,
+    Evaluation,
+    Experiment,
+    Row,
+    TrainedModel,
+    diverged_note,
+    lost_note,
+)
 from efat.errors import EfatError
-from efat.hardware.chip import Chip
+from efat.hardware import Chip
 from efat.hardware.fleets import FleetSummary
-from efat.planning.plan import Plan
-from efat.resilience.metric import ACCURACY, kept_note
-from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
-from efat.resilience.severity import IN_WORDS
+from efat.io import pluralise
+from efat.planning import Plan
+from efat.resilience import ACCURACY, IN_WORDS, ResilienceCurve, ResilienceMap, kept_note
 
 GROUPS_SHOWN = 8
 """Rows on the terminal; the files hold all."""
@@ -135,7 +140,7 @@ def describe_map(experiment: Experiment, analysis: Analysis, resilience_map: Res
     if experiment.cut_short(analysis.curves, resilience_map.target):
         told = len(experiment.amounts_by_rate(analysis.curves, resilience_map.target))
         count += "; fault_rates.max_cost ended the search, the map is read off "
-        count += counted(told, "fault rate")
+        count += pluralise(told, "fault rate")
         which = "these"
     if resilience_map.max_severity == 0:
         return f"analysis   {count}; none of {which} reaches it within the budget"
@@ -156,7 +161,7 @@ def describe_plan(experiment: Experiment, plan: Plan, undecided: Sequence[str] =
     """Say what the plan asks for; chips beyond the resilience map by name."""
     line = (
         f"plan       {experiment.planner_name}: {len(experiment.fleet)} chips, "
-        f"{counted(len(plan.groups), 'group')}, "
+        f"{pluralise(len(plan.groups), 'group')}, "
     )
     if plan.until_met:
         return f"{line}each until it meets the constraint"
@@ -208,14 +213,14 @@ def off_ws_note(experiment: Experiment, shared: bool) -> str:
     return "; only on ws arrays does a group's model give the same outputs on every member"
 
 
-def describe_until_met(experiment: Experiment, models: Sequence[Model]) -> str:
+def describe_until_met(experiment: Experiment, models: Sequence[TrainedModel]) -> str:
     """Say how many chips met the constraint at once, and which do not at the end of the budget."""
     at_once = sum(bool(m.met) and not m.carried_steps for m in models)
     trained = [m.trained_steps for m in models if m.trained_steps]
     ended = [m for m in models if m.kept_steps is None]  # at the constraint or at the budget
     short = [name for m in ended if not m.met for name in m.group.members]
     how = "as repaired" if experiment.recipe.repairs else "as masked"
-    line = f"on validation {at_once} of {counted(len(models), 'chip')} met the constraint {how}, "
+    line = f"on validation {at_once} of {pluralise(len(models), 'chip')} met the constraint {how}, "
     line = line if experiment.selection.sustained == 1 else ""  # one look does not tell
     epochs = sum(trained) / experiment.amounts.steps_per_epoch
     line += f"{len(trained)} were trained, {epochs:.1f} epochs together"
@@ -224,7 +229,7 @@ def describe_until_met(experiment: Experiment, models: Sequence[Model]) -> str:
     return f"retrain    {line}" + (f". {diverged_note(kept, planned=False)}" if kept else "")
 
 
-def describe_top_up(experiment: Experiment, models: Mapping[str, Model]) -> str | None:
+def describe_top_up(experiment: Experiment, models: Mapping[str, TrainedModel]) -> str | None:
     """Say which groups were trained for longer than planned, and which are short all the same."""
     if not experiment.recipe.tops_up:
         return None
@@ -236,7 +241,7 @@ def describe_top_up(experiment: Experiment, models: Mapping[str, Model]) -> str 
     ]
     short = [n for n, m in models.items() if m.met is False and m.kept_steps is None]
     kept = [name for name, model in models.items() if model.kept_steps is not None]
-    line = f"top_up     {len(longer)} of {counted(len(models), 'group')} went on"
+    line = f"top_up     {len(longer)} of {pluralise(len(models), 'group')} went on"
     if longer:
         more = "; ..." if len(longer) > GROUPS_SHOWN else ""
         line += f", in epochs: {'; '.join(longer[:GROUPS_SHOWN])}{more}"

@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable
 
 from efat.reporting.html.run_reader import FinishedRun
-from efat.reporting.tracking.base import Scene, Tracker, Training
+from efat.reporting.tracking.base import RunInfo, Tracker, Training
 
 PATIENCE_S = 120.0
 """How long the end of a campaign waits for a tracker that does not answer."""
 
 
-class Guard:
+class BackgroundTracker:
     """A tracker in a thread of its own; its first failure is said once and ends the tracking.
 
     Args:
@@ -30,7 +30,7 @@ class Guard:
         self.tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._work, name="tracking", daemon=True)
 
-    def begin(self, scene: Scene) -> None:
+    def begin(self, scene: RunInfo) -> None:
         """Start, in the background."""
         self.tasks.put(lambda: self.tracker.begin(scene))
         self.thread.start()

@@ -11,7 +11,7 @@ from efat.reporting.html.run_reader import FinishedRun
 
 
 @dataclass(frozen=True)
-class Scene:
+class RunInfo:
     """The campaign that is tracked.
 
     Args:
@@ -59,7 +59,7 @@ class Training:
 class Tracker(Protocol):
     """Called in this order, from one thread; what it raises costs the dashboard, not the work."""
 
-    def begin(self, scene: Scene) -> None:
+    def begin(self, scene: RunInfo) -> None:
         """Take note of the campaign."""
 
     def train(self, training: Training) -> None:
@@ -72,7 +72,7 @@ class Tracker(Protocol):
 class NoTracker:
     """Track nothing; the files of the run hold everything."""
 
-    def begin(self, scene: Scene) -> None:
+    def begin(self, scene: RunInfo) -> None:
         """Do nothing."""
 
     def train(self, training: Training) -> None:
@@ -82,7 +82,7 @@ class NoTracker:
         """Do nothing."""
 
 
-def points(scene: Scene, training: Training) -> list[dict[str, float]]:
+def points(scene: RunInfo, training: Training) -> list[dict[str, float]]:
     """Return the curve of a training, a point each, on its three axes."""
     return [
         {

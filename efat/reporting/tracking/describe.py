@@ -5,18 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from efat.campaign.experiment import Experiment
-from efat.engine.store import Result, content_key
-from efat.engine.unit import Unit
+from efat.campaign import Experiment
+from efat.engine import Result, Unit, content_key
 from efat.reporting.provenance import public
-from efat.reporting.tracking.base import Scene, Tracker, Training
-from efat.training.jobs import TrainingJob, trained_steps
+from efat.reporting.tracking.base import RunInfo, Tracker, Training
+from efat.training import TrainingJob, trained_steps
 
 ELSEWHERE = ("store", "executor", "tracking", "checkpoint_every", "stage", "library", "runs")
 """Keys that change where and how far a campaign runs, not what it is."""
 
 
-def describe_scene(experiment: Experiment, config: Any, folder: Path) -> Scene:
+def describe_run(experiment: Experiment, config: Any, folder: Path) -> RunInfo:
     """Describe a campaign; the same configuration makes the same group, wherever it runs."""
     what = {key: value for key, value in config.items() if key not in ELSEWHERE}
     amounts, array = experiment.amounts, experiment.array
@@ -28,7 +27,7 @@ def describe_scene(experiment: Experiment, config: Any, folder: Path) -> Scene:
         "chips": len(experiment.fleet),
         "split_sha256": experiment.retrain_setup.split_hash,
     }
-    return Scene(
+    return RunInfo(
         folder=folder,
         name=experiment.name,
         group=f"{experiment.name}-{content_key('campaign', what)[:8]}",

@@ -8,7 +8,7 @@ from pathlib import Path
 from pytorch_lightning.loggers import Logger
 
 from efat.reporting.html.run_reader import FinishedRun
-from efat.reporting.tracking.base import Scene, Training, points
+from efat.reporting.tracking.base import RunInfo, Training, points
 
 
 class LightningTracker:
@@ -22,7 +22,7 @@ class LightningTracker:
     def __init__(self, logger: Callable[..., Logger], folder: str) -> None:
         self.logger, self.folder = logger, folder
 
-    def begin(self, scene: Scene) -> None:
+    def begin(self, scene: RunInfo) -> None:
         """Take note of the campaign."""
         self.scene = scene
 

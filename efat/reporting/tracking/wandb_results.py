@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import efat.reporting.html.summary_text as verdict
-from efat.hardware.chip import Chip
+from efat.hardware import Chip
 from efat.reporting.html.run_reader import FinishedRun, Row
-from efat.reporting.tracking.base import Scene
+from efat.reporting.tracking.base import RunInfo
 
 if TYPE_CHECKING:
     import wandb
@@ -30,7 +30,7 @@ OF_MAP = ("curves", "map")
 """What is not made where no strategy needs a resilience map."""
 
 
-def log_lineage(start: Callable[..., Any], run: FinishedRun, scene: Scene) -> None:
+def log_lineage(start: Callable[..., Any], run: FinishedRun, scene: RunInfo) -> None:
     """Log what each stage made as an artifact, in a run that used those before it."""
     files = {made: names for _, _, made, names in LINEAGE if run.analysed or made not in OF_MAP}
     for stage, used, made, _ in LINEAGE:
@@ -54,7 +54,7 @@ def _use(live: Any, artifact: wandb.Artifact) -> None:
         live.use_artifact(artifact)
 
 
-def _artifact(run: FinishedRun, scene: Scene, kind: str, names: Sequence[str]) -> wandb.Artifact:
+def _artifact(run: FinishedRun, scene: RunInfo, kind: str, names: Sequence[str]) -> wandb.Artifact:
     """Collect files; equal ones are one version of an artifact, whoever logs them."""
     import wandb
 

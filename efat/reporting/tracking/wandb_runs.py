@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from efat.errors import EfatError
 from efat.reporting.html.run_reader import FinishedRun
-from efat.reporting.tracking.base import Scene, Training, points
+from efat.reporting.tracking.base import RunInfo, Training, points
 from efat.reporting.tracking.wandb_key import require_key
 from efat.reporting.tracking.wandb_results import log_lineage, log_results
 
@@ -38,7 +38,7 @@ class WandbTracker:
             raise EfatError(f"tracking.mode: {mode!r} given; allowed: {', '.join(MODES)}")
         self.project, self.mode = project, mode
 
-    def begin(self, scene: Scene) -> None:
+    def begin(self, scene: RunInfo) -> None:
         """Take note of the campaign; what an agent of a sweep says goes to the campaign's run."""
         self.scene = scene
         self.sweep_run = os.environ.pop("WANDB_RUN_ID", None)

@@ -13,7 +13,7 @@ from efat import FaultMap, SystolicArray, mask_model, verify_masks
 from efat.nn.repair import Gram, Grams, compensate, compensate_sequentially, measure_grams, remap
 from efat.nn.repair.gram import LARGEST
 from efat.nn.repair.moments import KeptRows
-from efat.nn.repair.weight_matrices import products_of
+from efat.nn.repair.weight_matrices import weight_matrices
 from tests.nn.repair.nets import (
     ARRAY,
     LAYERS,
@@ -199,5 +199,5 @@ def test_no_matrix_of_all_inputs_is_ever_made(largest):
         compensate(model, fault_map, ARRAY, grams, placement=placement)
         compensate_sequentially(model, fault_map, ARRAY, x, largest=largest)
     assert seen.elements == 400 * largest
-    (product,) = products_of(model).values()
+    (product,) = weight_matrices(model).values()
     assert grams.of("0.weight", product).covariance.shape == (1, 400, largest)

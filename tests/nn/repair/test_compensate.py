@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from efat import EfatError, FaultMap, SystolicArray, mask_model, verify_masks
-from efat.nn.lowering import lower_inputs, lower_outputs
+from efat.nn.lowering import lower_inputs, unfold_outputs
 from efat.nn.masking import masked_weights
 from efat.nn.repair import (
     compensate,
     compensate_sequentially,
     measure_grams,
 )
-from efat.nn.repair.weight_matrices import products_of
+from efat.nn.repair.weight_matrices import weight_matrices
 from tests.nn.repair.nets import (
     ARRAY,
     LAYERS,
@@ -33,7 +33,7 @@ from tests.nn.repair.nets import (
 def by_least_squares(layer, keep, x, ridge):
     """Solve for each channel on its own, rows stacked, by NumPy's lstsq."""
     inputs = lower_inputs(layer, x).flatten(2).double().numpy()
-    (product,) = products_of(nn.Sequential(layer)).values()
+    (product,) = weight_matrices(nn.Sequential(layer)).values()
     weights = product.matrix(layer.weight).numpy()
     keep = product.matrix(keep).numpy() > 0
     found = np.zeros_like(weights)
@@ -57,12 +57,12 @@ def test_compensation_is_least_squares_a_channel(kind, order):
     fault_map = a_map(1, array=array)
     repaired = compensate(model, fault_map, array, measure_grams(model, [x]), ridge=1e-2)
     (weight,) = masked_weights(repaired).values()
-    (product,) = products_of(repaired).values()
+    (product,) = weight_matrices(repaired).values()
     wanted = by_least_squares(model[0], weight.mask, x, 1e-2)
     np.testing.assert_allclose(product.matrix(repaired[0].weight), wanted, rtol=2e-3, atol=1e-4)
     verify_masks(repaired)
     if model[0].bias is not None:  # the mean output is the fault-free one
-        means = [lower_outputs(m[0], m(x)).mean(1) for m in (repaired, model)]
+        means = [unfold_outputs(m[0], m(x)).mean(1) for m in (repaired, model)]
         torch.testing.assert_close(*means, rtol=1e-4, atol=1e-4)
 
 

@@ -18,7 +18,7 @@ from efat.nn.repair import (
     measure_grams,
     remap,
 )
-from efat.nn.repair.weight_matrices import products_of
+from efat.nn.repair.weight_matrices import weight_matrices
 from tests.nn.repair.nets import ARRAY, LAYERS, Attention, a_map
 
 PLACED = {
@@ -70,7 +70,7 @@ def test_masked_equals_emulated_in_any_slots(kind, order, sides, seed):
         parameter.data = torch.randint(-8, 8, parameter.shape).double()
     array, rng = SystolicArray(*sides, order), np.random.default_rng(seed)
     fault_map = a_map(seed, array=array)
-    (product,) = products_of(model).values()
+    (product,) = weight_matrices(model).values()
     groups, _, m = product.positions.shape
     k = product.reduction(array).max() + 1
 

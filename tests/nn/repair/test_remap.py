@@ -20,7 +20,7 @@ from efat.nn.repair import (
 )
 from efat.nn.repair.batch_norm import has_intercept
 from efat.nn.repair.remap_costs import CompensatedCosts
-from efat.nn.repair.weight_matrices import products_of
+from efat.nn.repair.weight_matrices import weight_matrices
 from efat.nn.saliency import magnitude_saliency
 from tests.nn.repair.nets import LAYERS, a_map, correlated, layer_and_inputs, small_net
 
@@ -93,7 +93,7 @@ def test_rows_and_columns_lose_no_more_than_columns_alone(kind, order, seed, rat
     model, x = layer_and_inputs(kind, seed)
     array = SystolicArray(5, 4, order)
     fault_map, grams = a_map(seed, rate, array), measure_grams(model, [x])
-    (product,) = products_of(model).values()
+    (product,) = weight_matrices(model).values()
     columns, both = (
         losses(model, product, fault_map, array, grams,
                remap(model, fault_map, array, grams, rows=rows))
@@ -137,7 +137,7 @@ def test_many_inputs_are_assigned_in_blocks(monkeypatch):
     model = nn.Sequential(nn.Linear(50, 6))
     array, grams = SystolicArray(7, 4), measure_grams(model, [correlated(90, 50)])
     fault_map = a_map(3, 0.4, array)
-    (product,) = products_of(model).values()
+    (product,) = weight_matrices(model).values()
     lost = {}
     for block in (1024, 20):
         monkeypatch.setattr(sys.modules[remap.__module__], "BLOCK", block)

@@ -10,7 +10,7 @@ from efat.nn.repair import (
 )
 from efat.nn.repair.remap_costs import CompensatedCosts
 from efat.nn.repair.solve import RidgeSystem
-from efat.nn.repair.weight_matrices import products_of
+from efat.nn.repair.weight_matrices import weight_matrices
 from tests.nn.repair.nets import ARRAY, a_map, correlated
 
 
@@ -22,7 +22,7 @@ def test_both_ways_to_solve_are_the_plain_one(rate):
     system, right = RidgeSystem(gram, 0.01), torch.randn(1, 12, 3).double()
     solved = system.solve(kept, right, torch.tensor([1]))
     left = system.errors_left(weights, kept, torch.arange(2))
-    made = system.make_up(kept, weights * ~kept[:, None], torch.arange(2))
+    made = system.solve_compensation(kept, weights * ~kept[:, None], torch.arange(2))
     for g in range(2):
         damping = 0.01 * gram[g].diagonal().mean()
         matrix = (gram[g] + damping * torch.eye(12))[kept][:, kept]
@@ -41,7 +41,7 @@ def test_costs_are_the_errors_that_are_left():
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2)), correlated(8, 4, 6, 6)
     fault_map, grams = a_map(4), measure_grams(model, [x])
-    (product,) = products_of(model).values()
+    (product,) = weight_matrices(model).values()
     surviving = torch.from_numpy(~fault_map.faulty)[torch.arange(18) % ARRAY.rows][None]
     weights = product.matrix(model[0].weight)
     gram = grams.of("0.weight", product)

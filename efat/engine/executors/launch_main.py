@@ -1,4 +1,4 @@
-"""The program of `executor=launch`: `python -m efat.engine.executors.subprocess_main FOLDER` runs one unit.
+"""Run one unit for `executor=launch`: `python -m efat.engine.executors.launch_main FOLDER`.
 
 Lightning runs it again, with LOCAL_RANK set, for each further process of a distributed training.
 """
@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 from efat.engine.executors.base import is_secondary, one_thread
-from efat.engine.executors.subprocess import ANSWER, TASK
+from efat.engine.executors.launch import ANSWER, TASK
 from efat.io import write_bytes
 
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from efat.engine.executors.base import Item, Lost, Output, check_numbers, one_thread
+from efat.engine.executors.base import Item, Output, WorkerDied, check_numbers, one_thread
 
 TASK, ANSWER = "task.pickle", "answer.pickle"
 """Files in the folder that a unit and its process share."""
@@ -43,15 +43,15 @@ class Launch:
 
     def run(
         self, function: Callable[[Item], Output], tasks: Iterable[Item]
-    ) -> Iterator[tuple[int, Output | Lost]]:
+    ) -> Iterator[tuple[int, Output | WorkerDied]]:
         """Yield (number, output) in order."""
         for number, task in enumerate(tasks):
             with tempfile.TemporaryDirectory(prefix="efat-") as folder:
                 (Path(folder) / TASK).write_bytes(pickle.dumps((function, task)))
-                output: Output | Lost = self._attempt(Path(folder))
+                output: Output | WorkerDied = self._attempt(Path(folder))
             yield number, output
 
-    def _attempt(self, folder: Path) -> Output | Lost:
+    def _attempt(self, folder: Path) -> Output | WorkerDied:
         how = ""
         for _ in range(1 + self.retries):
             how = _launch(folder)
@@ -61,12 +61,12 @@ class Launch:
                     raise output
                 answer: Output = output
                 return answer
-        return Lost(f"its process died {1 + self.retries} times, last by {how}")
+        return WorkerDied(f"its process died {1 + self.retries} times, last by {how}")
 
 
 def _launch(folder: Path) -> str:
     """Run the process of a unit to its end; return what ended it."""
-    command = [sys.executable, "-m", "efat.engine.executors.subprocess_main", str(folder)]
+    command = [sys.executable, "-m", "efat.engine.executors.launch_main", str(folder)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     try:
         code = process.wait()
