@@ -15,8 +15,9 @@ from pathlib import Path
 from unittest.mock import patch
 
 from efat.hardware import Chip
-from efat.planning import Best, CountCost, Plan, Problem, best
+from efat.planning import Best, CountCost, Plan, Problem
 from efat.planning.bounds.lower_bound import Relaxed, relax
+from efat.planning.planners import min_cost as best
 from tests.planning.fleets import CURVES, KINDS, fleet, table_cost
 
 SIZES = {16: (20, 40, 60, 100), 64: (20, 40, 60, 100), 256: (20, 40, 60)}

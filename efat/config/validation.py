@@ -70,9 +70,9 @@ class ErrorCollector:
 
         What relates several keys cannot be judged otherwise.
 
-        >>> problems = Problems(left_out=["array.rows", "planner"])
-        >>> problems.known("array"), problems.known("array.cols"), problems.known("planner.k")
-        (False, True, False)
+        >>> problems = ErrorCollector(left_out=["array.rows", "planner"])
+        >>> [problems.is_valid(key) for key in ("array", "array.cols", "planner.k")]
+        [False, True, False]
         """
         return not any(
             f"{key}.".startswith(f"{out}.") or f"{out}.".startswith(f"{key}.")

@@ -71,7 +71,7 @@ class FaultAwareModule(pl.LightningModule):
         self.retraining.freeze(model)
 
     check_masks = False
-    """Whether the callback `CheckMasksAndDivergence` runs, so that `keep_masked` trusts gradients."""
+    """Whether `CheckMasksAndDivergence` runs, so that `keep_masked` may trust gradients."""
 
     def on_test_start(self) -> None:
         self.tested: list[int] = []

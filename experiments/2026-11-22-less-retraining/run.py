@@ -17,7 +17,7 @@ import torch
 from costs import Quiet
 
 from efat.campaign import Analysis, Baseline, Experiment, StrategyResult, stages
-from efat.campaign import outcome as report
+from efat.campaign.outcome import build_outcome
 from efat.config import compose_jobs
 from efat.config.build import build_experiment
 from efat.engine import Store, UnitRunner
@@ -92,7 +92,7 @@ def campaign_rows(fleet: str, job: str, seed: int, store: Store) -> dict[str, li
     once = once_costs(experiment, baseline, analysis, target)
     models = stages.retrain(experiment, campaign, baseline, plans)
     evaluation = stages.evaluate(experiment, campaign, baseline, models)
-    outcome = report.build_outcome(
+    outcome = build_outcome(
         experiment, baseline, analysis, resilience_map, plans, models, evaluation
     )
     head = {"fleet": fleet, "seed": seed, "job": job}

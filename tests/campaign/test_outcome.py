@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from scipy.stats import beta
 
-from efat.campaign.outcome import Cost, build_outcome
+from efat.campaign.outcome import TrainingCost, build_outcome
 from efat.campaign.results import Analysis, Evaluation, Measured, TrainedModel
 from efat.campaign.tables import group_rows
 from efat.planning.plan import Plan
@@ -68,9 +68,11 @@ def test_each_split_has_its_own_target(outcome):
 def test_costs_add_up(outcome):
     greedy, none = outcome.strategies
     assert outcome.pretrain_s == 3.0
-    assert outcome.analysis == Cost(120, epochs=12.0, samples=3840, elapsed_s=60.0, evaluations=9)
-    assert greedy.retraining == Cost(steps=55, epochs=5.5, samples=1760, elapsed_s=11.0)
-    assert none.retraining == Cost(steps=0, epochs=0.0, samples=0, elapsed_s=0.0)
+    assert outcome.analysis == TrainingCost(
+        120, epochs=12.0, samples=3840, elapsed_s=60.0, evaluations=9
+    )
+    assert greedy.retraining == TrainingCost(steps=55, epochs=5.5, samples=1760, elapsed_s=11.0)
+    assert none.retraining == TrainingCost(steps=0, epochs=0.0, samples=0, elapsed_s=0.0)
     assert (greedy.models, greedy.beyond_map, greedy.needs_analysis) == (2, 1, True)
     assert (none.models, none.beyond_map, none.needs_analysis) == (0, 0, False)
     assert outcome.unsalvageable == ("d",)

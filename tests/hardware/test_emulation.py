@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from efat.emulation_bench import measure_speed, speed_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efat import EfatError, FaultMap, SystolicArray
 from efat.hardware.emulation import ArrayFaults, StuckAt, gemm, multiply, simulate, textbook_cycles
+from experiments.bench.emulation import measure_speed, speed_table
 
 BITS = {"weight": 8, "input": 8, "product": 16, "psum": 32}
 

@@ -34,7 +34,7 @@ def ratios(
         for places in itertools.combinations(range(len(words)), size):
             count = int(np.bitwise_count(np.bitwise_or.reduce(words[list(places)], axis=0)).sum())
             if table[count] < math.inf and values[list(places)].sum() > 0:
-                with np.errstate(split_overlaps="ignore"):
+                with np.errstate(divide="ignore"):
                     found[places] = values[list(places)].sum() / np.float64(table[count])
     return found
 

@@ -99,7 +99,8 @@ class Fragile(nn.Module):
 def test_a_diverged_unit_is_reported_and_the_rest_goes_on(tmp_path):
     arguments = (
         "+experiment=resnet_fat", "~model", "executor=serial",
-        "+model={_target_: tests.training.test_finetune.Fragile}", "array=ws_8", "compare=[none,single]", "selection.max_drop=0.1",
+        "+model={_target_: tests.training.test_finetune.Fragile}",
+        "array=ws_8", "compare=[none,single]", "selection.max_drop=0.1",
         "baseline.epochs=4", "training.budget_epochs=0.5", "training.eval_every_epochs=0.25",
         "fault_rates.rates=[0.1,0.5]", "fault_rates.maps_per_rate=2",
         "fleet.chips=6", "fleet.fault_rate=[0.07,0.1]",

@@ -86,8 +86,8 @@ def top_up_sentences(run: FinishedRun) -> list[str]:
     return [
         f"Each model was measured on validation after its amount, "
         f"{pluralise(chosen['retraining']['evaluations'], 'evaluation')} in all; "
-        f"{chosen['topped_up']} of {pluralise(chosen['models'], 'group')} fell short there and went "
-        f"on, for {chosen['topped_up_steps'] / epoch:.2f} epochs together{named}. "
+        f"{chosen['topped_up']} of {pluralise(chosen['models'], 'group')} fell short there and "
+        f"went on, for {chosen['topped_up_steps'] / epoch:.2f} epochs together{named}. "
         + (
             f"Short at the end of the budget: {some_names(short)}."
             if short
