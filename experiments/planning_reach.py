@@ -1,4 +1,4 @@
-"""Where is column generation affordable, and how far is `best` from the bound there?
+"""Where is column generation affordable, and how far is `min_cost` from the bound there?
 
 `python -m experiments.planning_reach FOLDER` plans fleets of each kind, under each cost, on arrays
 and of sizes that grow, and writes `reach.csv`: is the relaxation over all groups solved to proof?
@@ -15,7 +15,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from efat.hardware import Chip
-from efat.planning import Best, CountCost, Plan, Problem
+from efat.planning import CountCost, MinCost, Plan, Problem
 from efat.planning.bounds.lower_bound import Relaxed, relax
 from efat.planning.planners import min_cost as best
 from tests.planning.fleets import CURVES, KINDS, fleet, table_cost
@@ -37,7 +37,7 @@ def plan_and_relaxation(chips: Sequence[Chip], cost: CountCost) -> tuple[Plan, f
         return seen[-1]
 
     with patch.object(best, "relax", noting):
-        plan = Best()(chips, cost, 0)
+        plan = MinCost()(chips, cost, 0)
     known = [found.columns[0] for found in seen if found.columns is not None]
     return plan, float(known[0].values().sum()) if known else None
 

@@ -20,12 +20,12 @@ from matplotlib.figure import Figure
 
 from efat.hardware import Chip, FaultMap
 from efat.planning import (
-    Best,
     CountCost,
     Greedy,
     Hierarchical,
     LibraryModel,
     LocalSearch,
+    MinCost,
     Packing,
     assign,
     plan_library,
@@ -43,7 +43,7 @@ PLANNERS = {
     "hierarchical": Hierarchical(),
     "local_search": LocalSearch(),
     "packing": Packing(),
-    "best": Best(),
+    "min_cost": MinCost(),
 }
 
 
@@ -56,18 +56,18 @@ def write(path: Path, rows: list[dict[str, object]]) -> None:
 
 
 def quality(chips: int, folder: Path) -> None:
-    """Run the planners on each kind and curve; `best` proves its bound: minutes of CPU time."""
+    """Run the planners on each kind and curve; `min_cost` proves its bound: minutes of CPU time."""
     rows: list[dict[str, object]] = []
     for kind in KINDS:
         for curve in CURVES:
             maps, cost = fleet(kind, chips, SIDE), table_cost(curve, SIDE)
             individual = sum(cost(chip.fault_map) for chip in maps)
             for name, planner in PLANNERS.items():
-                if chips > 500 and name not in ("greedy", "best"):
-                    continue  # `best` runs them all
+                if chips > 500 and name not in ("greedy", "min_cost"):
+                    continue  # `min_cost` runs them all
                 started = time.process_time()
                 relaxation: float | None = None
-                if name == "best":
+                if name == "min_cost":
                     plan, relaxation = plan_and_relaxation(maps, cost)
                 else:
                     plan = planner(maps, cost, 0)
@@ -78,8 +78,8 @@ def quality(chips: int, folder: Path) -> None:
                     "curve": curve,
                     "planner": name,
                     "price": plan.price,
-                    "bound": round(plan.bound, 3) if name == "best" else "",
-                    "gap": round(plan.gap, 5) if name == "best" else "",
+                    "bound": round(plan.bound, 3) if name == "min_cost" else "",
+                    "gap": round(plan.gap, 5) if name == "min_cost" else "",
                     "relaxation": "" if relaxation is None else round(relaxation, 3),
                     "individual": individual,
                     "groups": len(plan.groups),
@@ -201,10 +201,10 @@ def figures(folder: Path) -> None:
                     r for r in rows if int(r["chips"]) == chips and (r["kind"], r["curve"]) == case
                 ]
                 by_name = {r["planner"]: r for r in picked}
-                if "best" not in by_name:
+                if "min_cost" not in by_name:
                     heights.append(0.0)
                     continue
-                best = by_name["best"]
+                best = by_name["min_cost"]
                 value = by_name.get(name, {}).get("price", 0)
                 heights.append(100 * float(value) / float(best["individual"]))
             at = [x + 0.16 * (i - 2) for x in range(len(cases))]
@@ -227,7 +227,7 @@ def figures(folder: Path) -> None:
 
 
 def _bounds_figure(folder: Path) -> None:
-    """Draw the proved bound of each case as a share of the price of `best`, a row a fleet size."""
+    """Draw the proved bound of each case as a share of the price of `min_cost`, a row a size."""
     found = [row for path in sorted(folder.glob("results_*.csv")) for row in read(path)]
     rows = [row for row in found if row["bound"]]
     sizes = sorted({int(row["chips"]) for row in rows})

@@ -45,7 +45,7 @@ def plan_problems(
     if isinstance(planner, Exact) and free > most:
         problems.append(
             f"planner: exact was given {free} chips that may be grouped; at most {most} with this "
-            "severity are allowed; use planner=best"
+            "severity are allowed; use planner=min_cost"
         )
     return problems + _room_problems(free, alone, planner, rules)
 

@@ -15,7 +15,7 @@ from efat.planning.planners.greedy import Greedy
 from efat.planning.planners.hierarchical import Hierarchical
 from efat.planning.planners.individual import Individual
 from efat.planning.planners.local_search import LocalSearch
-from efat.planning.planners.min_cost import Best
+from efat.planning.planners.min_cost import MinCost
 from efat.planning.planners.packing import Packing
 from efat.planning.planners.random import Random
 from efat.planning.planners.single import Single
@@ -26,7 +26,6 @@ __all__ = [
     "MOST_ASKED",
     "MOST_COUNTED",
     "Assignment",
-    "Best",
     "Cost",
     "CountCost",
     "EarlyStopping",
@@ -39,6 +38,7 @@ __all__ = [
     "Individual",
     "LibraryModel",
     "LocalSearch",
+    "MinCost",
     "NoRemap",
     "Packing",
     "Plan",

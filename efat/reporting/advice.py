@@ -35,7 +35,9 @@ class Settings:
 
 
 REPAIRS = {"remap", "compensate", "recalibrate"}
-REPAIR = "recipe=remap_compensate training=repaired (+experiment=resnet_fat_best for the main job)"
+REPAIR = (
+    "recipe=remap_compensate training=repaired (+experiment=resnet_fat_repair for the main job)"
+)
 
 
 def next_steps(chips: Sequence[Mapping[str, Any]], settings: Settings) -> str | None:

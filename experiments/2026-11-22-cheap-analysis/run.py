@@ -27,7 +27,7 @@ FASHION = (
 )  # fmt: skip
 NETWORKS = {
     "digits ResNet-8": ("+experiment=resnet_fat",),
-    "digits ResNet-8, repaired": ("+experiment=resnet_fat_best", "fault_rates.until_met=false"),
+    "digits ResNet-8, repaired": ("+experiment=resnet_fat_repair", "fault_rates.until_met=false"),
     "Fashion-MNIST MLP": (
         "+experiment=mlp_vts18", *FASHION, "training.budget_epochs=1",
         "training.eval_every_epochs=0.0909091",

@@ -45,7 +45,7 @@ def rates(*values: float) -> str:
 
 def recipes(amounts: Sequence[str], grid: str) -> dict[str, Job]:
     """Return the recipes; `recalibrate` needs BatchNorm."""
-    few = ("training=repaired", *amounts, "rules=few_models", "planner=best")
+    few = ("training=repaired", *amounts, "rules=few_models", "planner=min_cost")
     return {
         "remap + compensate": Job(
             ("recipe=remap_compensate", *few, grid, "fault_rates.until_met=true"),

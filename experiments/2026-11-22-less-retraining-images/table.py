@@ -39,7 +39,7 @@ LABELS = {
     ("remap + compensate", "each"): "**remap + compensate, one model a chip**",
     ("remap + compensate, sequential", "each"): "remap + compensate sequentially, one model a chip",
     ("remap + compensate", "early_stop"): "remap + compensate, trained on where that falls short",
-    ("remap + compensate", "planned"): "remap + compensate, analysis and `best`",
+    ("remap + compensate", "planned"): "remap + compensate, analysis and `min_cost`",
 }
 NAMES = {
     "cifar10": "CIFAR-10, ResNet-20, 64x64",

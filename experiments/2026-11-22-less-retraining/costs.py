@@ -36,7 +36,7 @@ class Quiet:
 
 def repair_job(store: Store, *words: str) -> TrainingJob:
     """Return the unit that repairs a chip of 15 % and trains nothing."""
-    (cfg,) = compose_jobs(["+experiment=resnet_fat_best", *words, f"store={store.root}"])
+    (cfg,) = compose_jobs(["+experiment=resnet_fat_repair", *words, f"store={store.root}"])
     experiment, campaign = build_experiment(cfg), UnitRunner(store, Serial(), Quiet())
     baseline = stages.pretrain(experiment, campaign)
     baseline = stages.calibrate(experiment, campaign, baseline)

@@ -27,7 +27,7 @@ from efat.planning import Plan
 from efat.resilience import ResilienceCurve, ResilienceMap
 
 HERE = Path(__file__).parent
-PLAIN, REPAIRED = "+experiment=resnet_fat", "+experiment=resnet_fat_best"
+PLAIN, REPAIRED = "+experiment=resnet_fat", "+experiment=resnet_fat_repair"
 JOBS = {
     "eFAT-style": (PLAIN,),
     "eFAT-style-top-up": (PLAIN, "recipe.steps=[retrain,top_up]"),
@@ -60,7 +60,7 @@ COMPARED = {
     "gradual": "greedy",
     "one-shot": "greedy,individual,early_stop,no_remap",
 }
-"""On the main fleet, beside `best`."""
+"""On the main fleet, beside `min_cost`."""
 COMPARED_ELSEWHERE = {"eFAT-style": "none,greedy,early_stop", "one-shot": "early_stop"}
 FLEETS = {
     MAIN: (),
@@ -73,7 +73,13 @@ FLEETS = {
 
 def open_experiment(fleet: str, job: str, seed: int, store: Store) -> Experiment:
     compared = (COMPARED if fleet == MAIN else COMPARED_ELSEWHERE).get(job, "")
-    words = [*JOBS[job], "planner=best", *FLEETS[fleet], f"compare=[{compared}]", f"seed={seed}"]
+    words = [
+        *JOBS[job],
+        "planner=min_cost",
+        *FLEETS[fleet],
+        f"compare=[{compared}]",
+        f"seed={seed}",
+    ]
     (cfg,) = compose_jobs([*words, f"store={store.root}"])
     return build_experiment(cfg)
 

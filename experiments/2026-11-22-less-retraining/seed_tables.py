@@ -75,8 +75,8 @@ def short_table() -> str:
         ),
         (
             "eFAT-style",
-            "best",
-            "`+experiment=resnet_fat`: the cheapest plan found (`planner=best`)",
+            "min_cost",
+            "`+experiment=resnet_fat`: the cheapest plan found (`planner=min_cost`)",
         ),
         (
             "eFAT-style",
@@ -84,12 +84,16 @@ def short_table() -> str:
             "each chip trained until it meets the constraint on validation "
             "(`+experiment=resnet_fat planner=early_stop`)",
         ),
-        ("one-shot", "early_stop", "**`+experiment=resnet_fat_best`**: each chip repaired first"),
-        ("one-shot", "best", "repaired in groups (`+experiment=resnet_fat_best planner=best`)"),
+        ("one-shot", "early_stop", "**`+experiment=resnet_fat_repair`**: each chip repaired first"),
+        (
+            "one-shot",
+            "min_cost",
+            "repaired in groups (`+experiment=resnet_fat_repair planner=min_cost`)",
+        ),
         (
             "sequential",
-            "best",
-            "the same, layer by layer (`... planner=best recipe.mode=sequential`)",
+            "min_cost",
+            "the same, layer by layer (`... planner=min_cost recipe.mode=sequential`)",
         ),
     )
     return markdown([list(HEAD_SHORT), *(short_line(*row) for row in rows)])

@@ -1,4 +1,4 @@
-"""What `exact` proves where the relaxation is solved and `best` is more than 2 % above it.
+"""What `exact` proves where the relaxation is solved and `min_cost` is more than 2 % above it.
 
 python experiments/2026-11-22-planners/exact.py    # from the project's root; writes exact.csv
 """
@@ -7,7 +7,7 @@ import csv
 import time
 from pathlib import Path
 
-from efat.planning import Best, Exact
+from efat.planning import Exact, MinCost
 from tests.planning.fleets import fleet, table_cost
 
 FLEETS = (
@@ -24,9 +24,9 @@ def row(side: int, kind: str, curve: str) -> dict[str, object]:
     began = time.process_time()
     exact = Exact()(chips, cost, 0)
     cpu_s = round(time.process_time() - began, 1)
-    best = Best()(chips, cost, 0)
+    best = MinCost()(chips, cost, 0)
     return {
-        "side": side, "chips": CHIPS, "kind": kind, "curve": curve, "best": best.price,
+        "side": side, "chips": CHIPS, "kind": kind, "curve": curve, "min_cost": best.price,
         "bound": best.bound, "exact": exact.price, "exact_bound": exact.bound,
         "exact_cpu_seconds": cpu_s, "seed": 0,
     }  # fmt: skip

@@ -31,8 +31,8 @@ def quality(chips: int) -> str:
     lines = [f"| {chips:,} chips | cost | greedy | best | saved | bound | gap |"]
     lines += ["|---|---|---|---|---|---|---|"]
     for kind, curve in product(KINDS, CURVES):
-        greedy, best = (float(found[kind, curve, name]["price"]) for name in ("greedy", "best"))
-        bound = float(found[kind, curve, "best"]["bound"])
+        greedy, best = (float(found[kind, curve, name]["price"]) for name in ("greedy", "min_cost"))
+        bound = float(found[kind, curve, "min_cost"]["bound"])
         lines.append(
             f"| {kind} | {curve} | {greedy:,.0f} | {best:,.0f} | {percent(1 - best / greedy)} "
             f"| {bound:,.0f} | {percent(1 - bound / best)} |"
@@ -43,7 +43,7 @@ def quality(chips: int) -> str:
 def measured() -> dict[tuple[int, int, str, str], dict[str, str]]:
     """Each fleet that was planned, by side, chips, kind and curve."""
     own = [row for path in sorted(HERE.glob("reach_*.csv")) for row in rows(path.name)]
-    hundred = [row for row in rows("results_100.csv") if row["planner"] == "best"]
+    hundred = [row for row in rows("results_100.csv") if row["planner"] == "min_cost"]
     return {
         (int(row["side"]), int(row["chips"]), row["kind"], row["curve"]): row
         for row in [*own, *hundred]
@@ -89,7 +89,7 @@ def optimum() -> str:
     lines = ["| array | fleet of 20 | cost | best | bound | gap | optimum | best above it |"]
     lines += ["|---|---|---|---|---|---|---|---|"]
     for row in rows("exact.csv"):
-        best, bound, proved = (float(row[name]) for name in ("best", "bound", "exact_bound"))
+        best, bound, proved = (float(row[name]) for name in ("min_cost", "bound", "exact_bound"))
         lines.append(
             f"| {row['side']}x{row['side']} | {row['kind']} | {row['curve']} | {best:,.0f} "
             f"| {bound:,.0f} | {percent(1 - bound / best)} | {proved:,.0f} "

@@ -17,7 +17,7 @@ import time
 import numpy as np
 
 from efat.hardware import Chip, FaultMap
-from efat.planning import Best, CountCost
+from efat.planning import CountCost, MinCost
 from tests.planning import fleets as structured
 
 SIDE = 256
@@ -44,7 +44,7 @@ def measure(kind: str, chips: int) -> dict[str, float]:
     cost = CountCost.of(floored, SIDE, SIDE)
     maps = fleet(chips) if kind == "uniform" else structured.fleet(kind, chips, SIDE)
     started, cpu_started = time.perf_counter(), time.process_time()
-    plan = Best(effort="full")(maps, cost, SEED)
+    plan = MinCost(effort="full")(maps, cost, SEED)
     elapsed_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
     alone = sum(cost(chip.fault_map) for chip in maps)
     return {

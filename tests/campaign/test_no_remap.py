@@ -69,13 +69,13 @@ def test_remapping_alone_leaves_masked_chips():
 
 def test_a_campaign_is_of_its_recipe():
     words = ["planner=early_stop", "planner._target_=efat.planning.NoRemap"]
-    (cfg,) = compose_jobs(["+experiment=resnet_fat_best", *words])
+    (cfg,) = compose_jobs(["+experiment=resnet_fat_repair", *words])
     with pytest.raises(EfatError, match=r"^planner: no_remap given; it is to compare with"):
         build_experiment(cfg)
 
 
 def test_the_recommended_recipe_is_compared_with_it():
-    (cfg,) = compose_jobs(["+experiment=resnet_fat_best"])
+    (cfg,) = compose_jobs(["+experiment=resnet_fat_repair"])
     assert build_experiment(cfg).compare["no_remap"] == NoRemap()
 
 
@@ -83,7 +83,7 @@ def test_the_recommended_recipe_is_compared_with_it():
 def test_the_report_says_how_to_count_it(compared):
     summary = {
         "recipe": ["remap", "compensate"], "calibration_s": 1.0, "analysis_repair_s": 1.0,
-        "strategies": [{"name": name} for name in ["best", *compared]],
+        "strategies": [{"name": name} for name in ["min_cost", *compared]],
     }  # fmt: skip
     told = " ".join(
         repair_sentences(SimpleNamespace(summary=summary, chosen={"repair_s": 1.0}, analysed=True))
@@ -120,7 +120,7 @@ def test_a_campaign_counts_it_beside_its_own(home):
 @pytest.mark.parametrize("compared", [(), ("early_stop",)])
 def test_remapping_is_compared_with_its_like_where_that_was_run(compared):
     row = {"models": 4, "met_val": 3, "met_test": 2, "retraining": {"epochs": 0.0}}
-    strategies = [row | {"name": name} for name in ("best", "no_remap", *compared)]
+    strategies = [row | {"name": name} for name in ("min_cost", "no_remap", *compared)]
     run = SimpleNamespace(summary={"recipe": ["remap", "compensate"], "strategies": strategies})
     run.chosen = strategies[0]
     told = _against(run, strategies[1])

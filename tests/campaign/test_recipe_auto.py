@@ -54,7 +54,7 @@ def test_both_are_prepared_for():
 
 
 def test_the_report_names_the_mode():
-    strategies = [{"name": "best"}]
+    strategies = [{"name": "min_cost"}]
     summary = {"recipe": ["compensate", "retrain"], "mode": "auto", "strategies": strategies}
     summary |= {"calibration_s": 0.0, "analysis_repair_s": 0.0}
     run = SimpleNamespace(summary=summary, chosen={"repair_s": 1.0}, analysed=True)

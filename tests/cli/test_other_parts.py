@@ -65,7 +65,7 @@ def test_a_campaign_with(part, tmp_path):
     result = efat(tmp_path, *arguments, *quick, "selection.max_drop=0.2", *PARTS[part])
     assert result.returncode == 0, result.stdout + result.stderr
     summary = json.loads((run_folder(tmp_path) / "summary.json").read_text())
-    assert [s["name"] for s in summary["strategies"]] == ["best", "none"]
+    assert [s["name"] for s in summary["strategies"]] == ["min_cost", "none"]
     points = rows(run_folder(tmp_path) / "curves.csv")
     accuracy = {step: mean_of(points, step) for step in ("0", "32")}
     assert accuracy["32"] > accuracy["0"] + 0.02  # retraining helps under this mask

@@ -75,7 +75,7 @@ def test_the_numbers_add_up(done):
     summary, plan = (json.loads((run / f"{n}.json").read_text()) for n in ("summary", "plan"))
     chips = rows(run / "chips.csv")
     assert [s["name"] for s in summary["strategies"]] == [
-        "best", "none", "greedy", "fixed", "individual", "early_stop", "single", "random",
+        "min_cost", "none", "greedy", "fixed", "individual", "early_stop", "single", "random",
     ]  # fmt: skip
     best = summary["strategies"][0]
     assert best["retraining"]["steps"] <= summary["strategies"][2]["retraining"]["steps"]

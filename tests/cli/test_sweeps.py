@@ -88,7 +88,7 @@ def test_a_sweep_names_all_problems_of_all_jobs_and_starts_nothing(tmp_path):
     }
     assert wanted <= set(found)
     (planner,) = set(found) - wanted
-    assert planner.startswith("planner: nosuch given; allowed: best, ")
+    assert planner.startswith("planner: nosuch given; allowed: early_stop, ")
     assert planner.endswith("[jobs with planner=nosuch]")
     assert not list(tmp_path.iterdir())
 

@@ -75,7 +75,7 @@ def test_every_option_passes_preflight(option, tmp_path, monkeypatch):
 GPU = ("trainer.accelerator=cpu", "trainer.precision=32-true")
 EXPERIMENTS = {
     "resnet_fat": (),
-    "resnet_fat_best": (),
+    "resnet_fat_repair": (),
     "single_fat": (),
     "diabetes_mlp": (),
     "fashion_mnist_resnet8": ("fashion_mnist",),
@@ -151,7 +151,7 @@ def test_weight_rate_is_of_the_configured_model(tmp_path):
             ["array.rowz=1"],
             "array.rowz: no such key (1 given); allowed here: cols, dataflow",
         ),
-        (["planner=x"], "planner: x given; allowed: best, early_stop, exact, fixed, "),
+        (["planner=x"], "planner: x given; allowed: early_stop, exact, fixed, "),
         (["array.rows=two"], "array.rows: two given; an int is needed"),
         (["array.off_array=3"], "array.off_array: 3 given; a list, [a,b], is needed"),
         (["seed=0,1"], "seed: 0,1 given; a sweep over it needs -m"),

@@ -11,7 +11,7 @@ from efat.hardware.chip import Chip, Fleet
 from efat.planning.planners.exact import Exact
 from efat.planning.planners.fixed import Fixed
 from efat.planning.planners.individual import Individual
-from efat.planning.planners.min_cost import Best
+from efat.planning.planners.min_cost import MinCost
 from efat.planning.planners.single import Single
 from efat.planning.rules import Rules
 
@@ -34,14 +34,14 @@ def test_exact_has_a_size(counted: bool, most: int) -> None:
     assert problems(fleet(most + 1), Exact(), Rules(alone=["c00"]), counted=counted) == []
     assert problems(fleet(most + 3, lost=3), Exact(), counted=counted) == []
     assert problems(fleet(most + 3, lost=3), Exact(), highest_rate=1.0, counted=counted) != []
-    assert problems(fleet(99), Best(), counted=counted) == []
+    assert problems(fleet(99), MinCost(), counted=counted) == []
 
 
 @pytest.mark.parametrize(
     ("planner", "rules", "least"),
     [
-        (Best(), Rules(max_groups=3, max_members=3), 4),
-        (Best(), Rules(max_groups=4, max_members=3, alone=["c00", "c01"]), 5),
+        (MinCost(), Rules(max_groups=3, max_members=3), 4),
+        (MinCost(), Rules(max_groups=4, max_members=3, alone=["c00", "c01"]), 5),
         (Individual(), Rules(max_groups=9), 10),
         (Fixed(), Rules(max_groups=1), 10),
     ],
@@ -62,5 +62,5 @@ def test_one_group_of_all_must_be_allowed() -> None:
 
 
 def test_names_that_must_stay_alone_are_of_the_fleet() -> None:
-    (problem,) = problems(fleet(2), Best(), Rules(alone=["c00", "nobody"]))
+    (problem,) = problems(fleet(2), MinCost(), Rules(alone=["c00", "nobody"]))
     assert problem == "rules.alone: 'nobody' given; no chip of the fleet has that name"

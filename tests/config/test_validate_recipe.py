@@ -14,7 +14,7 @@ from efat.config.validate_recipe import recipe_problems
 from efat.hardware.chip import Chip
 from efat.models.resnet import ResNet
 from efat.planning.cost import CountCost
-from efat.planning.planners.min_cost import Best
+from efat.planning.planners.min_cost import MinCost
 from efat.planning.rules import Rules
 from efat.training.recipe import Recipe
 from tests.cli.command_line import efat
@@ -98,7 +98,7 @@ def test_where_retraining_costs_nothing_a_model_does():
         grid.flat[2 * place : 2 * place + 2] = True
     chips = [Chip(f"c{i:02d}", FaultMap(grid)) for i, grid in enumerate(maps)]
     cost = CountCost.of(lambda rate: 0.0 if rate <= 0.25 else math.inf, 4, 8)
-    free, priced = (Best(rules=Rules(price_group=p))(chips, cost, 0) for p in (0.0, 1.0))
+    free, priced = (MinCost(rules=Rules(price_group=p))(chips, cost, 0) for p in (0.0, 1.0))
     assert (len(free.groups), free.total_steps) == (12, 0)
     assert [len(g.members) for g in priced.groups] == [4, 4, 4]  # 8 faults of 32 are a quarter
     assert (priced.total_steps, priced.price, priced.gap) == (0, 3, pytest.approx(0))

@@ -14,7 +14,7 @@ from efat.planning.planners.exact import Exact
 from efat.planning.planners.greedy import Greedy
 from efat.planning.planners.individual import Individual
 from efat.planning.planners.local_search import LocalSearch
-from efat.planning.planners.min_cost import Best
+from efat.planning.planners.min_cost import MinCost
 from efat.planning.planners.single import Single
 from efat.planning.rules import Rules
 from tests.planning.fleets import fleet, table_cost
@@ -40,10 +40,10 @@ def test_fleet_problems_come_all_at_once() -> None:
 
 def test_empty_fleet() -> None:
     with pytest.raises(EfatError, match="fleet: no chip in it"):
-        plan(Best(), [])
+        plan(MinCost(), [])
 
 
-@pytest.mark.parametrize("planner", [Greedy(), Best(), Single(), Individual()])
+@pytest.mark.parametrize("planner", [Greedy(), MinCost(), Single(), Individual()])
 def test_nan_and_negative_costs_name_the_chip(planner) -> None:
     chips = fleet("uniform", 4, 16)
     bad = chips[2].fault_map
@@ -91,7 +91,7 @@ def test_bad_options() -> None:
     with pytest.raises(EfatError, match=r"planner.iterations: -1 given"):
         LocalSearch(iterations=-1)
     with pytest.raises(EfatError, match=r"planner.chunk: 1 given"):
-        Best(chunk=1)
+        MinCost(chunk=1)
     with pytest.raises(EfatError, match=r"planner.effort: 'much' given; allowed: cheap, full"):
         plan(Greedy(effort="much"), fleet("uniform", 2, 16))
     with pytest.raises(EfatError, match="exact was given 25 chips that may be grouped; at most 20"):
@@ -104,7 +104,7 @@ def test_too_few_groups_whatever_the_faults() -> None:
         plan(Greedy(rules=rules), fleet("uniform", 6, 16))
 
 
-@pytest.mark.parametrize("planner", [Greedy, Best, Exact])
+@pytest.mark.parametrize("planner", [Greedy, MinCost, Exact])
 def test_too_few_groups_for_the_largest_map(planner) -> None:
     maps = [np.arange(256).reshape(16, 16) // 85 == i for i in range(3)]
     chips = [Chip(f"c{i}", FaultMap(m)) for i, m in enumerate(maps)]
@@ -124,6 +124,6 @@ def test_baselines_refuse_rules_that_they_cannot_keep() -> None:
 def test_unsalvageable_chips_are_listed_even_if_all_are_or_must_stay_alone() -> None:
     full = [Chip(f"x{i}", FaultMap(np.ones((16, 16), dtype=bool))) for i in range(2)]
     chips = fleet("uniform", 3, 16)
-    for planner in (Greedy(), Best(), Exact(), Single(rules=Rules(alone=["x0"]))):
+    for planner in (Greedy(), MinCost(), Exact(), Single(rules=Rules(alone=["x0"]))):
         assert plan(planner, [*chips, *full]).unsalvageable == ("x0", "x1")
-        assert plan(Best(), full).groups == ()
+        assert plan(MinCost(), full).groups == ()

@@ -17,7 +17,7 @@ from efat.planning.planners.greedy import Greedy
 from efat.planning.planners.hierarchical import Hierarchical
 from efat.planning.planners.individual import Individual
 from efat.planning.planners.local_search import LocalSearch
-from efat.planning.planners.min_cost import Best
+from efat.planning.planners.min_cost import MinCost
 from efat.planning.planners.packing import Packing
 from efat.planning.planners.random import Random
 from efat.planning.planners.single import Single
@@ -37,7 +37,7 @@ OPTIMISERS = {
     "packing": Packing,
     "local_search": LocalSearch,
     "exact": Exact,
-    "best": Best,
+    "min_cost": MinCost,
 }
 PLANNERS = BASELINES | OPTIMISERS
 CHIPS = 13

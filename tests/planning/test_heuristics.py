@@ -14,7 +14,7 @@ from efat.planning.cost import CountCost
 from efat.planning.planners.greedy import Greedy
 from efat.planning.planners.hierarchical import Hierarchical
 from efat.planning.planners.local_search import LocalSearch
-from efat.planning.planners.min_cost import Best
+from efat.planning.planners.min_cost import MinCost
 from efat.planning.planners.packing import Packing
 from efat.planning.problem import prepare
 from efat.planning.rules import Rules
@@ -42,9 +42,9 @@ def test_hierarchical_takes_the_best_pair_there_is(
 
 def test_chunks_cover_a_fleet_larger_than_one() -> None:
     chips, cost = fleet("uniform", 50, 16), table_cost("floored", 16)
-    plan = Best(chunk=20, effort="cheap", refine=50)(chips, cost, 0)
+    plan = MinCost(chunk=20, effort="cheap", refine=50)(chips, cost, 0)
     assert sorted(n for g in plan.groups for n in g.members) == sorted(c.chip_id for c in chips)
-    few = Best(chunk=20, effort="cheap", refine=50, rules=Rules(max_groups=15))
+    few = MinCost(chunk=20, effort="cheap", refine=50, rules=Rules(max_groups=15))
     assert len(few(chips, cost, 0).groups) <= 15 < len(plan.groups)
 
 
@@ -63,7 +63,7 @@ def test_no_chunk_is_larger_than_asked_and_none_is_cut_needlessly(
 
     monkeypatch.setattr("efat.planning.planners.min_cost.Greedy", Noting)
     cost = table_cost("floored", 16)
-    Best(chunk=50, effort="cheap", refine=0)(fleet("uniform", chips, 16), cost, 0)
+    MinCost(chunk=50, effort="cheap", refine=0)(fleet("uniform", chips, 16), cost, 0)
     assert sorted(seen) == parts
 
 

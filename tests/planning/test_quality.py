@@ -26,7 +26,7 @@ from efat.planning.planners.exact import Exact
 from efat.planning.planners.greedy import Greedy
 from efat.planning.planners.hierarchical import Hierarchical
 from efat.planning.planners.local_search import LocalSearch
-from efat.planning.planners.min_cost import Best
+from efat.planning.planners.min_cost import MinCost
 from efat.planning.problem import prepare
 from efat.planning.rules import Rules
 from tests.planning.fleets import CURVES, KINDS, fleet, table_cost
@@ -151,22 +151,22 @@ def test_bound_is_raised_to_what_prices_can_sum_to() -> None:
 
 def test_generated_groups_make_plans_near_the_bound() -> None:
     chips, cost = fleet("uniform", 20, 64), table_cost("floored", 64)
-    merged, best = Best(effort="cheap")(chips, cost, 0), Best()(chips, cost, 0)
+    merged, best = MinCost(effort="cheap")(chips, cost, 0), MinCost()(chips, cost, 0)
     assert best.price < merged.price
     assert best.gap < 0.02
     few = Rules(max_groups=len(best.groups) - 1)
-    assert len(Best(rules=few)(chips, cost, 0).groups) < len(best.groups)
+    assert len(MinCost(rules=few)(chips, cost, 0).groups) < len(best.groups)
 
 
 @pytest.mark.parametrize("curve", CURVES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_best_is_never_worse_than_greedy_over_all_pairs(kind: str, curve: str) -> None:
     chips, cost = fleet(kind, 60, 32), table_cost(curve, 32)
-    best, greedy = Best(effort="cheap")(chips, cost, 0), Greedy()(chips, cost, 0)
+    best, greedy = MinCost(effort="cheap")(chips, cost, 0), Greedy()(chips, cost, 0)
     assert best.price <= greedy.price
 
 
 def test_best_gains_over_greedy_somewhere() -> None:
     chips, cost = fleet("clustered", 60, 32), table_cost("floored", 32)
-    best, greedy = Best(effort="cheap")(chips, cost, 0), Greedy()(chips, cost, 0)
+    best, greedy = MinCost(effort="cheap")(chips, cost, 0), Greedy()(chips, cost, 0)
     assert best.price < 0.97 * greedy.price

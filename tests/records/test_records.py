@@ -40,7 +40,7 @@ def test_the_counts_of_less_retraining_are_those_of_its_chips():
     chosen = {
         (row["fleet"], row["seed"], row["job"]): row
         for row in rows("results.csv")
-        if row["strategy"] == "best"
+        if row["strategy"] == "min_cost"
     }
     chips = {}
     for row in rows("chips.csv"):

@@ -53,7 +53,7 @@ class Exact(GroupingPlanner):
             most = MOST_COUNTED if isinstance(problem.cost, CountCost) else MOST_ASKED
             raise EfatError(
                 f"planner: exact was given {len(problem)} chips that may be grouped; at most "
-                f"{most} with this cost are allowed; use planner=best"
+                f"{most} with this cost are allowed; use planner=min_cost"
             )
         prices = subset_prices(problem)
         groups, price = best_partition(prices)

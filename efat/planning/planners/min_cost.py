@@ -30,7 +30,7 @@ from efat.planning.problem import Problem
 
 
 @dataclass(frozen=True)
-class Best(GroupingPlanner):
+class MinCost(GroupingPlanner):
     """Take the cheapest of exact (small fleets), greedy, hierarchical and packing, all refined.
 
     With `effort=full` groups are generated too, and chosen among: the relaxation that proves the
@@ -41,6 +41,7 @@ class Best(GroupingPlanner):
         refine: Iterations of local search; null (None): its default.
     """
 
+    name = "min_cost"
     effort: Effort = "full"
     chunk: int = 1000
     refine: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 GLOSSES = {
-    "best": "the cheapest plan that its planners find",
+    "min_cost": "the cheapest plan that its planners find",
     "greedy": "chips merged pair by pair (eFAT-style)",
     "hierarchical": "the best pair merged each time",
     "packing": "grouping as bin packing",
