@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import pydantic
+from pydantic import ConfigDict, ValidationError
+from typing_extensions import dataclass_transform
 
 
 class EfatError(Exception):
@@ -29,3 +36,75 @@ def raise_problems(problems: Iterable[str]) -> None:
     found = tuple(problems)
     if found:
         raise EfatError(found)
+
+
+Value = TypeVar("Value")
+
+
+@dataclass_transform(frozen_default=True)
+def checked(key: str) -> Callable[[type[Value]], type[Value]]:
+    """Make a class a frozen dataclass whose fields are checked against their types.
+
+    Constructing it with bad values raises one `EfatError` with every problem, each named by its
+    configuration key. Rules between fields are `problems(self)` of the class: an iterable of
+    texts, asked once all fields are right.
+
+    Args:
+        key: Where the object stands in the configuration, such as `array`; fields follow a dot.
+
+    >>> @checked("array")
+    ... class Size:
+    ...     rows: int
+    ...     cols: int = 16
+    >>> Size("x", cols=None)
+    Traceback (most recent call last):
+    efat.errors.EfatError: array.rows: 'x' given; an int is needed
+    array.cols: None given; an int is needed
+    """
+
+    def decorate(plain: type[Value]) -> type[Value]:
+        config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+        made: Any = pydantic.dataclasses.dataclass(plain, frozen=True, config=config)
+        construct, names = made.__init__, [each.name for each in fields(made) if each.init]
+
+        @functools.wraps(construct)
+        def init(self: Value, *args: Any, **values: Any) -> None:
+            try:
+                construct(self, **dict(zip(names, args, strict=False)), **values)
+            except ValidationError as error:
+                raise EfatError(_explain(key, each) for each in error.errors()) from None
+            raise_problems(getattr(self, "problems", tuple)())
+
+        made.__init__ = init
+        return made  # type: ignore[no-any-return]
+
+    return decorate
+
+
+NEEDED = {
+    "int_type": "an int",
+    "int_parsing": "an int",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "finite_number": "a finite number",
+}
+BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
+
+def _explain(key: str, error: Any) -> str:
+    """Turn one of pydantic's errors into "key: what was given, what is needed"."""
+    path = ".".join([key, *(str(part) for part in error["loc"][:1])])
+    context, kind = error.get("ctx", {}), error["type"]
+    bounds = [f"{sign} {context[name]:g}" for name, sign in BOUNDS.items() if name in context]
+    if kind == "missing":
+        return f"{path}: not given; set it"
+    if kind == "unexpected_keyword_argument":
+        return f"{path}: no such key"
+    if kind == "literal_error":
+        return f"{path}: {error['input']!r} given; {context['expected']} is needed"
+    needed = NEEDED.get(kind) or (f"a number {' and '.join(bounds)}" if bounds else error["msg"])
+    if type(error["input"]) is int and bounds:
+        needed = needed.replace("a number", "an int")
+    return f"{path}: {error['input']!r} given; {needed} is needed"
