@@ -11,10 +11,10 @@ from efat.campaign.experiment import Experiment
 from efat.campaign.job_factory import baseline_job, group_job, retraining_job
 from efat.campaign.results import (
     Baseline,
-    Calibration,
     Evaluation,
     Hardened,
     Measured,
+    MeasuredGrams,
     Single,
     TrainedModel,
 )
@@ -81,25 +81,10 @@ def measure_grams(experiment: Experiment, runner: Runner, baseline: Baseline) ->
         return baseline
     seed = derive(experiment.seed, "calibration")
     job = GramJob(experiment.baseline_setup, baseline.start, recipe.samples, seed)
-    [(key, values)] = runner.run("measure_grams", repair_step.calibrate, [job])
+    [(key, values)] = runner.run("measure_grams", repair_step.measure_grams, [job])
     blocks = values.get("blocks", {})  # results from before there were any do not say so
-    found = Calibration(("measure_grams", key), values["samples"], values["elapsed_s"], blocks)
-    return replace(baseline, calibration=found)
-
-
-def check_reachable(experiment: Experiment, baseline: Baseline) -> float:
-    """Return the target accuracy on validation.
-
-    Raises:
-        EfatError: It is better than the baseline's, so that no chip can be expected to reach it.
-    """
-    target = experiment.selection.constraint.target(baseline.val_metric)
-    if not experiment.metric.meets(baseline.val_metric, target):
-        raise EfatError(
-            f"selection.limit: {target} asked for, but the fault-free baseline reaches only "
-            f"{baseline.val_metric:.4f} on validation; ask for less or train a better baseline"
-        )
-    return target
+    measured = MeasuredGrams(("measure_grams", key), values["samples"], values["elapsed_s"], blocks)
+    return replace(baseline, grams=measured)
 
 
 def severity_measure(experiment: Experiment, store: Store, baseline: Baseline) -> Severity:
