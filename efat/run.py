@@ -76,6 +76,8 @@ def main() -> int:
 def _run_command_line() -> int:
     _checked.clear()
     forget_jobs()
+    if not sys.argv[1:]:
+        sys.argv.append("--help")  # a bare command starts no campaign
     try:
         drafts = compose_sweep(sys.argv[1:])
         if _reads_runs(drafts):
