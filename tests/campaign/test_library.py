@@ -144,7 +144,7 @@ def test_damaged_and_missing_libraries_are_named(tmp_path):
         with pytest.raises(EfatError, match=r"library: .*library.json is damaged"):
             read_library(tmp_path / "run1")
     path.write_text(json.dumps({**json.loads(whole), "format": 9}))
-    with pytest.raises(EfatError, match="is of format 9; 1 is needed"):
+    with pytest.raises(EfatError, match="is of format 9; 2 is needed"):
         read_library(tmp_path / "run1")
 
 

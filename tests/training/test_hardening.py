@@ -144,7 +144,7 @@ def test_everything_starts_from_the_hardened_network_but_the_constraint():
     assert (baseline.start, BASELINE.start) == (("harden", "two"), BASELINE.weights)
     assert State(HERE, baseline=baseline).target == 0.625  # of the baseline's 0.875
     assert retraining_job(HERE, baseline, CHIPS[0].fault_map, 3).start == ("harden", "two")
-    assert group_job(HERE, baseline, group("a"), on=True).until.limit == 0.625
+    assert group_job(HERE, baseline, group("a"), until_pass=True).until.limit == 0.625
     assert stages.harden(experiment(), campaign, BASELINE) is BASELINE
     found = stages.evaluate(HERE, campaign, baseline, {"greedy": ()})
     assert isinstance(found, Evaluation)

@@ -17,7 +17,7 @@ from efat.campaign import (
     Single,
     TrainedModel,
     diverged_note,
-    lost_note,
+    unsalvageable_note,
 )
 from efat.errors import EfatError
 from efat.hardware.fleets import FleetSummary
@@ -168,7 +168,7 @@ def describe_plan(experiment: Experiment, plan: Plan, undecided: Sequence[str] =
     if plan.bound:
         line += f"; {bound_note(plan)}"
     shared = any(len(group.members) > 1 for group in plan.groups)
-    lost = lost_note(plan.unsalvageable, undecided)
+    lost = unsalvageable_note(plan.unsalvageable, undecided)
     return line + off_ws_note(experiment, shared) + (f"; {lost}" if lost else "")
 
 
