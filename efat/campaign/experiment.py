@@ -8,7 +8,7 @@ from functools import cached_property
 
 from efat.hardware import FaultMap, Fleet, SystolicArray
 from efat.hardware.fleets import draw_fault_map
-from efat.planning import Planner, Rules, name_of, needs_map
+from efat.planning import Planner, Rules, info_of
 from efat.resilience import (
     ACCURACY,
     Constraint,
@@ -218,9 +218,16 @@ class Experiment:
     @property
     def planner_name(self) -> str:
         """Name of the planner in tables and files."""
-        return name_of(self.planner)
+        return info_of(self.planner).name
+
+    @property
+    def strategies(self) -> dict[str, Planner | None]:
+        """The chosen planner, first, and those it is compared with; by name."""
+        return {self.planner_name: self.planner} | {
+            name: planner for name, planner in self.compare.items() if name != self.planner_name
+        }
 
     @property
     def needs_map(self) -> bool:
         """Whether any strategy asks the resilience map, so that its analysis has to be paid."""
-        return any(map(needs_map, (self.planner, *self.compare.values())))
+        return any(info_of(planner).needs_map for planner in self.strategies.values())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from efat.campaign.experiment import Experiment
 from efat.campaign.results import Analysis, Baseline, Evaluation, Measured, TrainedModel
 from efat.campaign.tables import Row, chip_rows, group_name
-from efat.planning import Plan
+from efat.planning import Plan, info_of
 from efat.resilience import ResilienceMap, Verification
 
 
@@ -56,6 +56,7 @@ class StrategyResult:
         needs_analysis: Whether its amounts come from the resilience analysis.
         kept_groups: Groups that diverged where they were trained on, and carry the model of their
             first evaluation.
+        description: What the strategy does, in a few words.
     """
 
     name: str
@@ -75,6 +76,7 @@ class StrategyResult:
     short_groups: tuple[str, ...] = ()
     needs_analysis: bool = True
     kept_groups: tuple[str, ...] = ()
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -237,6 +239,7 @@ def _strategy_result(
             group_name(i) for i, m in enumerate(models) if m.met is False and m.kept_steps is None
         ),
         needs_analysis=bool(models) and not plan.until_met,
+        description=info_of(experiment.strategies.get(name)).description,
         kept_groups=tuple(group_name(i) for i, m in enumerate(models) if m.kept_steps is not None),
     )
 

@@ -19,9 +19,9 @@ from efat.engine.store import Result, Store, content_key
 from efat.hardware.chip import Chip, Fleet
 from efat.models.mlp import MLP
 from efat.nn.saliency import magnitude_saliency, taylor_saliency
+from efat.planning import Random
 from efat.planning.plan import Group, Plan
 from efat.planning.planners.greedy import Greedy
-from efat.planning.planners.random import Random
 from efat.planning.rules import NO_RULES
 from efat.resilience.constraint import Constraint
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
