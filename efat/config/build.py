@@ -27,7 +27,7 @@ from efat.errors import EfatError, raise_problems
 from efat.hardware import Fleet, SystolicArray
 from efat.hardware.fleets import check_fleet_file
 from efat.planning import Planner, Rules, info_of
-from efat.resilience import ACCURACY, array_rate
+from efat.resilience import ACCURACY
 from efat.training import Gradual, Recipe, TrainingJob, TrainSpec, trainer
 
 
@@ -75,7 +75,6 @@ def build_experiment(
         seed=cfg.seed,
         array=array,
         fleet=fleet,
-        severity=array_rate,  # stages.bind_severity puts another in, which needs the baseline
         severity_name=cfg.selection.severity,
         baseline_setup=workload.setup(cfg, cfg.baseline),
         retrain_setup=workload.setup(cfg, cfg.training),
