@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from efat.hardware import Fleet, SystolicArray
-from efat.planning import Planner, Rules, name_of, needs_map
+from efat.planning import Planner, Rules, info_of
 from efat.resilience import (
     ACCURACY,
     Constraint,
@@ -154,9 +154,16 @@ class Experiment:
     @property
     def planner_name(self) -> str:
         """Name of the planner in tables and files."""
-        return name_of(self.planner)
+        return info_of(self.planner).name
+
+    @property
+    def strategies(self) -> dict[str, Planner | None]:
+        """The chosen planner, first, and those it is compared with; by name."""
+        return {self.planner_name: self.planner} | {
+            name: planner for name, planner in self.compare.items() if name != self.planner_name
+        }
 
     @property
     def needs_map(self) -> bool:
         """Whether any strategy needs the resilience map, and so its analysis."""
-        return any(map(needs_map, (self.planner, *self.compare.values())))
+        return any(info_of(planner).needs_map for planner in self.strategies.values())

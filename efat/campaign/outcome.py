@@ -10,7 +10,7 @@ from efat.campaign.experiment import Experiment
 from efat.campaign.results import Analysis, Measured, TrainedModel
 from efat.campaign.tables import Row, chip_rows, group_name
 from efat.campaign.walk import State, known
-from efat.planning import Plan
+from efat.planning import Plan, info_of
 from efat.resilience import Verification
 
 
@@ -57,6 +57,7 @@ class StrategyResult:
         needs_analysis: Whether its amounts come from the resilience analysis.
         kept_groups: Groups that diverged where they were trained on, and carry the model of their
             first evaluation.
+        description: What the strategy does, in a few words.
     """
 
     name: str
@@ -76,6 +77,7 @@ class StrategyResult:
     short_groups: tuple[str, ...] = ()
     needs_analysis: bool = True
     kept_groups: tuple[str, ...] = ()
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,7 @@ def _strategy_result(
             group_name(i) for i, m in enumerate(models) if m.met is False and m.kept_steps is None
         ),
         needs_analysis=bool(models) and not plan.until_met,
+        description=info_of(experiment.strategies.get(name)).description,
         kept_groups=tuple(group_name(i) for i, m in enumerate(models) if m.kept_steps is not None),
     )
 

@@ -19,11 +19,11 @@ from efat.campaign.results import (
     TrainedModel,
 )
 from efat.engine import Runner, Store
-from efat.errors import EfatError, raise_problems
+from efat.errors import EfatError
 from efat.hardware import FaultMap, Fleet
 from efat.nn import magnitude_saliency, taylor_saliency
 from efat.nn.masking import weight_layouts
-from efat.planning import Cost, CountCost, Group, Plan, Random, needs_map, no_cost
+from efat.planning import Cost, CountCost, Group, Plan, Random, make_plan, no_cost
 from efat.resilience import ResilienceMap, Severity, array_rate, saliency_rate, weight_rate
 from efat.seeds import derive
 from efat.training import (
@@ -123,20 +123,12 @@ def plan(
     """
     chips, seed = experiment.fleet.chips, experiment.seed
     price = cost(experiment, resilience_map, severity)
-    chosen = experiment.planner(chips, price, seed)
+    chosen = make_plan(experiment.planner, chips, price, seed)
     plans = {experiment.planner_name: chosen}
-    for name, planner in experiment.compare.items():
-        if name == "random" and chosen.groups:
-            planner = Random([len(group.members) for group in chosen.groups])
-        if name not in plans:
-            plans[name] = planner(chips, price, seed) if planner else Plan((), ())
-    planners = {**experiment.compare, experiment.planner_name: experiment.planner}
-    raise_problems(
-        f"planner: {name} says needs_map = False, but its plan has amounts; only a plan with "
-        "until_met=True does without the map: return such a plan, or leave needs_map out"
-        for name, planner in planners.items()
-        if plans[name].groups and not plans[name].until_met and not needs_map(planner)
-    )
+    for name, planner in list(experiment.strategies.items())[1:]:
+        if isinstance(planner, Random) and chosen.groups:
+            planner = replace(planner, sizes=[len(group.members) for group in chosen.groups])
+        plans[name] = make_plan(planner, chips, price, seed) if planner else Plan((), ())
     return plans
 
 

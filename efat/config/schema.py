@@ -230,10 +230,9 @@ class Config:
     runs: list[str] = field(default_factory=list)
     """For `stage=report` and `stage=compare`: folders of finished runs."""
     compare: list[str] = field(default_factory=list)
-    """Strategies to compare the planner with, of: none, greedy, fixed, individual, early_stop (each
-    chip trained until it meets the constraint), no_remap (the same, for hardware that cannot
-    remap), single, random. All but none, early_stop and no_remap need the analysis; where the
-    planner does not either, none is run."""
+    """Strategies to compare the planner with: options of `planner`, and none (no retraining). All
+    but none, early_stop and no_remap need the analysis; where the planner does not either, none is
+    run."""
     model: Part = MISSING
     data: Part = MISSING
     task: TaskConfig = field(default_factory=TaskConfig)

@@ -12,7 +12,7 @@ from efat.campaign.stages import retrain
 from efat.config.build import build_experiment
 from efat.config.compose import compose_jobs
 from efat.errors import EfatError
-from efat.planning.planners.early_stop import EarlyStopping, NoRemap
+from efat.planning import EarlyStopping, NoRemap
 from efat.reporting.html.method_text import repair_sentences
 from efat.reporting.html.summary_text import _against
 from efat.resilience.resilience_map import ResilienceMap

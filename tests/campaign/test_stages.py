@@ -18,8 +18,8 @@ from efat.config.compose import compose_jobs
 from efat.engine.store import Result, Store, content_key
 from efat.models.mlp import MLP
 from efat.nn.saliency import magnitude_saliency, taylor_saliency
+from efat.planning import Random
 from efat.planning.plan import Plan
-from efat.planning.planners.random import Random
 from efat.resilience.constraint import Constraint
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.resilience.severity import array_rate, saliency_rate

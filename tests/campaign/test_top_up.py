@@ -17,8 +17,8 @@ from efat.config.compose import compose_jobs
 from efat.engine.store import Store
 from efat.hardware.chip import Chip, Fleet
 from efat.hardware.fleets import save_fleet, uniform_fleet
+from efat.planning import EarlyStopping
 from efat.planning.plan import Plan
-from efat.planning.planners.early_stop import EarlyStopping
 from efat.reporting.terminal.stages import describe_top_up
 from efat.resilience.resilience_map import ResilienceMap
 from efat.resilience.severity import array_rate

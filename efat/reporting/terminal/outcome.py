@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from efat.campaign import Experiment, Outcome, StrategyResult, diverged_note, unsalvageable_note
-from efat.planning import needs_map
+from efat.planning import info_of
 from efat.reporting.advice import Settings, next_steps
 from efat.resilience import Metric, verification_note
 from efat.training import TRAINING
@@ -116,7 +116,7 @@ def _settings(experiment: Experiment, outcome: Outcome) -> Settings:
         amounts.budget_steps // amounts.eval_every_steps + 1,
         "selection.max_drop" if constraint.limit is None else "selection.limit",
         experiment.array.dataflow == "ws",
-        not needs_map(experiment.planner),
+        not info_of(experiment.planner).needs_map,
         outcome.strategies[0].kept_groups,
         len(outcome.undecided),
     )
