@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from efat.config.compose import ComposedJob, compose_jobs, compose_sweep, label_problems
 from efat.config.schema import CONF
-from efat.config.sweep import ResultsTable, forget_jobs, note_status, worst_status
+from efat.config.sweep import ResultsTable, forget_jobs, note_exit_code, worst_exit_code
 
 if TYPE_CHECKING:
     from efat.config.build import build_experiment, compose_experiment
@@ -23,8 +23,8 @@ __all__ = [
     "compose_sweep",
     "forget_jobs",
     "label_problems",
-    "note_status",
-    "worst_status",
+    "note_exit_code",
+    "worst_exit_code",
 ]
 
 

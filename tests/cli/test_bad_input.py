@@ -38,7 +38,7 @@ def test_every_problem_is_named_at_once_and_nothing_is_written(tmp_path):
         "stage=everything": "stage: 'everything' given",
         "training.budget_epochs=-1": "training.budget_epochs: -1.0 given",
         "planner.chunk=1": "planner.chunk: 1 given",
-        "compare=[none,min_cost]": "compare: 'min_cost' given",
+        "compare=[none,nosuch]": "compare: 'nosuch' given",
         "training.optimizer.lr=-1": "training.optimizer: ValueError: Invalid learning rate: -1",
         "+baseline.scheduler.gama=1": "baseline.scheduler: ",
         "executor.workers=0": "executor.workers: 0 given",

@@ -48,7 +48,7 @@ def test_a_failing_job_of_a_sweep_is_in_its_table_whoever_launched_it(tmp_path):
         "hydra.launcher.n_jobs=2", "selection.max_drop=null", "selection.limit=0.1,0.9999",
     )  # fmt: skip
     (table,) = tmp_path.glob("outputs/*/sweep_*/results.csv")
-    assert [row["status"] for row in rows(table)] == ["0", "1"]
+    assert [row["exit_code"] for row in rows(table)] == ["0", "1"]
     assert "selection.limit" in rows(table)[1]["problem"]
     assert result.returncode == 1
 
