@@ -191,7 +191,9 @@ def _strategy_result(
     targets: Measured,
     verification: Verification,
 ) -> StrategyResult:
-    judged = [verification.judge(measured.test, targets.test).status for measured in after.values()]
+    judged = [
+        verification.judge(measured.test, targets.test).verdict for measured in after.values()
+    ]
     tests = [measured.test for measured in after.values()]
     meets = experiment.metric.meets
     longer = [m.topped_up_steps for m in models if m.topped_up and not plan.until_met]
@@ -207,7 +209,7 @@ def _strategy_result(
         ),
         met_val=sum(meets(measured.val, targets.val) for measured in after.values()),
         met_test=sum(meets(test, targets.test) for test in tests),
-        verified=judged.count("verified") if verification.has_interval else None,
+        verified=judged.count("certified") if verification.has_interval else None,
         mean_test=sum(tests) / len(tests),
         worst_test=experiment.metric.worst(tests),
         short=tuple(chip for chip, m in after.items() if not meets(m.test, targets.test)),

@@ -53,7 +53,7 @@ def test_the_verdict_comes_first_and_in_words(report):
     assert "What a better plan could save: at most 25% of the price of this one" in said
     assert "none (" not in said
     assert (
-        "On test 10 chips are verified, 0 met and 2 short (1 of them beyond the resilience map); "
+        "On test 10 chips are certified, 0 pass and 2 fail (1 of them beyond the resilience map); "
         "the test split was only measured on" in said
     )
 

@@ -32,9 +32,9 @@ def cost_chart(run: FinishedRun) -> Chart:
 
 
 def _met(strategy: dict[str, Any], chips: int) -> str:
-    """Say how many chips meet the constraint on test, and how many are verified to."""
+    """Say how many chips meet the constraint on test, and how many are certified."""
     verified = strategy.get("verified")
-    more = "" if verified is None else f", {verified} verified"
+    more = "" if verified is None else f", {verified} certified"
     return f"{strategy['met_test']} of {chips} meet it{more}"
 
 

@@ -54,7 +54,7 @@ class Comparison:
         rows: One a run.
         differences: One a run; None for the first, and where no chip is in both.
         settings: Keys of the configuration that differ, each with its value in every run.
-        statuses: Chips of the first run that are not `verified`, `met` or `short` alike
+        statuses: Chips of the first run that are not `certified`, `pass` or `fail` alike
             everywhere, each with what it is in every run; `-`: not in that run.
         findings: In words.
     """

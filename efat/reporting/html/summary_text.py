@@ -174,7 +174,7 @@ def _analysis(run: FinishedRun) -> list[str]:
 
 
 def _verified(run: FinishedRun) -> list[str]:
-    """Say how many chips are verified, and what that means."""
+    """Say how many chips are certified, and what that means."""
     summary, chosen = run.summary, run.chosen
     if "confidence" not in summary:  # a run of an earlier version
         return []
@@ -186,9 +186,9 @@ def _verified(run: FinishedRun) -> list[str]:
     masked = sum(not row["salvageable"] and not row["met_test"] for row in run.chips)
     untrained = f" ({masked} of them beyond the resilience map)" if masked else ""
     return [
-        f"On test {chosen['verified']} chips are verified, {met} met and {short} short{untrained}; "
-        "the test split was only measured on, and no decision hangs on it. "
-        f"{note[0].upper()}{note[1:]} Met: its accuracy is, but not the whole interval. The "
+        f"On test {chosen['verified']} chips are certified, {met} pass and {short} fail{untrained}"
+        "; the test split was only measured on, and no decision hangs on it. "
+        f"{note[0].upper()}{note[1:]} Pass: its accuracy is, but not the whole interval. The "
         "interval holds for each chip alone, not for all at once, and ignores that the baseline "
         "is itself measured."
     ]
