@@ -140,7 +140,7 @@ def measured_cells(
         "pass_test": metric.meets(now.test, limit.test),
         "test_low": judged.low,
         "test_high": judged.high,
-        "status": judged.status,
+        "status": judged.verdict,
     }
 
 

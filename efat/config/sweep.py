@@ -11,8 +11,6 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from efat.campaign.outcome import StrategyResult
-from efat.campaign.run_result import RunResult
 from efat.io import Row, write_csv, write_json
 
 STATUS = "status.json"
@@ -84,10 +82,12 @@ def _rows(job: Path) -> list[Row]:
     }
     if not (job / "summary.json").exists():
         return [first]
+    from efat.campaign.run_result import RunResult  # seconds to import: not for --help
+
     return [first | _cells(strategy) for strategy in RunResult.load(job).strategies]
 
 
-def _cells(strategy: StrategyResult) -> Row:
+def _cells(strategy: Any) -> Row:
     cost = {f"retraining_{name}": value for name, value in asdict(strategy.retraining).items()}
     names = ("pass_val", "pass_test", "mean_test", "worst_test")
     return {

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import hydra
 import pytest
 import torch
+from efat.reporting.html.method_text import repair_sentences
 
 from efat import mask_model
 from efat.campaign.results import Baseline
@@ -15,7 +16,6 @@ from efat.data.digits import Digits
 from efat.engine.store import Store, plain
 from efat.models.resnet import ResNet
 from efat.nn.repair import compensate, measure_grams, placement_of, recalibrate, remap, rescale
-from efat.reporting.html.method_text import repair_sentences
 from efat.reporting.terminal.stages import describe_recipe
 from efat.training import repair_step
 from efat.training.jobs import EvaluationJob, GramJob, RepairSpec, StopCriterion, TrainingJob

@@ -182,7 +182,7 @@ def _mark_beyond(
             "zorder": 4,
         }
         heights = [series.beyond_epochs] * len(beyond)
-        axes.scatter(beyond, heights, label=f"{name} ({len(beyond)})", **style)
+        axes.scatter(beyond, heights, edgecolors=color, label=f"{name} ({len(beyond)})", **style)
 
 
 def plot_strategies(outcome: Outcome) -> Figure:
