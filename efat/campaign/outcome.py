@@ -191,7 +191,9 @@ def _strategy_result(
     targets: Measured,
     verification: Verification,
 ) -> StrategyResult:
-    judged = [verification.judge(measured.test, targets.test).status for measured in after.values()]
+    judged = [
+        verification.judge(measured.test, targets.test).verdict for measured in after.values()
+    ]
     tests = [measured.test for measured in after.values()]
     meets = experiment.metric.meets
     longer = [m.topped_up_steps for m in models if m.topped_up and not plan.until_met]
