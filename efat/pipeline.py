@@ -156,7 +156,7 @@ def _travel(cfg: DictConfig, campaign: UnitRunner, folder: RunFolder) -> int:
         return OK
     baseline = stages.harden(experiment, campaign, baseline)
     _say_if(say, terminal.describe_hardened(experiment, baseline))
-    baseline = stages.calibrate(experiment, campaign, baseline)
+    baseline = stages.measure_grams(experiment, campaign, baseline)
     _say_if(say, terminal.describe_recipe(experiment, baseline))
     experiment = stages.bind_severity(experiment, campaign.store, baseline)
     folder = replace(folder, experiment=experiment)

@@ -24,7 +24,7 @@ def estimate(experiment: Experiment, stage: str) -> dict[str, int]:
     guess = {
         "pretrain": amounts.pretrain_steps,
         "harden": experiment.hardening.amount_steps if experiment.hardening else 0,
-        "calibrate": GRAM_STEPS if experiment.recipe.needs_grams else 0,
+        "measure_grams": GRAM_STEPS if experiment.recipe.needs_grams else 0,
         "analyse": analysed
         * int(curves * (experiment.max_cost or 1))
         * (amounts.budget_steps + 3 * amounts.budget_steps // amounts.eval_every_steps),

@@ -11,17 +11,17 @@ from efat.training import Weights
 
 
 @dataclass(frozen=True)
-class Calibration:
+class MeasuredGrams:
     """Gram matrices of the fault-free network: where they are, and what measuring them cost.
 
     Args:
-        grams: Where they are.
-        samples: Passed forward.
-        elapsed_s: Of measuring them.
+        weights: Where they are in the store.
+        samples: Samples that were passed forward.
+        elapsed_s: Seconds that measuring them took.
         blocks: Blocks of weights with too many inputs for a whole matrix, by parameter name.
     """
 
-    grams: Weights
+    weights: Weights
     samples: int
     elapsed_s: float
     blocks: Mapping[str, int] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Baseline:
     weights: Weights
     val_metric: float
     elapsed_s: float
-    calibration: Calibration | None = None
+    grams: MeasuredGrams | None = None
     hardened: Hardened | None = None
 
     @property

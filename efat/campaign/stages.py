@@ -11,10 +11,10 @@ from efat.campaign.job_factory import baseline_job, group_job, retraining_job
 from efat.campaign.results import (
     Analysis,
     Baseline,
-    Calibration,
     Evaluation,
     Hardened,
     Measured,
+    MeasuredGrams,
     TrainedModel,
 )
 from efat.engine import Runner, Store
@@ -73,17 +73,17 @@ def harden(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Base
     return replace(baseline, hardened=hardened)
 
 
-def calibrate(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Baseline:
+def measure_grams(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Baseline:
     """Return the baseline with its Gram matrices measured, if the recipe needs them."""
     recipe = experiment.recipe
     if not recipe.needs_grams:
         return baseline
     seed = derive(experiment.seed, "calibration")
     job = GramJob(experiment.baseline_setup, baseline.start, recipe.samples, seed)
-    [(key, values)] = campaign.run("calibrate", repair_step.calibrate, [job])
+    [(key, values)] = campaign.run("measure_grams", repair_step.measure_grams, [job])
     blocks = values.get("blocks", {})  # results from before there were any do not say so
-    found = Calibration(("calibrate", key), values["samples"], values["elapsed_s"], blocks)
-    return replace(baseline, calibration=found)
+    measured = MeasuredGrams(("measure_grams", key), values["samples"], values["elapsed_s"], blocks)
+    return replace(baseline, grams=measured)
 
 
 def check_reachable(experiment: Experiment, baseline: Baseline) -> float:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from efat.campaign import stages
 from efat.campaign.experiment import Experiment
-from efat.campaign.results import Baseline, Calibration, Hardened
+from efat.campaign.results import Baseline, Hardened, MeasuredGrams
 from efat.engine import DamagedError, Job, Result, Store, content_key
 
 
@@ -145,10 +145,10 @@ def _base(experiment: Experiment, survey: DryRunner) -> tuple[Baseline, bool]:
         hardened = Hardened(("harden", left.keys[0]), math.nan, 0, 0)
         baseline, complete = replace(baseline, hardened=hardened), False
     try:
-        return stages.calibrate(experiment, survey, baseline), complete
+        return stages.measure_grams(experiment, survey, baseline), complete
     except IncompleteError as left:
-        grams = Calibration(("calibrate", left.keys[0]), 0, 0)
-        return replace(baseline, calibration=grams), False
+        grams = MeasuredGrams(("measure_grams", left.keys[0]), 0, 0)
+        return replace(baseline, grams=grams), False
 
 
 def status_table(counts: list[StageCount], steps_per_epoch: float, workers: int) -> Table:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from efat.campaign.results import Calibration
+from efat.campaign.results import MeasuredGrams
 from efat.campaign.stages import plan as plan_fleet
 from efat.campaign.stages import retrain
 from efat.config.build import build_experiment
@@ -21,7 +21,7 @@ from tests.campaign.test_early_stop import Home
 from tests.campaign.test_stages import BASELINE, FakeCampaign, experiment
 
 COMPARED = {"early_stop": EarlyStopping(), "no_remap": NoRemap()}
-CALIBRATED = replace(BASELINE, calibration=Calibration(("calibrate", "grams"), 200, 1.0))
+CALIBRATED = replace(BASELINE, grams=MeasuredGrams(("measure_grams", "grams"), 200, 1.0))
 MAP = ResilienceMap(0.6, (0.1, 1.0), (20.0, 20.0))
 
 

@@ -98,7 +98,7 @@ def describe_hardened(experiment: Experiment, baseline: Baseline) -> str | None:
 
 def describe_recipe(experiment: Experiment, baseline: Baseline) -> str | None:
     """Say what is done beside plain retraining, if anything is, and what measuring took."""
-    recipe, measured = experiment.recipe, baseline.calibration
+    recipe, measured = experiment.recipe, baseline.grams
     if not (recipe.repairs or recipe.gradual):
         return None
     chosen = {"remap": recipe.remap.replace("_", " "), "compensate": recipe.mode}
