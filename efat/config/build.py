@@ -38,7 +38,7 @@ from efat.planning import (
     needs_map,
 )
 from efat.resilience import ACCURACY, array_rate
-from efat.training import Gradual, Recipe, TrainingJob, TrainSpec, trainer
+from efat.training import Gradual, Recipe, trainer
 
 COMPARE: dict[str, Planner | None] = {
     "none": None,
@@ -194,9 +194,8 @@ def _check_trainer(cfg: DictConfig, problems: ErrorCollector) -> None:
 
 
 def _try_trainer(arguments: dict[str, Any]) -> None:
-    setup = TrainSpec({}, {}, 0, {"accelerator": "cpu", **arguments}, {})
     try:
-        trainer.build_trainer(TrainingJob(setup, 0, 0), [])
+        trainer.build_trainer({"accelerator": "cpu", **arguments})
     except MisconfigurationException as error:
         if list(arguments) != ["accelerator"]:
             raise

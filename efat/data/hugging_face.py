@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from efat.data.datamodule import DataModule, Options
+from efat.data.datamodule import DataModule
 from efat.data.files import PART_NAMES
 from efat.data.samples import Array, Samples, decode
 from efat.errors import EfatError, raise_problems
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 class HubData(DataModule):
@@ -27,7 +24,7 @@ class HubData(DataModule):
         label: Column of class indices.
         data_files: Files by part, or None.
         image_mode: Pillow's mode to convert to (`RGB`, `L`); None keeps each image's own.
-        options: See `efat.data.datamodule.Options`.
+        options: Fields of `efat.data.datamodule.Options`.
     """
 
     def __init__(
@@ -38,7 +35,7 @@ class HubData(DataModule):
         label: str = "label",
         data_files: Mapping[str, Any] | None = None,
         image_mode: str | None = None,
-        **options: Unpack[Options],
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self.path, self.name, self.image, self.label = path, name, image, label

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from efat.data.datamodule import DataModule, Options
+from efat.data.datamodule import DataModule
 from efat.data.files import find_parts
 from efat.data.samples import ImageSamples, Samples
 from efat.errors import EfatError
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -28,7 +25,7 @@ class FolderData(DataModule):
         image_mode: Pillow's mode to convert to (`RGB`, `L`); None keeps each image's own.
         val_is_test: Take `val/` as the test split, as is usual for ImageNet, whose test labels are
             secret; validation is then cut off `train/`.
-        options: See `efat.data.datamodule.Options`.
+        options: Fields of `efat.data.datamodule.Options`.
     """
 
     def __init__(
@@ -36,7 +33,7 @@ class FolderData(DataModule):
         path: str,
         image_mode: str | None = "RGB",
         val_is_test: bool = False,
-        **options: Unpack[Options],
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self.path, self.image_mode, self.val_is_test = Path(path), image_mode, val_is_test

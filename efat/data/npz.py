@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from efat.data.datamodule import DataModule, Options
+from efat.data.datamodule import DataModule
 from efat.data.files import stamp_files
 from efat.data.samples import Array, ArraySamples, Samples
 from efat.errors import EfatError
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 class NpzData(DataModule):
@@ -25,10 +22,10 @@ class NpzData(DataModule):
 
     Args:
         path: The `.npz` file.
-        options: See `efat.data.datamodule.Options`.
+        options: Fields of `efat.data.datamodule.Options`.
     """
 
-    def __init__(self, path: str, **options: Unpack[Options]) -> None:
+    def __init__(self, path: str, **options: Any) -> None:
         super().__init__(**options)
         self.path = Path(path)
 

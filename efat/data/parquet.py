@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from efat.data.datamodule import DataModule, Options
+from efat.data.datamodule import DataModule
 from efat.data.files import find_parts, stamp_files
 from efat.data.samples import Array, ImageSamples, Samples
 from efat.errors import EfatError, raise_problems
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 class ParquetData(DataModule):
@@ -24,7 +21,7 @@ class ParquetData(DataModule):
         image: Column of encoded images: bytes, or a struct with `bytes`.
         label: Column of class indices or numbers.
         image_mode: Pillow's mode to convert to (`RGB`, `L`); None keeps each image's own.
-        options: See `efat.data.datamodule.Options`.
+        options: Fields of `efat.data.datamodule.Options`.
     """
 
     def __init__(
@@ -33,7 +30,7 @@ class ParquetData(DataModule):
         image: str = "image",
         label: str = "label",
         image_mode: str | None = None,
-        **options: Unpack[Options],
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self.path, self.image, self.label = Path(path), image, label

@@ -82,6 +82,8 @@ def content_key(stage: str, inputs: Any) -> str:
 
 def plain(value: Any) -> Any:
     """Return `value` as nested mappings, lists and scalars: what a key is the hash of."""
+    if value is None or isinstance(value, str | int | float):
+        return value
     if isinstance(value, HasContent):
         return value.content()
     if is_dataclass(value):

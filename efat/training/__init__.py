@@ -4,6 +4,7 @@ Imports `nn`, `hardware`, `data`, `models`, `resilience` (the metric), `engine` 
 """
 
 from efat.training.checkpoints import Checkpoints
+from efat.training.factory import Factory
 from efat.training.finetune import FineTuneOptions
 from efat.training.injection import Injection
 from efat.training.jobs import (
@@ -28,6 +29,7 @@ __all__ = [
     "TRAINING",
     "Checkpoints",
     "EvaluationJob",
+    "Factory",
     "FaultAwareModule",
     "FineTuneOptions",
     "Gradual",

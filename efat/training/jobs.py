@@ -9,13 +9,11 @@ from typing import Any
 from efat.engine import OPTIONAL
 from efat.hardware import FaultMap, SystolicArray
 from efat.resilience import Metric
+from efat.training.factory import Factory
 from efat.training.finetune import FineTuneOptions
 from efat.training.injection import Injection
 from efat.training.pretrained import PretrainedWeights
 from efat.training.recipe import Mode, Remap, Step
-
-Node = Mapping[str, Any]
-"""A Hydra node: `_target_` and its arguments."""
 
 Weights = tuple[str, str]
 """Stage and key of weights in the store."""
@@ -31,31 +29,30 @@ class TrainSpec:
     """What is trained, on what, and how; one for the baseline, one for fault-aware retraining.
 
     Args:
-        model: Node of the network.
-        data: Node of the `LightningDataModule`.
+        model: Builds the network.
+        data: Builds the `LightningDataModule`.
         num_classes: Classes of the data set; None where targets are not classes.
         trainer: Arguments of Lightning's `Trainer`.
-        optimizer: Node of a partial torch optimizer.
-        scheduler: Node of a partial learning-rate schedule, or None.
+        optimizer: Its value builds a torch optimizer from parameters; so usually a partial.
+        scheduler: Its value builds a learning-rate schedule from an optimizer; None: constant.
         off_array: Names of layers that do not run on the array.
-        loss: Node of the loss; None is cross-entropy.
-        metric: Node of a torchmetrics metric; None is accuracy.
-        retraining: Frozen layers, learning rates by layer, mode of batch normalisation; keys know
-            it by its former name.
+        loss: Its value is the loss of (outputs, targets); None: cross-entropy.
+        metric: Builds a torchmetrics metric; None: accuracy.
+        finetune: Frozen layers, learning rates by layer, mode of batch normalisation.
         channels_last: Keep images and convolutions in memory with channels innermost.
-        split_hash: Of the samples in each split, where the data module tells it.
+        split_hash: Hash of the samples in each split, if the data module has one.
     """
 
-    model: Node
-    data: Node
+    model: Factory
+    data: Factory
     num_classes: int | None
     trainer: Mapping[str, Any]
-    optimizer: Node
-    scheduler: Node | None = None
+    optimizer: Factory
+    scheduler: Factory | None = None
     off_array: tuple[str, ...] = ()
-    loss: Node | None = None
-    metric: Node | None = None
-    retraining: FineTuneOptions = field(default=PLAIN, metadata={"key": "recipe"})
+    loss: Factory | None = None
+    metric: Factory | None = None
+    finetune: FineTuneOptions = PLAIN
     channels_last: bool = False
     split_hash: str | None = None
 

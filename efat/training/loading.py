@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import torch
-from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from efat.engine import Store
@@ -15,7 +14,7 @@ from efat.training.jobs import TrainSpec, Weights
 
 def load_model(setup: TrainSpec, store: Store, start: Weights | None) -> nn.Module:
     """Build the plain network, with stored weights if `start` names some."""
-    model: nn.Module = instantiate(setup.model)
+    model: nn.Module = setup.model()
     if start is not None:
         model.load_state_dict(store.weights(*start))
     return model
@@ -23,7 +22,7 @@ def load_model(setup: TrainSpec, store: Store, start: Weights | None) -> nn.Modu
 
 def training_batches(setup: TrainSpec, seed: int) -> Iterable[tuple[Tensor, Tensor]]:
     """Return one pass over the training split, in the order that `seed` gives."""
-    data = instantiate(setup.data)
+    data = setup.data()
     data.prepare_data()
     data.setup("fit")
     torch.manual_seed(seed)

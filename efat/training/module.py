@@ -49,7 +49,7 @@ class FaultAwareModule(pl.LightningModule):
             For resilience curves it must not depend on the budget (the prefix rule).
         loss: Mean loss of (outputs, targets).
         metric: Of (outputs, targets); accuracy by default.
-        retraining: Frozen layers, learning rates by layer, mode of batch normalisation.
+        finetune: Frozen layers, learning rates by layer, mode of batch normalisation.
     """
 
     def __init__(
@@ -60,15 +60,15 @@ class FaultAwareModule(pl.LightningModule):
         scheduler: SchedulerFactory | None = None,
         loss: Loss = functional.cross_entropy,
         metric: torchmetrics.Metric | None = None,
-        retraining: FineTuneOptions | None = None,
+        finetune: FineTuneOptions | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
-        self.loss, self.retraining = loss, retraining or FineTuneOptions()
+        self.loss, self.finetune = loss, finetune or FineTuneOptions()
         self.val_metric = metric or MulticlassAccuracy(num_classes, average="micro")
         self.test_metric = self.val_metric.clone()
-        self.retraining.freeze(model)
+        self.finetune.freeze(model)
 
     check_masks = False
     """Whether `CheckMasksAndDivergence` runs, so that `keep_masked` may trust gradients."""
@@ -93,7 +93,7 @@ class FaultAwareModule(pl.LightningModule):
         return unwrap(self.model(x))
 
     def on_train_start(self) -> None:
-        self.retraining.set_modes(self.model)
+        self.finetune.set_modes(self.model)
 
     @with_signature
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -123,7 +123,7 @@ class FaultAwareModule(pl.LightningModule):
         self.log("test_metric", self.test_metric)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer_factory(self.retraining.parameter_groups(self.model))
+        optimizer = self.optimizer_factory(self.finetune.parameter_groups(self.model))
         scale_rates(optimizer)
         if masked_layers(self.model):
             keep_masked(self.model, optimizer, self.check_masks)

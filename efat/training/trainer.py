@@ -9,12 +9,13 @@ import copy
 import logging
 import time
 import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
 from pytorch_lightning.profilers import PassThroughProfiler
 from torch import nn
 from torch.nn import functional
@@ -73,13 +74,15 @@ def train(job: TrainingJob, store: Store, checkpoints: tuple[Path, int] | None =
     first = KeepFirstEvaluation(job.first_evaluation, lambda: _plain_weights(module.model))
     if job.until and job.keep_weights:
         callbacks.append(first)
-    data, resume_from = instantiate(job.setup.data), None
+    data, resume_from = job.setup.data(), None
     if checkpoints and can_resume(data, processes=job.setup.trainer.get("devices", 1)):
         make_resumable(data)
         saved = Checkpoints(*checkpoints)
         resume_from = saved.latest()
         callbacks.append(Checkpointer(saved, job.evaluates_at, begin))
-    trainer = build_trainer(job, [curve, *callbacks])
+    trainer = build_trainer(
+        job.setup.trainer, [curve, *callbacks], job.amount_steps, job.eval_every_steps
+    )
     if job.evaluates_at(0) and not resume_from:
         trainer.validate(module, data, verbose=False)
     torch.manual_seed(job.seed)  # what training draws depends on nothing that came before
@@ -122,9 +125,9 @@ def harden(job: TrainingJob, store: Store, checkpoints: tuple[Path, int] | None 
     if any(isinstance(m, BatchNorm) and m.running_mean is not None for m in model.modules()):
         inputs = torch.cat(list(calibration_batches(job.setup, NORMALISED_BY, job.seed)))
         model = recalibrate(model, inputs.split(BATCH))
-    trainer = build_trainer(TrainingJob(job.setup, 0, 0), [])
+    trainer = build_trainer(job.setup.trainer)
     module = _build_module(job.setup, model)
-    metric = trainer.validate(module, instantiate(job.setup.data), verbose=False)[0]["val_metric"]
+    metric = trainer.validate(module, job.setup.data(), verbose=False)[0]["val_metric"]
     measured = {"amount_steps": [job.amount_steps], "metric": [metric]}
     earlier_s = result.values["elapsed_s"]
     elapsed_s = earlier_s + time.perf_counter() - begin
@@ -179,8 +182,8 @@ def evaluate(job: EvaluationJob, store: Store) -> Result:
         Values `val` and `test`: the metric, one a fault map; `test_samples`; and `elapsed_s`.
     """
     begin = time.perf_counter()
-    data = instantiate(job.setup.data)
-    trainer = build_trainer(TrainingJob(job.setup, 0, 0), [])
+    data = job.setup.data()
+    trainer = build_trainer(job.setup.trainer)
     plain = _build_module(job.setup, load_model(job.setup, store, job.start))
     placement = placement_of(store.header(*job.start))
     val, test = [], []
@@ -203,24 +206,36 @@ class Unprofiled(PassThroughProfiler):
         return self.CONTEXT
 
 
-def build_trainer(job: TrainingJob, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Build the Trainer of one short job: no bar, no log, no checkpoint files of its own."""
+def build_trainer(
+    arguments: Mapping[str, Any],
+    callbacks: Sequence[pl.Callback] = (),
+    amount_steps: int = 0,
+    eval_every_steps: int = 0,
+) -> pl.Trainer:
+    """Build the Trainer of one short job: no bar, no log, no checkpoint files of its own.
+
+    Args:
+        arguments: The user's, for Lightning's `Trainer`.
+        callbacks: In the order in which they are called.
+        amount_steps: Optimizer steps.
+        eval_every_steps: Optimizer steps between two validations; 0: none while it trains.
+    """
     _quiet_lightning()
-    batches_a_step = job.setup.trainer.get("accumulate_grad_batches", 1)
+    batches_per_step = arguments.get("accumulate_grad_batches", 1)
     return pl.Trainer(
-        **{"devices": 1, "profiler": Unprofiled(), **job.setup.trainer},
-        max_steps=job.amount_steps,
+        **{"devices": 1, "profiler": Unprofiled(), **arguments},
+        max_steps=amount_steps,
         max_epochs=-1,
-        val_check_interval=(job.eval_every_steps or 1) * batches_a_step,
+        val_check_interval=(eval_every_steps or 1) * batches_per_step,
         check_val_every_n_epoch=None,
-        limit_val_batches=1.0 if job.eval_every_steps or not job.amount_steps else 0,
+        limit_val_batches=1.0 if eval_every_steps or not amount_steps else 0,
         num_sanity_val_steps=0,
         inference_mode=False,  # its tensors would live on in metrics and in data sets kept
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=callbacks,
+        callbacks=list(callbacks),
     )
 
 
@@ -232,17 +247,17 @@ def _build_module(
     return kind(
         model,
         setup.num_classes,
-        instantiate(setup.optimizer),
-        instantiate(setup.scheduler) if setup.scheduler else None,
+        setup.optimizer.value(),
+        setup.scheduler.value() if setup.scheduler else None,
         build_loss(setup),
-        instantiate(setup.metric) if setup.metric else None,
-        setup.retraining,
+        setup.metric() if setup.metric else None,
+        setup.finetune,
     )
 
 
 def build_loss(setup: TrainSpec) -> Loss:
     """Build the loss of (outputs, targets)."""
-    loss: Loss = instantiate(setup.loss) if setup.loss else functional.cross_entropy
+    loss: Loss = setup.loss.value() if setup.loss else functional.cross_entropy
     return loss
 
 

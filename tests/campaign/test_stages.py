@@ -17,7 +17,6 @@ from efat.config.build import build_experiment
 from efat.config.compose import compose_jobs
 from efat.engine.store import Result, Store, content_key
 from efat.hardware.chip import Chip, Fleet
-from efat.models.mlp import MLP
 from efat.nn.saliency import magnitude_saliency, taylor_saliency
 from efat.planning.plan import Group, Plan
 from efat.planning.planners.greedy import Greedy
@@ -27,14 +26,15 @@ from efat.resilience.constraint import Constraint
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.resilience.severity import array_rate, saliency_rate
 from efat.seeds import derive
-from efat.training import trainer
+from efat.training import Factory, trainer
 from efat.training.jobs import TrainSpec
 from efat.training.loading import training_batches
 
 ARRAY = SystolicArray(2, 8)
-MLP_NODE = {"_target_": "efat.models.MLP", "sizes": [64, 4, 10]}
-DATA_NODE = {"_target_": "efat.data.Digits", "batch_size": 256}
-SETUP = TrainSpec(MLP_NODE, DATA_NODE, 10, {}, {}, off_array=("layers.1",))
+NETWORK = Factory("efat.models.MLP", {"sizes": [64, 4, 10]})
+DIGITS = Factory("efat.data.Digits", {"batch_size": 256})
+SGD = Factory("torch.optim.SGD", {"lr": 0.1}, partial=True)
+SETUP = TrainSpec(NETWORK, DIGITS, 10, {}, SGD, off_array=("layers.1",))
 BASELINE = Baseline(("pretrain", "base"), val_metric=0.875, elapsed_s=3.0)
 
 
@@ -205,7 +205,7 @@ def test_how_amounts_are_made_monotone_reaches_the_resilience_map():
 
 def test_each_saliency_measure_is_its_own(tmp_path):
     torch.manual_seed(0)
-    model, store, here = MLP(MLP_NODE["sizes"]), Store(tmp_path), experiment()
+    model, store, here = NETWORK(), Store(tmp_path), experiment()
     store.write(*BASELINE.weights, Result({}, model.state_dict()))
     batches = training_batches(SETUP, derive(here.seed, "saliency"))
     expected = {

@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
-import hydra
 import pytest
 import torch
 
@@ -22,7 +21,7 @@ from efat.training.jobs import EvaluationJob, GramJob, RepairSpec, StopCriterion
 from efat.training.loading import calibration_batches
 from efat.training.recipe import Recipe
 from efat.training.trainer import evaluate, train
-from tests.training.recipes import ARRAY, FUSED, MEMBER, SETUP
+from tests.training.specs import ARRAY, FUSED, MEMBER, SETUP, mlp
 
 START = ("pretrain", "base")
 
@@ -137,10 +136,9 @@ def test_recalibration_follows_the_mask(store):
 
 
 def test_a_network_without_batch_norm_is_rescaled(tmp_path):
-    network = {"_target_": "efat.models.MLP", "sizes": [64, 16, 10]}
-    setup, store = replace(SETUP, model=network), Store(tmp_path)
+    setup, store = replace(SETUP, model=mlp(16)), Store(tmp_path)
     store.write(*START, train(TrainingJob(setup, 7, 60), store))
-    model = hydra.utils.instantiate(network)
+    model = setup.model()
     model.load_state_dict(store.weights(*START))
     masked = mask_model(copy.deepcopy(model).eval(), FUSED, ARRAY)
     inputs = torch.cat(list(calibration_batches(setup, 200, 3)))
@@ -195,8 +193,7 @@ def test_a_fused_maps_placement_serves_every_member_bit_for_bit(store):
 def test_without_repair_keys_and_files_are_what_they_were(store):
     keyed = plain(TrainingJob(SETUP, 1, 2))
     assert "repair" not in keyed
-    assert keyed["setup"]["recipe"] == {"frozen": [], "lr_factors": {}, "batch_norm": "train"}
-    assert "retraining" not in keyed["setup"]
+    assert keyed["setup"]["finetune"] == {"frozen": [], "lr_factors": {}, "batch_norm": "train"}
     assert plain(job(2))["repair"]["grams"] == ["measure_grams", "grams"]
     assert placement_of(store.header(*START)) is None
 
