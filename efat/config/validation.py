@@ -25,9 +25,6 @@ from efat.resilience import IN_WORDS, Search
 Value = TypeVar("Value")
 
 SEVERITIES = tuple(IN_WORDS)
-STRATEGIES = (
-    "none", "greedy", "fixed", "individual", "early_stop", "no_remap", "single", "random",
-)  # fmt: skip
 BUDGET_DEPENDENT = ("CosineAnnealingLR", "OneCycleLR", "PolynomialLR")
 
 
@@ -205,8 +202,6 @@ def _check_compare(cfg: DictConfig, problems: ErrorCollector) -> None:
     problems.check(
         len(set(cfg.compare)) == len(cfg.compare), f"compare: {list(cfg.compare)} names one twice"
     )
-    for name in cfg.compare:
-        check_choice(problems, "compare", name, STRATEGIES)
 
 
 def _require_int(cfg: DictConfig, problems: ErrorCollector, key: str, least: int) -> None:

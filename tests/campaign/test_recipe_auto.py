@@ -12,7 +12,7 @@ from efat.campaign.results import MeasuredGrams
 from efat.hardware.fleets import draw_fault_map
 from efat.reporting.html.method_text import repair_sentences
 from efat.training.recipe import SEQUENTIAL_FROM, Recipe
-from tests.campaign.test_stages import BASELINE, experiment, fault_map
+from tests.campaign.by_hand import BASELINE, experiment, fault_map
 
 STEPS = ("remap", "compensate", "retrain")
 CALIBRATED = replace(BASELINE, grams=MeasuredGrams(("measure_grams", "grams"), 200, 1.0))

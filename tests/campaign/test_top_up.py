@@ -17,17 +17,18 @@ from efat.config.compose import compose_jobs
 from efat.engine.store import Store
 from efat.hardware.chip import Chip, Fleet
 from efat.hardware.fleets import save_fleet, uniform_fleet
+from efat.planning import EarlyStopping
 from efat.planning.plan import Plan
-from efat.planning.planners.early_stop import EarlyStopping
 from efat.reporting.terminal.stages import describe_top_up
 from efat.resilience.resilience_map import ResilienceMap
+from efat.resilience.severity import array_rate
 from efat.training.callbacks import CheckMasksAndDivergence
 from efat.training.checkpoints import Checkpointer, Checkpoints
 from efat.training.finetune import DivergedError
 from efat.training.jobs import StopCriterion, TrainingJob, trained_steps
 from efat.training.recipe import Recipe
 from efat.training.trainer import train
-from tests.campaign.test_stages import BASELINE, FakeCampaign, experiment, group
+from tests.campaign.by_hand import BASELINE, FakeRunner, experiment, group
 from tests.cli.command_line import efat, rows, run_folder
 from tests.cli.cutting import CutError, cut_off
 from tests.training.specs import ARRAY, FUSED, SETUP, sgd
@@ -122,7 +123,8 @@ TOPPING = experiment(recipe=Recipe(("retrain", "top_up")))
 
 def test_a_group_goes_on_from_its_amount_in_intervals_within_the_budget():
     asked = {
-        a: group_job(TOPPING, BASELINE, group("a", amount=a), on=True) for a in (0, 15, math.inf)
+        a: group_job(TOPPING, BASELINE, group("a", amount=a), until_pass=True)
+        for a in (0, 15, math.inf)
     }
     assert {a: (j.until.from_steps, j.amount_steps) for a, j in asked.items()} == {
         0: (0, 40), 15: (15, 35), math.inf: (40, 40),
@@ -130,17 +132,17 @@ def test_a_group_goes_on_from_its_amount_in_intervals_within_the_budget():
     for found in asked.values():
         assert (found.eval_every_steps, found.keep_weights) == (20, True)
         assert (found.until.limit, found.until.sustained) == (0.625, 1)
-    plain = group_job(TOPPING, BASELINE, group("a", amount=15), on=False)
+    plain = group_job(TOPPING, BASELINE, group("a", amount=15), until_pass=False)
     assert (plain.amount_steps, plain.eval_every_steps, plain.until) == (15, 0, None)
 
 
 def test_room_is_left_for_all_evaluations_that_have_to_meet_it():
     here = replace(TOPPING, selection=replace(TOPPING.selection, sustained=2))
-    found = group_job(here, BASELINE, group("a", amount=math.inf), on=True)
+    found = group_job(here, BASELINE, group("a", amount=math.inf), until_pass=True)
     assert (found.until.from_steps, found.amount_steps, found.until.sustained) == (20, 40, 2)
 
 
-class Recovering(FakeCampaign):
+class Recovering(FakeRunner):
     """Meets 0.625 after 35 steps; the map of five faults never does."""
 
     def trained(self, job):
@@ -203,7 +205,7 @@ def test_one_that_diverges_before_its_planned_amount_has_no_model(store, monkeyp
     assert "kept_steps" not in result.values
 
 
-class Diverging(FakeCampaign):
+class Diverging(FakeRunner):
     """Diverges an interval after the amount, which was short."""
 
     def trained(self, job):
@@ -305,7 +307,7 @@ def test_early_stop_trains_each_chip_on_its_own_without_an_analysis(run):
 
 def test_early_stop_takes_every_chip_and_stops_as_the_constraint_says():
     compare = {"early_stop": EarlyStopping()}
-    plan = plan_fleet(experiment(compare=compare), ResilienceMap(0.6, (0.1,), (20.0,)))
+    plan = plan_fleet(experiment(compare=compare), ResilienceMap(0.6, (0.1,), (20.0,)), array_rate)
     assert [g.members for g in plan["early_stop"].groups] == [("a",), ("b",), ("c",), ("d",)]
     assert plan["early_stop"].unsalvageable == ()
     assert len(plan["greedy"].unsalvageable) == 4  # faulty beyond the map
@@ -318,7 +320,7 @@ def test_early_stop_takes_every_chip_and_stops_as_the_constraint_says():
 def test_early_stop_without_retraining_looks_at_each_repaired_chip():
     here = experiment(recipe=Recipe(("compensate",)))
     here = replace(here, amounts=replace(here.amounts, budget_steps=0))
-    asked = group_job(here, BASELINE, group("a", amount=0), on=True)
+    asked = group_job(here, BASELINE, group("a", amount=0), until_pass=True)
     assert (asked.amount_steps, asked.first_evaluation) == (0, 0)
     assert asked.evaluates_at(0)
     (cfg,) = compose_jobs(["+experiment=resnet_fat", "recipe.steps=[compensate]", "fleet.chips=2"])

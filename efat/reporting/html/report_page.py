@@ -19,7 +19,6 @@ import efat.reporting.html.resilience_charts as resilience_charts
 import efat.reporting.html.summary_text as verdict
 from efat.io import write_bytes
 from efat.reporting.html.captions import figures_of
-from efat.reporting.html.glosses import glossary
 from efat.reporting.html.report_markdown import strategy_head, strategy_rows
 from efat.reporting.html.resilience import epochs_of
 from efat.reporting.html.run_reader import FinishedRun
@@ -80,7 +79,11 @@ def _values(run: FinishedRun) -> dict[str, Any]:
         "sentences": verdict.sentences(run),
         "head": strategy_head(run),
         "strategies": list(strategy_rows(run)),
-        "glosses": glossary(s["name"] for s in run.summary["strategies"]),
+        "glosses": "; ".join(
+            f"{each['name']}: {each['description']}"
+            for each in run.summary["strategies"]
+            if each.get("description")  # summaries of earlier versions have none
+        ),
         "figures": figures_of(run),
         "rates": sorted({row["fault_rate"] for row in run.curves}),
         "made": run.made_lines,

@@ -6,8 +6,8 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from efat.campaign import Experiment, Outcome, StrategyResult, diverged_note, lost_note
-from efat.planning import needs_map
+from efat.campaign import Experiment, Outcome, StrategyResult, diverged_note, unsalvageable_note
+from efat.planning import info_of
 from efat.reporting.advice import Settings, next_steps
 from efat.resilience import Metric, verification_note
 from efat.training import TRAINING
@@ -74,7 +74,7 @@ def _footnotes(experiment: Experiment, outcome: Outcome) -> str:
         f"{verification_note(outcome.confidence, outcome.test_samples, outcome.needed, metric)}"
     )
     notes += _evaluation_note(outcome, experiment.amounts.steps_per_epoch)
-    if lost := lost_note(outcome.unsalvageable, outcome.undecided):
+    if lost := unsalvageable_note(outcome.unsalvageable, outcome.undecided):
         notes += f"\n{lost[0].upper()}{lost[1:]}"
     if beyond:
         notes += f"\n* beyond the resilience map, so retrained for the budget: {', '.join(beyond)}"
@@ -116,7 +116,7 @@ def _settings(experiment: Experiment, outcome: Outcome) -> Settings:
         amounts.budget_steps // amounts.eval_every_steps + 1,
         "selection.max_drop" if constraint.limit is None else "selection.limit",
         experiment.array.dataflow == "ws",
-        not needs_map(experiment.planner),
+        not info_of(experiment.planner).needs_map,
         outcome.strategies[0].kept_groups,
         len(outcome.undecided),
     )
