@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from efat.io import pluralise
+from efat.training import REPAIR_STEPS
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,6 @@ class Settings:
     undecided: int = 0
 
 
-REPAIRS = {"remap", "compensate", "recalibrate"}
 REPAIR = (
     "recipe=remap_compensate training=repaired (+experiment=resnet_fat_repair for the main job)"
 )
@@ -79,7 +79,7 @@ def _for_short(short: Sequence[Mapping[str, Any]], settings: Settings) -> list[s
         ways.append(f"recipe.steps=[{steps}], which trains on where validation is short")
     shared = sum(row["group_size"] > 1 for row in short)
     if shared:  # repair leaves few to train, so that few stop where a noisy curve first crosses
-        alone = "early_stop" if REPAIRS & set(settings.recipe) else "individual"
+        alone = "early_stop" if set(REPAIR_STEPS) & set(settings.recipe) else "individual"
         ways.append(
             f"planner={alone}, a model a chip, so that none carries another's zeros (chips that "
             f"share one: {shared})"
@@ -95,7 +95,7 @@ def _for_short(short: Sequence[Mapping[str, Any]], settings: Settings) -> list[s
 
 def _repair(settings: Settings) -> list[str]:
     """Return repair where it is possible and not done: what helped most in the records."""
-    done = not settings.repairable or REPAIRS & set(settings.recipe)
+    done = not settings.repairable or set(REPAIR_STEPS) & set(settings.recipe)
     return [] if done else [f"repair before retraining, {REPAIR}"]
 
 

@@ -21,12 +21,13 @@ from efat.training.jobs import (
 from efat.training.loading import load_model, training_batches
 from efat.training.module import FaultAwareModule, unwrap
 from efat.training.pretrained import PretrainedWeights
-from efat.training.recipe import TRAINING, Gradual, Recipe
+from efat.training.recipe import REPAIR_STEPS, STEPS, Gradual, Recipe
 from efat.training.trainer import build_loss
 
 __all__ = [
     "GRAM_STEPS",
-    "TRAINING",
+    "REPAIR_STEPS",
+    "STEPS",
     "Checkpoints",
     "EvaluationJob",
     "Factory",

@@ -11,7 +11,7 @@ from efat.io import pluralise
 from efat.planning import NoRemap
 from efat.reporting.html.run_reader import FinishedRun
 from efat.resilience import kept_note
-from efat.training import TRAINING
+from efat.training import REPAIR_STEPS
 
 NAMED = 12
 """Chips named in a sentence; further ones are counted, and marked in the table."""
@@ -19,7 +19,7 @@ NAMED = 12
 
 def repair_steps(run: FinishedRun) -> list[str]:
     """Return the steps before retraining."""
-    return [step for step in run.summary.get("recipe", ()) if step not in TRAINING]
+    return [step for step in run.summary.get("recipe", ()) if step in REPAIR_STEPS]
 
 
 def repair_sentences(run: FinishedRun) -> list[str]:

@@ -10,7 +10,7 @@ from efat.campaign import Experiment, Outcome, StrategyResult, diverged_note, un
 from efat.planning import info_of
 from efat.reporting.advice import Settings, next_steps
 from efat.resilience import Metric, verification_note
-from efat.training import TRAINING
+from efat.training import REPAIR_STEPS
 
 COLUMNS = (
     "models",
@@ -160,7 +160,7 @@ def _evaluation_note(outcome: Outcome, steps_per_epoch: float) -> str:
 def _repair_note(outcome: Outcome) -> str:
     """Say what of the seconds is repair."""
     repair_s = outcome.strategies[0].repair_s
-    if not [step for step in outcome.recipe if step not in TRAINING]:
+    if not [step for step in outcome.recipe if step in REPAIR_STEPS]:
         return ""
     once_s = outcome.calibration_s + outcome.analysis_repair_s
     once = f", {once_s:.1f} s once a network" if once_s else ""
