@@ -1,4 +1,4 @@
-"""One job in, one result out: the Lightning module, its callbacks and the trainer.
+"""Run one job, return one result: the Lightning module, its callbacks and the trainer.
 
 Imports `nn`, `hardware`, `data`, `models`, `resilience` (the metric), `engine` and below.
 """

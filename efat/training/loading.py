@@ -1,4 +1,4 @@
-"""The network and the samples that a job starts from."""
+"""Load the network and the samples that a job starts from."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def training_batches(setup: TrainSpec, seed: int) -> Iterable[tuple[Tensor, Tens
 
 def calibration_batches(setup: TrainSpec, samples: int, seed: int) -> Iterator[Tensor]:
     """Yield inputs of the training split, augmented as in training: `samples`, or one pass."""
-    left = samples
+    remaining = samples
     for batch in training_batches(setup, seed):
-        inputs = inputs_of(batch)[:left]
-        left -= len(inputs)
+        inputs = inputs_of(batch)[:remaining]
+        remaining -= len(inputs)
         yield inputs
-        if not left:
+        if not remaining:
             return

@@ -1,4 +1,4 @@
-"""What all executors share."""
+"""Shared parts of the executors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Output = TypeVar("Output")
 
 @dataclass(frozen=True)
 class WorkerDied:
-    """Stands for the output of a task that took its process with it, each time it was tried."""
+    """The output of a unit whose process died at each attempt."""
 
     reason: str
 
@@ -26,7 +26,7 @@ def usable_cores() -> int:
 
 
 def one_thread() -> None:
-    """Two threads a process collapse on a busy machine, and sums differ with their number."""
+    """Limit torch to one thread: more is slower on a loaded machine and changes rounding."""
     import torch  # not for --help
 
     torch.set_num_threads(1)
@@ -41,8 +41,8 @@ def check_numbers(*problems: str, **values: tuple[Any, float]) -> None:
     """Refuse arguments of an executor that are not ints of at least their least value.
 
     Args:
-        problems: What else is wrong already.
-        values: Value and least value of each.
+        problems: Other problems of the same call.
+        values: Value and least value of each argument.
 
     Raises:
         EfatError: All of them at once.

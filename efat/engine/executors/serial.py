@@ -1,4 +1,4 @@
-"""Everything in this process."""
+"""Run all units in this process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Serial:
         one_thread()
 
     def run(
-        self, function: Callable[[Item], Output], tasks: Iterable[Item]
+        self, function: Callable[[Item], Output], units: Iterable[Item]
     ) -> Iterator[tuple[int, Output]]:
         """Yield (number, output) in order."""
-        yield from ((number, function(task)) for number, task in enumerate(tasks))
+        yield from ((number, function(unit)) for number, unit in enumerate(units))
