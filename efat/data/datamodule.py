@@ -107,7 +107,7 @@ class DataModule(pl.LightningDataModule):
         raise NotImplementedError
 
     def stamp(self) -> str:
-        """Name the data set, and what on disk would change it, for this process's memory of it."""
+        """Identify the data set and the state of its files, for the cache of this process."""
         raise NotImplementedError
 
     def setup(self, stage: str) -> None:
@@ -136,7 +136,7 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """Images left out, one line each, with `bad_images=skip`."""
+        """Skipped images, one line each, with `bad_images=skip`."""
         return self._ready.skipped
 
     def train_dataloader(self) -> TensorBatches | StreamBatches:
@@ -219,7 +219,7 @@ class DataModule(pl.LightningDataModule):
         return loaded.statistics
 
     def _device(self) -> torch.device:
-        """Return where training happens; the CPU while no Trainer is attached."""
+        """Return the device of training; the CPU while no Trainer is attached."""
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
 

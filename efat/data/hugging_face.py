@@ -1,4 +1,4 @@
-"""Any data set of the Hugging Face hub, or files of one, through the library `datasets`."""
+"""Read data sets of the Hugging Face hub, or local files, with the library `datasets`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class HubData(DataModule):
 
     Args:
         path: Name on the hub (`uoft-cs/cifar10`), or `parquet`, `imagefolder`, ... with files.
-        name: Which of its configurations, or None.
+        name: One of its configurations, or None.
         image: Column of images.
         label: Column of class indices.
         data_files: Files by part, or None.
@@ -48,10 +48,8 @@ class HubData(DataModule):
     def read(self) -> dict[str, Samples]:
         """Load the data set; raises EfatError without the library, the network or a column."""
         loaded = _load(self.path, self.name, self.data_files)
-        names = {part: [n for n in given if n in loaded] for part, given in PART_NAMES.items()}
-        return {
-            part: self._samples(part, loaded[found[0]]) for part, found in names.items() if found
-        }
+        names = {part: [n for n in known if n in loaded] for part, known in PART_NAMES.items()}
+        return {part: self._samples(part, loaded[n[0]]) for part, n in names.items() if n}
 
     def _samples(self, part: str, dataset: Any) -> Samples:
         import datasets

@@ -1,4 +1,4 @@
-"""A folder of images, one folder a class, as ImageNet is usually laid out."""
+"""Read a folder of images, one folder per class, as ImageNet is usually laid out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 class FolderData(DataModule):
-    """`train/<class>/*.png` (`.jpg`, ...), and `val/` and `test/` if they are there.
+    """`train/<class>/*.png` (`.jpg`, ...), and `val/` and `test/` if they exist.
 
     Classes are numbered in the order of the names of their folders.
 
@@ -49,7 +49,7 @@ class FolderData(DataModule):
 
     def read(self) -> dict[str, Samples]:
         """List the files; raises EfatError where a part has other classes than `train`."""
-        folders = {part: found[0] for part, found in find_parts(self.path, "").items()}
+        folders = {part: places[0] for part, places in find_parts(self.path, "").items()}
         if self.val_is_test:
             if "val" not in folders:
                 raise EfatError(f"data.val_is_test: true given, but {self.path} has no folder val")
@@ -61,7 +61,7 @@ class FolderData(DataModule):
         unknown = sorted(set(_classes(folder)) - set(classes))
         if unknown:
             raise EfatError(
-                f"data: {folder} has classes that train has not: {', '.join(unknown[:5])}"
+                f"data: {folder} has classes that train lacks: {', '.join(unknown[:5])}"
             )
         files = [
             (path, index)

@@ -1,4 +1,4 @@
-"""Arrays of a NumPy file: images as uint8, or numbers of any kind."""
+"""Read the arrays of a NumPy file: images as uint8, or numbers of any kind."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from efat.errors import EfatError
 
 
 class NpzData(DataModule):
-    """Arrays `x_train`, `y_train`, and `x_val`, `y_val`, `x_test`, `y_test` if they are there.
+    """Arrays `x_train`, `y_train`, and `x_val`, `y_val`, `x_test`, `y_test` if they exist.
 
     Inputs are uint8 images [samples, height, width] or [samples, height, width, channels], or
-    numbers [samples, ...], where axis 1 is what is normalised one by one.
+    numbers [samples, ...], where each entry of axis 1 is normalised by itself.
 
     Args:
         path: The `.npz` file.

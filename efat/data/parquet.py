@@ -1,4 +1,4 @@
-"""Parquet files with an image column, as the Hugging Face hub holds data sets."""
+"""Read Parquet files with an image column, the format of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from efat.errors import EfatError, raise_problems
 
 
 class ParquetData(DataModule):
-    """`train*.parquet`, and `test*.parquet` and `validation*.parquet` if they are there.
+    """`train*.parquet`, and `test*.parquet` and `validation*.parquet` if they exist.
 
     Args:
         path: The folder.
@@ -65,12 +65,12 @@ def _read_table(file: Path, columns: tuple[str, ...]) -> Any:
     except ImportError:
         raise EfatError("data: reading parquet needs pyarrow; pip install 'efat[data]'") from None
     try:
-        there = pyarrow.parquet.read_schema(file).names
+        existing = pyarrow.parquet.read_schema(file).names
         raise_problems(
-            f"data: {file} has no column {column!r}; its columns: {', '.join(there)}; set "
+            f"data: {file} has no column {column!r}; its columns: {', '.join(existing)}; set "
             "data.image and data.label"
             for column in columns
-            if column not in there
+            if column not in existing
         )
         return pyarrow.parquet.read_table(file, columns=list(columns))
     except (pyarrow.ArrowException, OSError) as error:

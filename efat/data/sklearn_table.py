@@ -1,4 +1,4 @@
-"""Tables of numbers, such as those that ship with scikit-learn."""
+"""Read tables of numbers, such as those that ship with scikit-learn."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from efat.data.samples import Array, ArraySamples, Samples
 
 
 class TableData(DataModule):
-    """What a function such as `sklearn.datasets.load_diabetes(return_X_y=True)` returns.
+    """The table of a function such as `sklearn.datasets.load_diabetes(return_X_y=True)`.
 
-    Features are normalised one by one on the training split. Targets of classes (integers) stay;
+    Each feature is normalised on the training split. Class targets (integers) stay as they are;
     others become [samples, 1].
 
     Args:

@@ -24,9 +24,10 @@ MOST_NAMED = 10
 class Executor(Protocol):
     """See `efat.engine.executors`."""
 
-    workers: int
-    fail_fast: bool
-
+    @property
+    def workers(self) -> int: ...
+    @property
+    def fail_fast(self) -> bool: ...
     def start(self) -> None: ...
     def run(self, function: Callable[[Any], Any], units: Any) -> Any: ...
 

@@ -57,7 +57,7 @@ class Factory:
 
     @classmethod
     def of(cls, item: Any) -> Factory:
-        """Make a factory from a class, a function or a `functools.partial` of one.
+        """Make a factory from a class, a function, or a `functools.partial` of either.
 
         Raises:
             EfatError: A lambda, a local function or an object, which no other process can import;

@@ -71,7 +71,7 @@ class FaultAwareModule(pl.LightningModule):
         self.finetune.freeze(model)
 
     check_masks = False
-    """Whether `CheckMasksAndDivergence` runs, so that `keep_masked` may trust gradients."""
+    """True if `CheckMasksAndDivergence` runs, so that `keep_masked` may trust gradients."""
 
     def on_test_start(self) -> None:
         self.tested: list[int] = []

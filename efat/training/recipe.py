@@ -118,7 +118,7 @@ class Recipe:
         """
         if self.mode != "auto":
             return self
-        many = round(fault_rate, 2) >= SEQUENTIAL_FROM  # a rate is drawn in whole PEs
+        many = round(fault_rate, 2) >= SEQUENTIAL_FROM  # rates are of whole PEs
         sequential = many and "compensate" in self.steps
         return replace(self, mode="sequential" if sequential else "one_shot")
 
@@ -143,27 +143,27 @@ class Recipe:
 
     @property
     def retrains(self) -> bool:
-        """Whether the masked, perhaps repaired network is retrained."""
+        """True if the masked, perhaps repaired network is retrained."""
         return "retrain" in self.steps
 
     @property
     def hardens(self) -> bool:
-        """Whether the network is first trained to tolerate faults."""
+        """True if the network is first trained to tolerate faults."""
         return "harden" in self.steps
 
     @property
     def tops_up(self) -> bool:
-        """Whether a group that misses the constraint after its amount is trained on."""
+        """True if a group that misses the constraint after its amount is trained on."""
         return "top_up" in self.steps
 
     @property
     def needs_grams(self) -> bool:
-        """Whether the Gram matrices of the fault-free network are used."""
+        """True if the Gram matrices of the fault-free network are used."""
         one_shot = "compensate" in self.steps and self.mode != "sequential"
         return one_shot or "remap" in self.steps
 
     @property
     def needs_samples(self) -> bool:
-        """Whether each chip's repair passes calibration samples through the network."""
+        """True if each chip's repair passes calibration samples through the network."""
         sequential = "compensate" in self.steps and self.mode != "one_shot"
         return sequential or "recalibrate" in self.steps

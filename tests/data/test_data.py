@@ -217,7 +217,7 @@ def text(folder):
 
 BAD = {
     "a corrupt image": (corrupt, r"row 7: not a readable image .*bad_images=skip"),
-    "no image": (corrupt, r"row 9: not a readable image \(there is none\)"),
+    "no image": (corrupt, r"row 9: not a readable image \(it is missing\)"),
     "a label below 0": (negative, r"train, row 3: label -1 given; class indices from 0"),
     "labels that are words": (words, r"labels of train are of type object; class indices"),
     "sizes that differ": (sizes, r"different shapes.*\(3, 20, 20\), \(3, 32, 32\); set data.image"),

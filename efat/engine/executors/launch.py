@@ -10,13 +10,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
-from efat.engine.executors.base import Item, Output, WorkerDied, check_numbers, one_thread
+from efat.engine.executors.base import Count, Item, Output, WorkerDied, one_thread
+from efat.errors import checked
 
 UNIT, ANSWER = "unit.pickle", "answer.pickle"
 """Files in the folder that a unit and its process share."""
 
 
+@checked("executor")
 class Launch:
     """Run one unit after the other, each in a new Python process: for `trainer=ddp`.
 
@@ -31,11 +34,9 @@ class Launch:
         EfatError: Negative retries.
     """
 
-    workers = 1
-
-    def __init__(self, retries: int = 2, fail_fast: bool = False) -> None:
-        check_numbers(retries=(retries, 0))
-        self.retries, self.fail_fast = retries, fail_fast
+    retries: Count = 2
+    fail_fast: bool = False
+    workers: ClassVar[int] = 1
 
     def start(self) -> None:
         """Prepare this process, which only waits."""

@@ -6,17 +6,21 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, Generic
+from typing import Annotated, Any, Generic
+
+from pydantic import Field, PlainValidator
+from pydantic_core import PydanticCustomError
 
 from efat.engine.executors.base import (
+    Count,
     Item,
     Output,
     WorkerDied,
-    check_numbers,
     one_thread,
     usable_cores,
 )
 from efat.engine.executors.pool import DeadError, Pool, Worker, shared_pool
+from efat.errors import checked
 
 MOST_WORKERS_PER_CORE = 4
 """More only need memory: each worker holds torch and Lightning."""
@@ -29,6 +33,20 @@ class _QueuedUnit(Generic[Item]):
     deaths: int = 0
 
 
+def _checked_workers(value: Any) -> int:
+    most = MOST_WORKERS_PER_CORE * usable_cores()
+    if value is None:
+        return usable_cores()
+    if type(value) is not int or not 1 <= value <= most:
+        allowed = f"an int from 1 to {most} ({MOST_WORKERS_PER_CORE} per core) or null"
+        raise PydanticCustomError("workers", "{allowed}", {"allowed": allowed})
+    return value
+
+
+Workers = Annotated[int, PlainValidator(_checked_workers)]
+
+
+@checked("executor")
 class Processes:
     """Run units in worker processes, one torch thread each, that live as long as this process.
 
@@ -44,22 +62,9 @@ class Processes:
         EfatError: Fewer than one worker, far more than cores, or negative retries.
     """
 
-    def __init__(
-        self, workers: int | None = None, retries: int = 2, fail_fast: bool = False
-    ) -> None:
-        most = MOST_WORKERS_PER_CORE * usable_cores()
-        known = workers is None or (type(workers) is int and 1 <= workers <= most)
-        check_numbers(
-            *()
-            if known
-            else (
-                f"executor.workers: {workers!r} given; an int from 1 to {most} "
-                f"({MOST_WORKERS_PER_CORE} per core) or null is needed",
-            ),
-            retries=(retries, 0),
-        )
-        self.workers = workers or usable_cores()
-        self.retries, self.fail_fast = retries, fail_fast
+    workers: Workers = Field(default_factory=usable_cores)
+    retries: Count = 2
+    fail_fast: bool = False
 
     def start(self) -> None:
         """Start the workers; they import torch and Lightning in the background."""

@@ -7,19 +7,23 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from efat.engine.executors.base import (
+    Count,
     Item,
     Output,
+    Positive,
     WorkerDied,
-    check_numbers,
     missing_extra,
     one_thread,
 )
-from efat.errors import EfatError
+from efat.errors import EfatError, checked
 
 
+@checked("executor")
 class Ray:
     """Run units as Ray tasks; Ray schedules them and retries those whose worker died.
 
@@ -38,31 +42,19 @@ class Ray:
         EfatError: A number that cannot be, or ray is not installed.
     """
 
-    def __init__(
-        self,
-        address: str | None = None,
-        num_cpus: float = 1,
-        num_gpus: float = 0,
-        in_flight: int | None = None,
-        retries: int = 2,
-        fail_fast: bool = False,
-    ) -> None:
+    address: str | None = None
+    num_cpus: Annotated[float, Field(gt=0)] = 1
+    num_gpus: Annotated[float, Field(ge=0)] = 0
+    in_flight: Positive | None = None
+    retries: Count = 2
+    fail_fast: bool = False
+
+    def problems(self) -> Iterator[str]:
+        """Check that ray is installed."""
         try:
-            import ray  # noqa: F401 - check that it is installed
+            import ray  # noqa: F401
         except ImportError:
-            raise missing_extra("ray") from None
-        shares = (("num_cpus", num_cpus, num_cpus > 0), ("num_gpus", num_gpus, num_gpus >= 0))
-        check_numbers(
-            *(
-                f"executor.{name}: {value!r} given; a share > 0 is needed"
-                for name, value, good in shares
-                if not good
-            ),
-            retries=(retries, 0),
-            in_flight=(1 if in_flight is None else in_flight, 1),
-        )
-        self.address, self.num_cpus, self.num_gpus = address, num_cpus, num_gpus
-        self.in_flight, self.retries, self.fail_fast = in_flight, retries, fail_fast
+            yield missing_extra("ray")
 
     @property
     def workers(self) -> int:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import ClassVar
 
 from efat.engine.executors.base import Item, Output, one_thread
+from efat.errors import checked
 
 
+@checked("executor")
 class Serial:
     """Run one unit after the other in this process, on one torch thread.
 
@@ -14,10 +17,8 @@ class Serial:
         fail_fast: Stop at the first unit that fails, rather than after the others of its stage.
     """
 
-    workers = 1
-
-    def __init__(self, fail_fast: bool = False) -> None:
-        self.fail_fast = fail_fast
+    fail_fast: bool = False
+    workers: ClassVar[int] = 1
 
     def start(self) -> None:
         """Prepare the process."""

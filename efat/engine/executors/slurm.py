@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic
+from typing import Annotated, Any, Generic
+
+from pydantic import Field
 
 from efat.engine.executors.base import (
+    Count,
     Item,
     Output,
+    Positive,
     WorkerDied,
-    check_numbers,
     missing_extra,
     one_thread,
 )
-from efat.errors import EfatError
+from efat.errors import EfatError, checked
 
 
 @dataclass
@@ -29,6 +32,7 @@ class _Batch(Generic[Item]):
     deaths: int = 0
 
 
+@checked("executor")
 class Slurm:
     """Run units as Slurm job arrays, several units per job; only the driver saves results.
 
@@ -49,23 +53,26 @@ class Slurm:
             this machine, or submitit is not installed.
     """
 
-    def __init__(
-        self,
-        folder: str = "outputs/slurm",
-        jobs: int = 64,
-        units_per_job: int = 8,
-        cluster: str = "slurm",
-        parameters: Mapping[str, Any] | None = None,
-        poll_s: float = 2.0,
-        retries: int = 2,
-        fail_fast: bool = False,
-    ) -> None:
-        check_numbers(jobs=(jobs, 1), units_per_job=(units_per_job, 1), retries=(retries, 0))
-        self.folder, self.jobs, self.units_per_job = Path(folder), jobs, units_per_job
-        self.cluster, self.parameters = cluster, dict(parameters or {})
-        self.poll_s, self.retries, self.fail_fast = poll_s, retries, fail_fast
-        self.workers = jobs
-        self._executor()
+    folder: str = "outputs/slurm"
+    jobs: Positive = 64
+    units_per_job: Positive = 8
+    cluster: str = "slurm"
+    parameters: dict[str, Any] | None = None
+    poll_s: Annotated[float, Field(ge=0)] = 2.0
+    retries: Count = 2
+    fail_fast: bool = False
+
+    def problems(self) -> Iterator[str]:
+        """Check that submitit is installed and knows the parameters."""
+        try:
+            self._executor()
+        except EfatError as error:
+            yield from error.problems
+
+    @property
+    def workers(self) -> int:
+        """Count the jobs that can run at once."""
+        return self.jobs
 
     def start(self) -> None:
         """Prepare this process, which only waits."""
@@ -125,10 +132,12 @@ class Slurm:
         try:
             import submitit
         except ImportError:
-            raise missing_extra("slurm") from None
+            raise EfatError(missing_extra("slurm")) from None
         try:
-            executor = submitit.AutoExecutor(folder=self.folder.absolute(), cluster=self.cluster)
-            executor.update_parameters(**{"name": "efat", **self.parameters})
+            executor = submitit.AutoExecutor(
+                folder=Path(self.folder).absolute(), cluster=self.cluster
+            )
+            executor.update_parameters(**{"name": "efat", **(self.parameters or {})})
         except (RuntimeError, ValueError, TypeError, NameError) as error:
             raise EfatError(f"executor: {error}") from None
         return executor
