@@ -28,7 +28,7 @@ from efat.hardware import Fleet, SystolicArray
 from efat.hardware.fleets import check_fleet_file
 from efat.planning import Planner, Rules, info_of
 from efat.resilience import ACCURACY
-from efat.training import Gradual, Recipe, TrainingJob, TrainSpec, trainer
+from efat.training import Gradual, Recipe, trainer
 
 
 def build_experiment(
@@ -185,9 +185,8 @@ def _check_trainer(cfg: DictConfig, problems: ErrorCollector) -> None:
 
 
 def _try_trainer(arguments: dict[str, Any]) -> None:
-    setup = TrainSpec({}, {}, 0, {"accelerator": "cpu", **arguments}, {})
     try:
-        trainer.build_trainer(TrainingJob(setup, 0, 0), [])
+        trainer.build_trainer({"accelerator": "cpu", **arguments})
     except MisconfigurationException as error:
         if list(arguments) != ["accelerator"]:
             raise

@@ -93,7 +93,7 @@ def build(node: DictConfig) -> Any:
             for key in node
             if key not in parameters and not str(key).startswith("_")
         )
-    return instantiate(node)
+    return instantiate(node, _convert_="all")  # lists and dicts, as jobs build it
 
 
 def _parameters(node: DictConfig) -> Mapping[str, Parameter]:

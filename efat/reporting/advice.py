@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from efat.campaign.run_result import RunResult
 from efat.campaign.tables import ChipResult
 from efat.io import pluralise
+from efat.training import REPAIR_STEPS
 
-REPAIRS = {"remap", "compensate", "recalibrate"}
 REPAIR = (
     "recipe=remap_compensate training=repaired (+experiment=resnet_fat_repair for the main job)"
 )
@@ -51,7 +51,7 @@ def _for_failing(run: RunResult, failing: Sequence[ChipResult]) -> list[str]:
         ways.append(f"recipe.steps=[{steps}], which trains further where validation fails")
     shared = sum(chip.group_size > 1 for chip in failing)
     if shared:  # repair leaves little to train, so that few stop where a noisy curve first crosses
-        alone = "early_stop" if REPAIRS & set(recipe) else "individual"
+        alone = "early_stop" if set(REPAIR_STEPS) & set(recipe) else "individual"
         ways.append(
             f"planner={alone}, one model per chip, so that no chip carries the pruned weights of "
             f"another (chips that share a model: {shared})"
@@ -68,7 +68,9 @@ def _for_failing(run: RunResult, failing: Sequence[ChipResult]) -> list[str]:
 
 def _repair(run: RunResult) -> list[str]:
     """Return repair where it is possible and not done: it helped most in the records."""
-    possible = run.settings.array.dataflow == "ws" and not REPAIRS & set(run.outcome.recipe)
+    possible = run.settings.array.dataflow == "ws" and not set(REPAIR_STEPS) & set(
+        run.outcome.recipe
+    )
     return [f"repair before retraining, {REPAIR}"] if possible else []
 
 

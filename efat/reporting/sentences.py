@@ -11,7 +11,7 @@ from efat.io import pluralise
 from efat.planning import EarlyStopping, NoRemap
 from efat.reporting.advice import next_steps
 from efat.resilience import kept_note, verification_note
-from efat.training import TRAINING
+from efat.training import REPAIR_STEPS
 
 NAMED = 12
 """Chips named in a sentence; further ones are counted, and marked in the table."""
@@ -252,7 +252,7 @@ def some_names(chips: Sequence[str]) -> str:
 
 def repair_steps(run: RunResult) -> list[str]:
     """Return the steps before retraining."""
-    return [step for step in run.outcome.recipe if step not in TRAINING]
+    return [step for step in run.outcome.recipe if step in REPAIR_STEPS]
 
 
 def repair_sentences(run: RunResult) -> list[str]:

@@ -43,7 +43,7 @@ def main(target: Path, repeats: int, arguments: list[str]) -> None:
     rows = [
         {
             "model": arguments[0].rpartition("=")[2],
-            "lr": experiment.retrain_setup.optimizer["lr"],
+            "lr": experiment.retrain_setup.optimizer.arguments["lr"],
             "fault_rate": rate,
             "repeat": repeat,
             "fat_steps": amount,

@@ -123,7 +123,7 @@ def main(target: Path, rate: float, steps: int, seeds: int, arguments: list[str]
         rows.append(
             {
                 "model": arguments[0].rpartition("=")[2],
-                "lr": experiment.retrain_setup.optimizer["lr"],
+                "lr": experiment.retrain_setup.optimizer.arguments["lr"],
                 "map_rate": rate,
                 "maps": case.maps,
                 "seed": case.seed,

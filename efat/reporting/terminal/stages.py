@@ -105,8 +105,8 @@ def describe_recipe(experiment: Experiment, baseline: Baseline) -> str | None:
     steps = [f"{step} ({chosen[step]})" if step in chosen else step for step in recipe.steps]
     line = f"recipe     {', '.join(steps)}"
     if recipe.gradual:
-        how = recipe.gradual
-        line += f"; faults injected in {how.parts} parts, {how.every_epochs:g} epochs apart"
+        parts, epochs = recipe.gradual.inject_parts, recipe.gradual.inject_every_epochs
+        line += f"; faults injected in {parts} parts, {epochs:g} epochs apart"
     if measured:
         line += f"; Gram matrices of {measured.samples} samples, {measured.elapsed_s:.1f} s"
     if measured and measured.blocks:
