@@ -3,24 +3,25 @@
 Imports `training`, `planning`, `resilience`, `nn`, `engine`, `hardware` and below.
 """
 
-from efat.campaign.assignment import Arrival
-from efat.campaign.estimate import MAPPING, estimate
 from efat.campaign.experiment import Amounts, Experiment, Selection
 from efat.campaign.library import Library, identity, library_from_plan
 from efat.campaign.library_io import read_library, write_library
 from efat.campaign.outcome import Outcome, StrategyResult
 from efat.campaign.results import (
     Analysis,
+    Arrival,
     Baseline,
     Evaluation,
+    Single,
     TrainedModel,
     diverged_note,
     lost_note,
 )
 from efat.campaign.tables import Row, group_name
+from efat.campaign.walk import STAGES, Stage, State, estimate_steps, known, run_stages, stages_until
 
 __all__ = [
-    "MAPPING",
+    "STAGES",
     "Amounts",
     "Analysis",
     "Arrival",
@@ -31,14 +32,20 @@ __all__ = [
     "Outcome",
     "Row",
     "Selection",
+    "Single",
+    "Stage",
+    "State",
     "StrategyResult",
     "TrainedModel",
     "diverged_note",
-    "estimate",
+    "estimate_steps",
     "group_name",
     "identity",
+    "known",
     "library_from_plan",
     "lost_note",
     "read_library",
+    "run_stages",
+    "stages_until",
     "write_library",
 ]

@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from efat.campaign import stages
-from efat.campaign.experiment import Experiment
 from efat.campaign.library import Library, grow_library
-from efat.campaign.results import Baseline, Evaluation, Measured, TrainedModel
+from efat.campaign.results import Arrival, Evaluation, Measured, TrainedModel
 from efat.campaign.tables import Row, measured_cells
-from efat.engine import UnitRunner
+from efat.campaign.walk import State, known
+from efat.engine import Runner
 from efat.errors import raise_problems
 from efat.planning import Assignment, Group, Plan, assign
-from efat.resilience import ResilienceMap
 from efat.training import Weights
 
 NAME = "assign"
 """Strategy name of what is retrained here."""
 
 
-@dataclass(frozen=True)
-class Arrival:
-    """The fleet's chips placed in a library.
-
-    Args:
-        assignment: Where each chip went; models are numbered as in the library.
-        plan: The models that have to be trained, as groups; those planned before included.
-        names: Of the assignment's models, as in the library.
-    """
-
-    assignment: Assignment
-    plan: Plan
-    names: tuple[str, ...]
-
-
-def place(experiment: Experiment, resilience_map: ResilienceMap, library: Library) -> Arrival:
+def place(state: State, library: Library) -> Arrival:
     """Place the fleet's chips in the library, at the least price.
 
     Raises:
         EfatError: No room under `rules.max_groups`.
     """
-    cost = stages.cost(experiment, resilience_map)
+    experiment = state.experiment
+    cost = stages.cost(experiment, state.resilience_map, known(state.severity))
     found = assign(experiment.fleet.chips, library.models, cost, experiment.rules)
     groups = tuple(
         Group(model.members, model.fused, experiment.rules.amount(cost(model.fused)))
@@ -52,18 +37,15 @@ def place(experiment: Experiment, resilience_map: ResilienceMap, library: Librar
 
 
 def train(
-    experiment: Experiment,
-    campaign: UnitRunner,
-    baseline: Baseline,
-    library: Library,
-    arrival: Arrival,
+    state: State, runner: Runner, library: Library, arrival: Arrival
 ) -> tuple[Library, dict[str, TrainedModel]]:
     """Train what is missing; return the library with it, and what was trained, by name.
 
     Raises:
         EfatError: A training diverged; the library stays as it was.
     """
-    models = stages.retrain(experiment, campaign, baseline, {NAME: arrival.plan})[NAME]
+    experiment, plans = state.experiment, {NAME: arrival.plan}
+    models = stages.retrain(experiment, runner, known(state.baseline), plans)[NAME]
     raise_problems(
         f"training: diverged for {', '.join(model.group.members)}; use a lower learning rate "
         "(training.optimizer.lr)"
@@ -83,13 +65,7 @@ def as_trained(arrival: Arrival, library: Library) -> Arrival:
     return replace(arrival, plan=replace(arrival.plan, groups=tuple(groups)))
 
 
-def evaluate(
-    experiment: Experiment,
-    campaign: UnitRunner,
-    baseline: Baseline,
-    library: Library,
-    arrival: Arrival,
-) -> Evaluation:
+def evaluate(state: State, runner: Runner, library: Library, arrival: Arrival) -> Evaluation:
     """Measure each of the fleet's chips with its own fault map and the model that serves it."""
     serving = _serving(arrival.assignment)
     models = tuple(
@@ -99,7 +75,7 @@ def evaluate(
         for index, entry in enumerate(library.entries)
         if (chips := tuple(name for name, row in serving.items() if row == index))
     )
-    return stages.evaluate(experiment, campaign, baseline, {NAME: models})
+    return stages.evaluate(state.experiment, runner, known(state.baseline), {NAME: models})
 
 
 def _weights(weights: Weights | None) -> Weights:
@@ -113,13 +89,11 @@ def _serving(assignment: Assignment) -> dict[str, int]:
     return {placement.chip: rows[placement.model] for placement in assignment.placements}
 
 
-def arrival_rows(
-    experiment: Experiment,
-    arrival: Arrival,
-    evaluation: Evaluation,
-    targets: Measured,
-) -> list[Row]:
-    """Return one row a chip, in the fleet's order; unsalvageable chips have no model."""
+def arrival_rows(state: State, arrival: Arrival, evaluation: Evaluation) -> list[Row]:
+    """Return one row per chip, in the fleet's order; unsalvageable chips have no model."""
+    experiment, severity = state.experiment, known(state.severity)
+    constraint = experiment.selection.constraint
+    targets = Measured(state.target, constraint.target(evaluation.baseline.test))
     serving = _serving(arrival.assignment)
     verification = experiment.verification(evaluation.test_samples)
     placed = {placement.chip: placement for placement in arrival.assignment.placements}
@@ -134,7 +108,7 @@ def arrival_rows(
             {
                 "chip_id": name,
                 "fault_rate": chip.fault_map.fault_rate,
-                "severity": experiment.severity(chip.fault_map),
+                "severity": severity(chip.fault_map),
                 "action": placement.how if placement else "unsalvageable",
                 "model": arrival.names[serving[name]] if placement else "",
                 "price": placement.price if placement else None,
@@ -143,11 +117,3 @@ def arrival_rows(
             }
         )
     return rows
-
-
-def targets_of(
-    experiment: Experiment, resilience_map: ResilienceMap, evaluation: Evaluation
-) -> Measured:
-    """Return the constraint on each split, from the baseline's accuracy on that split."""
-    test = experiment.selection.constraint.target(evaluation.baseline.test)
-    return Measured(resilience_map.target, test)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
-from efat.hardware import FaultMap, Fleet, SystolicArray
-from efat.hardware.fleets import draw_fault_map
+from efat.hardware import Fleet, SystolicArray
 from efat.planning import Planner, Rules, name_of, needs_map
 from efat.resilience import (
     ACCURACY,
@@ -15,19 +13,15 @@ from efat.resilience import (
     Interpolation,
     Metric,
     Monotone,
-    RateGrid,
     ResilienceCurve,
     ResilienceMap,
     Search,
-    Severity,
     Stat,
     Verification,
     amounts_of_rates,
     build_resilience_map,
-    highest_within_reach,
     severity_of_rate,
 )
-from efat.seeds import generator
 from efat.training import PretrainedWeights, Recipe, TrainingJob, TrainSpec
 
 RETRAIN = Recipe()
@@ -106,8 +100,7 @@ class Experiment:
         seed: Of every random draw, each on a stream of its own.
         array: The array of all chips.
         fleet: The chips to retrain for.
-        severity: The x axis of the resilience map.
-        severity_name: Its name.
+        severity_name: Name of the severity measure: the x axis of the resilience map.
         baseline_setup: How the fault-free network is trained.
         retrain_setup: How a masked network is retrained.
         amounts: Amounts of training.
@@ -131,7 +124,6 @@ class Experiment:
     seed: int
     array: SystolicArray
     fleet: Fleet
-    severity: Severity
     severity_name: str
     baseline_setup: TrainSpec
     retrain_setup: TrainSpec
@@ -154,62 +146,6 @@ class Experiment:
     def verification(self, test_samples: int | None) -> Verification:
         """Return how chips are verified on a test split of so many samples."""
         return Verification(self.metric, test_samples, self.selection.confidence)
-
-    def draw(self, fault_rate: float, repeat: int) -> FaultMap:
-        """Draw a map of the analysis, from a stream of its own, so that no rate moves another."""
-        rng = generator(self.seed, "analyse", fault_rate, repeat)
-        return draw_fault_map(self.array, fault_rate, rng)
-
-    @cached_property
-    def severities(self) -> dict[float, tuple[float, ...]]:
-        """Severities of all maps of each fault rate, which say where it lies on the map's axis."""
-        repeats = range(self.maps_per_rate)
-        return {
-            rate: tuple(self.severity(self.draw(rate, repeat)) for repeat in repeats)
-            for rate in self.fault_rates
-        }
-
-    @property
-    def grid(self) -> RateGrid:
-        """The grid of the analysis, and how it is searched."""
-        points = self.amounts.budget_steps // self.amounts.eval_every_steps + 1
-        repairs = bool(self.recipe.repairs)
-        return RateGrid(
-            self.fault_rates, self.maps_per_rate, points, self.search, self.max_cost, repairs
-        )
-
-    def read(self, curves: Sequence[ResilienceCurve], target: float) -> ResilienceMap:
-        """Read the resilience map off the curves of the analysis."""
-        return self.selection.read(curves, target, self.severities)
-
-    def amounts_by_rate(
-        self, curves: Sequence[ResilienceCurve], target: float
-    ) -> dict[float, float]:
-        """Return what that map has for each fault rate that it is read off."""
-        return self.selection.amounts_by_rate(curves, target, self.severities)
-
-    def curves_after(
-        self, curves: Sequence[ResilienceCurve], target: float
-    ) -> tuple[tuple[float, int], ...]:
-        """Return rate and repeat of each curve to record after `curves`; none: that was all."""
-        amounts = self.amounts_by_rate(curves, target)
-        return self.grid.next_curves(curves, amounts, self.amounts.eval_every_steps)
-
-    def cut_short(self, curves: Sequence[ResilienceCurve], target: float) -> bool:
-        """Return whether `max_cost` ended the search where it would have gone on."""
-        unlimited = replace(self, max_cost=None)
-        return bool(unlimited.curves_after(curves, target))
-
-    def undecided(
-        self, curves: Sequence[ResilienceCurve], target: float, chips: Sequence[str]
-    ) -> tuple[str, ...]:
-        """Return which chips beyond the map may be within the one that `max_cost` cut short."""
-        if not self.cut_short(curves, target):
-            return ()
-        places = {rate: severity_of_rate(drawn) for rate, drawn in self.severities.items()}
-        end = highest_within_reach(places, self.amounts_by_rate(curves, target))
-        maps = {chip.chip_id: chip.fault_map for chip in self.fleet.chips}
-        return tuple(name for name in chips if self.severity(maps[name]) <= end)
 
     def without(self, steps: Sequence[str]) -> Experiment:
         """Return the experiment with a recipe that leaves out these steps."""

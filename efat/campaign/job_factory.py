@@ -86,13 +86,13 @@ def until_met(experiment: Experiment, baseline: Baseline) -> StopCriterion:
 
 def repair_of(experiment: Experiment, baseline: Baseline, fault_map: FaultMap) -> RepairSpec | None:
     """Describe what mends a masked network before it is retrained."""
-    recipe, measured = experiment.recipe.settled(fault_map.fault_rate), baseline.calibration
+    recipe, measured = experiment.recipe.settled(fault_map.fault_rate), baseline.grams
     if not recipe.repairs:
         return None
     return RepairSpec(
         recipe.repairs,
         recipe.mode,
-        measured.grams if measured and recipe.needs_grams else None,
+        measured.weights if measured and recipe.needs_grams else None,
         recipe.samples if recipe.needs_samples else 0,
         derive(experiment.seed, "calibration") if recipe.needs_samples else 0,
         recipe.remap,

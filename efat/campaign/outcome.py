@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from efat.campaign.experiment import Experiment
-from efat.campaign.results import Analysis, Baseline, Evaluation, Measured, TrainedModel
+from efat.campaign.results import Analysis, Measured, TrainedModel
 from efat.campaign.tables import Row, chip_rows, group_name
+from efat.campaign.walk import State, known
 from efat.planning import Plan
-from efat.resilience import ResilienceMap, Verification
+from efat.resilience import Verification
 
 
 @dataclass(frozen=True)
@@ -138,31 +139,24 @@ class Outcome:
         return hardening * (result.models > 0) + analysis * result.needs_analysis
 
 
-def build_outcome(
-    experiment: Experiment,
-    baseline: Baseline,
-    analysis: Analysis | None,
-    resilience_map: ResilienceMap | None,
-    plans: dict[str, Plan],
-    models: dict[str, tuple[TrainedModel, ...]],
-    evaluation: Evaluation,
-) -> Outcome:
+def build_outcome(state: State) -> Outcome:
     """Add up what every strategy cost and achieved.
 
     The constraint is applied to each split with the baseline's metric on that split: a drop of
     one point is one point on validation, and one point on test.
     """
+    experiment, models, analysis = state.experiment, state.models, state.analysis
+    baseline, evaluation = known(state.baseline), known(state.evaluation)
     constraint = experiment.selection.constraint
-    asked = resilience_map.target if resilience_map else constraint.target(baseline.val_metric)
-    targets = Measured(asked, constraint.target(evaluation.baseline.test))
+    targets = Measured(state.target, constraint.target(evaluation.baseline.test))
     verification = experiment.verification(evaluation.test_samples)
     results = tuple(
         _strategy_result(
             experiment, name, plan, models[name], evaluation.after[name], targets, verification
         )
-        for name, plan in plans.items()
+        for name, plan in state.plans.items()
     )
-    chosen, hardened = plans[experiment.planner_name], baseline.hardened
+    chosen, hardened = state.plan, baseline.hardened
     return Outcome(
         baseline=evaluation.baseline,
         targets=targets,
@@ -170,34 +164,20 @@ def build_outcome(
         analysis=_analysis_cost(experiment, analysis) if analysis else None,
         strategies=results,
         unsalvageable=chosen.unsalvageable,
-        chips=tuple(
-            chip_rows(experiment, chosen, evaluation, targets, models[experiment.planner_name])
-        ),
+        chips=tuple(chip_rows(state, targets)),
         test_samples=evaluation.test_samples,
         confidence=verification.confidence,
         needed=verification.needed(targets.test),
         recipe=experiment.recipe.steps,
         remap=experiment.recipe.remap,
         mode=experiment.recipe.mode,
-        calibration_s=baseline.calibration.elapsed_s if baseline.calibration else 0.0,
-        blocks=baseline.calibration.blocks if baseline.calibration else {},
+        calibration_s=baseline.grams.elapsed_s if baseline.grams else 0.0,
+        blocks=baseline.grams.blocks if baseline.grams else {},
         analysis_repair_s=analysis.repair_s if analysis else 0.0,
-        undecided=undecided(experiment, analysis, resilience_map, chosen),
+        undecided=state.undecided,
         hardening=_cost(experiment, hardened.steps, hardened.elapsed_s, 1) if hardened else None,
         hardened=evaluation.hardened,
     )
-
-
-def undecided(
-    experiment: Experiment,
-    analysis: Analysis | None,
-    resilience_map: ResilienceMap | None,
-    plan: Plan,
-) -> tuple[str, ...]:
-    """Return the unsalvageable chips that an analysis without a limit might reach."""
-    if analysis is None or resilience_map is None:
-        return ()
-    return experiment.undecided(analysis.curves, resilience_map.target, plan.unsalvageable)
 
 
 def _strategy_result(

@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from efat.planning import Group
-from efat.resilience import ResilienceCurve
+from efat.hardware import Chip
+from efat.planning import Assignment, Group, Plan
+from efat.resilience import ResilienceCurve, ResilienceMap, Severity
 from efat.training import Weights
 
 
 @dataclass(frozen=True)
-class Calibration:
+class MeasuredGrams:
     """Gram matrices of the fault-free network: where they are, and what measuring them cost.
 
     Args:
-        grams: Where they are.
-        samples: Passed forward.
-        elapsed_s: Of measuring them.
+        weights: Where they are in the store.
+        samples: Samples that were passed forward.
+        elapsed_s: Seconds that measuring them took.
         blocks: Blocks of weights with too many inputs for a whole matrix, by parameter name.
     """
 
-    grams: Weights
+    weights: Weights
     samples: int
     elapsed_s: float
     blocks: Mapping[str, int] = field(default_factory=dict)
@@ -47,7 +48,7 @@ class Baseline:
     weights: Weights
     val_metric: float
     elapsed_s: float
-    calibration: Calibration | None = None
+    grams: MeasuredGrams | None = None
     hardened: Hardened | None = None
 
     @property
@@ -58,17 +59,38 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The resilience curves and what they cost, `repair_s` of it before any training."""
+    """The resilience curves, the map read off them, and what they cost.
+
+    Args:
+        curves: In the order of fault rate and repeat.
+        elapsed_s: Seconds of all trainings, repairs included.
+        repair_s: Seconds of repair before them.
+        resilience_map: Retraining amount over severity for the constraint on validation.
+        fault_rates: Fault rates that the map is read off, increasing.
+        reach: Severity up to which more curves might extend the map; None: `max_cost` did not end
+            the analysis early.
+    """
 
     curves: tuple[ResilienceCurve, ...]
     elapsed_s: float
-    repair_s: float = 0.0
+    repair_s: float
+    resilience_map: ResilienceMap
+    fault_rates: tuple[float, ...] = ()
+    reach: float | None = None
 
-    def joined(self, other: Analysis) -> Analysis:
-        """Return both, curves in the order of their fault rates."""
-        curves = sorted(self.curves + other.curves, key=lambda c: (c.fault_rate, c.repeat))
-        elapsed_s, repair_s = self.elapsed_s + other.elapsed_s, self.repair_s + other.repair_s
-        return Analysis(tuple(curves), elapsed_s, repair_s)
+    @property
+    def cut_short(self) -> bool:
+        """Whether `max_cost` ended the analysis where it would have gone on."""
+        return self.reach is not None
+
+    def undecided(
+        self, chips: Sequence[Chip], unsalvageable: Sequence[str], severity: Severity
+    ) -> tuple[str, ...]:
+        """Return the unsalvageable chips that an analysis without a limit might reach."""
+        if self.reach is None:
+            return ()
+        maps = {chip.chip_id: chip.fault_map for chip in chips}
+        return tuple(name for name in unsalvageable if severity(maps[name]) <= self.reach)
 
 
 @dataclass(frozen=True)
@@ -168,3 +190,28 @@ class Evaluation:
     after: dict[str, dict[str, Measured]]
     test_samples: int | None = None
     hardened: Measured | None = None
+
+
+@dataclass(frozen=True)
+class Single:
+    """One chip, retrained for the whole budget: its curve, its network, and what that reaches."""
+
+    chip: Chip
+    curve: ResilienceCurve
+    model: TrainedModel
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """The fleet's chips placed in a library.
+
+    Args:
+        assignment: Where each chip went; models are numbered as in the library.
+        plan: The models that have to be trained, as groups; those planned before included.
+        names: Of the assignment's models, as in the library.
+    """
+
+    assignment: Assignment
+    plan: Plan
+    names: tuple[str, ...]

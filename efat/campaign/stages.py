@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
-from efat.campaign.curves import curve_of, record_curves
+from efat.campaign.analysis import curve_of
 from efat.campaign.experiment import Experiment
 from efat.campaign.job_factory import baseline_job, group_job, retraining_job
 from efat.campaign.results import (
-    Analysis,
     Baseline,
-    Calibration,
     Evaluation,
     Hardened,
     Measured,
+    MeasuredGrams,
+    Single,
     TrainedModel,
 )
 from efat.engine import Runner, Store
 from efat.errors import EfatError, raise_problems
-from efat.hardware import Chip, FaultMap, Fleet
+from efat.hardware import FaultMap, Fleet
 from efat.nn import magnitude_saliency, taylor_saliency
 from efat.nn.masking import weight_layouts
 from efat.planning import Cost, CountCost, Group, Plan, Random, needs_map, no_cost
-from efat.resilience import ResilienceCurve, ResilienceMap, array_rate, saliency_rate, weight_rate
+from efat.resilience import ResilienceMap, Severity, array_rate, saliency_rate, weight_rate
 from efat.seeds import derive
 from efat.training import (
     EvaluationJob,
@@ -38,13 +39,13 @@ from efat.training import (
 )
 
 
-def pretrain(experiment: Experiment, campaign: Runner) -> Baseline:
+def pretrain(experiment: Experiment, runner: Runner) -> Baseline:
     """Train the fault-free network, or take its weights from a user's file.
 
     Raises:
         EfatError: Training diverged.
     """
-    [(key, values)] = campaign.run("pretrain", trainer.train, [baseline_job(experiment)])
+    [(key, values)] = runner.run("pretrain", trainer.train, [baseline_job(experiment)])
     if values["diverged_steps"] is not None:
         raise EfatError(
             f"baseline: training diverged at step {values['diverged_steps']}; use a lower learning "
@@ -53,7 +54,7 @@ def pretrain(experiment: Experiment, campaign: Runner) -> Baseline:
     return Baseline(("pretrain", key), values["metric"][-1], values["elapsed_s"])
 
 
-def harden(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Baseline:
+def harden(experiment: Experiment, runner: Runner, baseline: Baseline) -> Baseline:
     """Return the baseline with its hardened network, if the recipe asks for one.
 
     Raises:
@@ -62,7 +63,7 @@ def harden(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Base
     if experiment.hardening is None:
         return baseline
     job = replace(experiment.hardening, start=baseline.weights)
-    [(key, values)] = campaign.run("harden", trainer.harden, [job])
+    [(key, values)] = runner.run("harden", trainer.harden, [job])
     if values["diverged_steps"] is not None:
         raise EfatError(
             f"hardening: training diverged at step {values['diverged_steps']}; use a lower "
@@ -73,77 +74,55 @@ def harden(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Base
     return replace(baseline, hardened=hardened)
 
 
-def calibrate(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Baseline:
+def measure_grams(experiment: Experiment, runner: Runner, baseline: Baseline) -> Baseline:
     """Return the baseline with its Gram matrices measured, if the recipe needs them."""
     recipe = experiment.recipe
     if not recipe.needs_grams:
         return baseline
     seed = derive(experiment.seed, "calibration")
     job = GramJob(experiment.baseline_setup, baseline.start, recipe.samples, seed)
-    [(key, values)] = campaign.run("calibrate", repair_step.calibrate, [job])
+    [(key, values)] = runner.run("measure_grams", repair_step.measure_grams, [job])
     blocks = values.get("blocks", {})  # results from before there were any do not say so
-    found = Calibration(("calibrate", key), values["samples"], values["elapsed_s"], blocks)
-    return replace(baseline, calibration=found)
+    measured = MeasuredGrams(("measure_grams", key), values["samples"], values["elapsed_s"], blocks)
+    return replace(baseline, grams=measured)
 
 
-def check_reachable(experiment: Experiment, baseline: Baseline) -> float:
-    """Return the target accuracy on validation.
-
-    Raises:
-        EfatError: It is better than the baseline's, so that no chip can be expected to reach it.
-    """
-    target = experiment.selection.constraint.target(baseline.val_metric)
-    if not experiment.metric.meets(baseline.val_metric, target):
-        raise EfatError(
-            f"selection.limit: {target} asked for, but the fault-free baseline reaches only "
-            f"{baseline.val_metric:.4f} on validation; ask for less or train a better baseline"
-        )
-    return target
-
-
-def bind_severity(experiment: Experiment, store: Store, baseline: Baseline) -> Experiment:
-    """Return the experiment with its severity measure built on the baseline."""
+def severity_measure(experiment: Experiment, store: Store, baseline: Baseline) -> Severity:
+    """Return the x axis of the resilience map; one that needs the baseline loads it when asked."""
     name, setup = experiment.severity_name, experiment.retrain_setup
     if name == "array_rate":
-        return experiment
-    model = load_model(setup, store, baseline.start)
-    if name == "weight_rate":
-        measure = weight_rate(weight_layouts(model, setup.off_array), experiment.array)
-    elif name == "magnitude_rate":
-        measure = saliency_rate(magnitude_saliency(model, setup.off_array), experiment.array)
-    else:
+        return array_rate
+
+    @cache
+    def measure() -> Severity:
+        model = load_model(setup, store, baseline.start)
+        if name == "weight_rate":
+            return weight_rate(weight_layouts(model, setup.off_array), experiment.array)
+        if name == "magnitude_rate":
+            return saliency_rate(magnitude_saliency(model, setup.off_array), experiment.array)
         batches = training_batches(setup, derive(experiment.seed, "saliency"))
-        saliency = taylor_saliency(model, batches, trainer.loss_of_outputs(setup), setup.off_array)
-        measure = saliency_rate(saliency, experiment.array)
-    return replace(experiment, severity=measure)
+        loss = trainer.loss_of_outputs(setup)
+        saliency = taylor_saliency(model, batches, loss, setup.off_array)
+        return saliency_rate(saliency, experiment.array)
+
+    return lambda fault_map: measure()(fault_map)
 
 
-def analyse(experiment: Experiment, campaign: Runner, baseline: Baseline) -> Analysis:
-    """Record resilience curves, round by round where rates are searched (METHOD section 4)."""
-    target = experiment.selection.constraint.target(baseline.val_metric)
-    found = Analysis((), 0.0)
-    while wanted := experiment.curves_after(found.curves, target):
-        found = found.joined(record_curves(experiment, campaign, baseline, wanted))
-    return found
-
-
-def select(experiment: Experiment, analysis: Analysis, target: float) -> ResilienceMap:
-    """Read the resilience map off the curves (METHOD section 5)."""
-    return experiment.read(analysis.curves, target)
-
-
-def plan(experiment: Experiment, resilience_map: ResilienceMap | None) -> dict[str, Plan]:
+def plan(
+    experiment: Experiment, resilience_map: ResilienceMap | None, severity: Severity
+) -> dict[str, Plan]:
     """Plan the fleet with the chosen planner, first, and with those it is compared with.
 
     Args:
         experiment: What is planned.
         resilience_map: None: no strategy needs one (`experiment.needs_map`).
+        severity: Its x axis.
 
     Raises:
         EfatError: A planner that needs no map plans amounts, which nothing but a map knows.
     """
     chips, seed = experiment.fleet.chips, experiment.seed
-    price = cost(experiment, resilience_map)
+    price = cost(experiment, resilience_map, severity)
     chosen = experiment.planner(chips, price, seed)
     plans = {experiment.planner_name: chosen}
     for name, planner in experiment.compare.items():
@@ -162,7 +141,7 @@ def plan(experiment: Experiment, resilience_map: ResilienceMap | None) -> dict[s
 
 
 def retrain(
-    experiment: Experiment, campaign: Runner, baseline: Baseline, plans: dict[str, Plan]
+    experiment: Experiment, runner: Runner, baseline: Baseline, plans: dict[str, Plan]
 ) -> dict[str, tuple[TrainedModel, ...]]:
     """Retrain every group once, for its amount; equal groups of several plans share a training.
 
@@ -177,7 +156,7 @@ def retrain(
         for group in plan.groups
     ]
     models: dict[str, tuple[TrainedModel, ...]] = dict.fromkeys(plans, ())
-    results = campaign.run("retrain", trainer.train, jobs)
+    results = runner.run("retrain", trainer.train, jobs)
     for (name, group), job, (key, values) in zip(groups, jobs, results, strict=True):
         models[name] += (_model(group, job, ("retrain", key), values),)
     return models
@@ -185,7 +164,7 @@ def retrain(
 
 def evaluate(
     experiment: Experiment,
-    campaign: Runner,
+    runner: Runner,
     baseline: Baseline,
     models: dict[str, tuple[TrainedModel, ...]],
 ) -> Evaluation:
@@ -201,7 +180,7 @@ def evaluate(
     ]
     if baseline.hardened:
         jobs.append(_evaluation(experiment, baseline.hardened.weights, (None,)))
-    found = [values for _, values in campaign.run("evaluate", trainer.evaluate, jobs)]
+    found = [values for _, values in runner.run("evaluate", trainer.evaluate, jobs)]
     hardened = _measured(found.pop())[0] if baseline.hardened else None
     (first, *rest) = map(_measured, found)
     before = dict(zip(maps, first[1:], strict=True))
@@ -212,19 +191,21 @@ def evaluate(
 
 
 def single(
-    experiment: Experiment, campaign: Runner, baseline: Baseline
-) -> tuple[Chip, ResilienceCurve, TrainedModel, Evaluation]:
+    experiment: Experiment, runner: Runner, baseline: Baseline, severity: Severity
+) -> Single:
     """Fault-aware training of one chip for the whole budget, without a campaign around it."""
     chip, amounts = experiment.fleet.chips[0], experiment.amounts
     job = retraining_job(
         experiment, baseline, chip.fault_map, amounts.budget_steps, amounts.eval_every_steps
     )
-    [(key, values)] = campaign.run("single", trainer.train, [replace(job, keep_weights=True)])
-    curve = curve_of(experiment, chip.fault_map.fault_rate, 0, chip.fault_map, values)
+    [(key, values)] = runner.run("single", trainer.train, [replace(job, keep_weights=True)])
+    rate = chip.fault_map.fault_rate
+    curve = curve_of(experiment, rate, 0, severity(chip.fault_map), values)
     group = Group((chip.chip_id,), chip.fault_map, amounts.budget_steps)
     model = _model(group, job, ("single", key), values)
     alone = replace(experiment, fleet=Fleet((chip,)))
-    return chip, curve, model, evaluate(alone, campaign, baseline, {"single": (model,)})
+    evaluation = evaluate(alone, runner, baseline, {"single": (model,)})
+    return Single(chip, curve, model, evaluation)
 
 
 def _model(
@@ -253,14 +234,14 @@ def _model(
     )
 
 
-def cost(experiment: Experiment, resilience_map: ResilienceMap | None) -> Cost:
+def cost(experiment: Experiment, resilience_map: ResilienceMap | None, severity: Severity) -> Cost:
     """Return what a fault map costs; as a table where its number of faults decides alone."""
     if resilience_map is None:
         return no_cost
-    if experiment.severity is array_rate:
+    if severity is array_rate:
         array = experiment.array
         return CountCost.of(resilience_map.amount, array.rows, array.cols)
-    return lambda fault_map: resilience_map.amount(experiment.severity(fault_map))
+    return lambda fault_map: resilience_map.amount(severity(fault_map))
 
 
 def _evaluation(

@@ -1,19 +1,27 @@
-"""What a campaign has done and has left, read from its store alone, also while it runs."""
+"""Count what a campaign has done and what remains, from its store alone, also while it runs."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from rich.table import Table
-
-from efat.campaign import stages
 from efat.campaign.experiment import Experiment
-from efat.campaign.results import Baseline, Calibration, Hardened
+from efat.campaign.walk import estimate_steps, run_stages
 from efat.engine import DamagedError, Job, Result, Store, content_key
+
+BEFORE_ANALYSIS = ("pretrain", "harden", "measure_grams")
+"""Stages of one unit each; the keys of what follows need their key, not their values."""
+
+PLACEHOLDER = {
+    "metric": [math.nan],
+    "elapsed_s": 0.0,
+    "diverged_steps": None,
+    "samples": 0,
+}
+"""Values in place of a missing result of those."""
 
 
 @dataclass
@@ -28,8 +36,8 @@ class StageCount:
         damaged: Those of the missing whose result was changed or truncated.
         left_steps: Work of the units without a result, in training steps.
         done_steps: Work of those with one.
-        elapsed_s: What the latter took.
-        open_ended: Whether what is missing decides what else there will be: a round of a search.
+        elapsed_s: Seconds that the latter took.
+        open_ended: Whether the missing units decide what other units there will be: a search.
     """
 
     stage: str
@@ -42,21 +50,29 @@ class StageCount:
     elapsed_s: float = 0.0
     open_ended: bool = False
 
+    def left_s(self, counts: Sequence[StageCount], workers: int) -> float | None:
+        """Extrapolate the seconds left from the stage's own units, else from those of `counts`.
+
+        Returns:
+            None if nothing is done.
+        """
+        measured = [self] if self.done_steps else counts
+        steps = sum(count.done_steps for count in measured)
+        elapsed_s = sum(count.elapsed_s for count in measured)
+        return elapsed_s / steps * self.left_steps / workers if steps else None
+
 
 class IncompleteError(Exception):
-    """A stage is not done; holds the keys of all its units."""
-
-    def __init__(self, keys: list[str]) -> None:
-        super().__init__()
-        self.keys = keys
+    """The walk cannot go on: a stage misses results that decide what comes next."""
 
 
 @dataclass
 class DryRunner:
-    """Stands in for a `UnitRunner`: looks units up and computes none."""
+    """A runner that looks units up and computes none."""
 
     store: Store
     counts: dict[str, StageCount] = field(default_factory=dict)
+    incomplete: bool = False
 
     def run(
         self, stage: str, function: Callable[..., Result], jobs: Sequence[Job]
@@ -64,15 +80,18 @@ class DryRunner:
         """Return key and values of every job.
 
         Raises:
-            IncompleteError: Not all of them are done.
+            IncompleteError: A result is missing that later stages depend on.
         """
-        keys = [content_key(stage, job) for job in jobs]
+        if self.incomplete and stage not in (*BEFORE_ANALYSIS, "analyse"):
+            raise IncompleteError
+        units = {content_key(stage, job): job for job in jobs}
         count = self.counts.setdefault(stage, StageCount(stage))
-        units = dict(zip(keys, jobs, strict=True))
-        found = {key: self._look_up(count, key, job) for key, job in units.items()}
-        if count.left_steps:
-            raise IncompleteError(keys)
-        return [(key, result.values if (result := found[key]) else {}) for key in keys]
+        results = {key: self._look_up(count, key, job) for key, job in units.items()}
+        self.incomplete |= None in results.values()
+        if self.incomplete and stage not in BEFORE_ANALYSIS:
+            raise IncompleteError
+        keys = [content_key(stage, job) for job in jobs]
+        return [(key, r.values if (r := results[key]) else PLACEHOLDER) for key in keys]
 
     def _look_up(self, count: StageCount, key: str, job: Job) -> Result | None:
         result = None
@@ -92,92 +111,15 @@ class DryRunner:
         return result
 
 
-def count_units(
-    experiment: Experiment, store: Store, estimate_steps: dict[str, int]
-) -> list[StageCount]:
-    """Count done, running and missing units, stage by stage.
-
-    Args:
-        experiment: The campaign.
-        store: Where its results are.
-        estimate_steps: Guessed work by stage, for stages whose units are not known yet.
-    """
-    survey = DryRunner(store)
+def count_units(experiment: Experiment, store: Store) -> list[StageCount]:
+    """Count done, running and missing units, stage by stage, in a dry walk of the stages."""
+    runner = DryRunner(store)
     with contextlib.suppress(IncompleteError):
-        _walk(experiment, survey)
-    if experiment.search == "bisect" and (count := survey.counts.get("analyse")):
+        run_stages(experiment, runner)
+    if experiment.search == "bisect" and (count := runner.counts.get("analyse")):
         count.open_ended = count.left_steps > 0
     return [
-        survey.counts.get(stage) or StageCount(stage, missing=None, left_steps=steps)
-        for stage, steps in estimate_steps.items()
+        runner.counts.get(stage) or StageCount(stage, missing=None, left_steps=steps)
+        for stage, steps in estimate_steps(experiment, "evaluate").items()
         if steps
     ]
-
-
-def _walk(experiment: Experiment, survey: DryRunner) -> None:
-    """Go the road of a campaign as far as the results go; keys need no results."""
-    baseline, complete = _base(experiment, survey)
-    if not complete:
-        if experiment.needs_map:
-            stages.analyse(experiment, survey, baseline)
-        raise IncompleteError([])
-    experiment = stages.bind_severity(experiment, survey.store, baseline)
-    resilience_map = None
-    if experiment.needs_map:
-        analysis = stages.analyse(experiment, survey, baseline)
-        target = experiment.selection.constraint.target(baseline.val_metric)
-        resilience_map = stages.select(experiment, analysis, target)
-    plans = stages.plan(experiment, resilience_map)
-    models = stages.retrain(experiment, survey, baseline, plans)
-    stages.evaluate(experiment, survey, baseline, models)
-
-
-def _base(experiment: Experiment, survey: DryRunner) -> tuple[Baseline, bool]:
-    """Return the baseline and what is made of it, as keys at least, and whether it is there."""
-    complete = True
-    try:
-        baseline = stages.pretrain(experiment, survey)
-    except IncompleteError as left:
-        baseline, complete = Baseline(("pretrain", left.keys[0]), math.nan, 0), False
-    try:
-        baseline = stages.harden(experiment, survey, baseline)
-    except IncompleteError as left:
-        hardened = Hardened(("harden", left.keys[0]), math.nan, 0, 0)
-        baseline, complete = replace(baseline, hardened=hardened), False
-    try:
-        return stages.calibrate(experiment, survey, baseline), complete
-    except IncompleteError as left:
-        grams = Calibration(("calibrate", left.keys[0]), 0, 0)
-        return replace(baseline, calibration=grams), False
-
-
-def status_table(counts: list[StageCount], steps_per_epoch: float, workers: int) -> Table:
-    """Lay the counts out; seconds are extrapolated from what done units took."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("stage")
-    for name in ("done", "running", "missing", "epochs left", "seconds left"):
-        table.add_column(name, justify="right")
-    for count in counts:
-        left_s = _left_s(count, counts, workers)
-        unknown = count.missing is None
-        table.add_row(
-            count.stage,
-            "" if unknown else str(count.done),
-            "" if unknown else str(count.running),
-            "not known yet"
-            if unknown
-            else f"{count.missing}{' or more' if count.open_ended else ''}"
-            f"{f' ({count.damaged} damaged)' if count.damaged else ''}",
-            f"{'about ' if unknown else ''}{count.left_steps / steps_per_epoch:.1f}",
-            f"about {left_s:.0f}" if left_s else "",
-        )
-    return table
-
-
-def _left_s(count: StageCount, counts: list[StageCount], workers: int) -> float | None:
-    """Extrapolate from the stage's own units, else from all; None if nothing is done."""
-    measured = [count] if count.done_steps else counts
-    steps = sum(c.done_steps for c in measured)
-    return (
-        sum(c.elapsed_s for c in measured) / steps * count.left_steps / workers if steps else None
-    )

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from efat.campaign.experiment import Experiment
-from efat.campaign.results import Evaluation, Measured, TrainedModel
+from efat.campaign.results import Measured, TrainedModel
+from efat.campaign.walk import State, known
 from efat.hardware import Chip
 from efat.planning import Cost as PlanCost
 from efat.planning import Group, Plan
@@ -31,14 +31,10 @@ GROUP_COLUMNS = (
 """Of the table of groups."""
 
 
-def chip_rows(
-    experiment: Experiment,
-    plan: Plan,
-    evaluation: Evaluation,
-    targets: Measured,
-    models: Sequence[TrainedModel],
-) -> list[Row]:
-    """Return one row a chip, in the fleet's order, for the plan that was carried out."""
+def chip_rows(state: State, targets: Measured) -> list[Row]:
+    """Return one row per chip, in the fleet's order, for the plan that was carried out."""
+    experiment, plan, models = state.experiment, state.plan, state.carried
+    evaluation, severity = known(state.evaluation), known(state.severity)
     groups = {c: (group_name(i), g) for i, g in enumerate(plan.groups) for c in g.members}
     trained = {group_name(i): model.carried_steps for i, model in enumerate(models)}
     after = evaluation.after[experiment.planner_name]
@@ -52,7 +48,7 @@ def chip_rows(
             {
                 "chip_id": chip.chip_id,
                 "fault_rate": chip.fault_map.fault_rate,
-                "severity": experiment.severity(chip.fault_map),
+                "severity": severity(chip.fault_map),
                 "group": name,
                 "group_size": len(group.members) if group else 0,
                 "fused_fault_rate": group.fused.fault_rate if group else None,

@@ -37,7 +37,7 @@ from efat.planning import (
     name_of,
     needs_map,
 )
-from efat.resilience import ACCURACY, array_rate
+from efat.resilience import ACCURACY
 from efat.training import Gradual, Recipe, TrainingJob, TrainSpec, trainer
 
 COMPARE: dict[str, Planner | None] = {
@@ -93,7 +93,6 @@ def build_experiment(
         seed=cfg.seed,
         array=array,
         fleet=fleet,
-        severity=array_rate,  # stages.bind_severity puts another in, which needs the baseline
         severity_name=cfg.selection.severity,
         baseline_setup=workload.setup(cfg, cfg.baseline),
         retrain_setup=workload.setup(cfg, cfg.training),

@@ -32,7 +32,9 @@ class Executor(Protocol):
 
 
 class Runner(Protocol):
-    """What a stage asks of a campaign: results of jobs, in their order."""
+    """What a stage asks for: results of jobs, in their order, and the store they are in."""
+
+    store: Store
 
     def run(
         self, stage: str, function: Callable[..., Result], jobs: Sequence[Job]

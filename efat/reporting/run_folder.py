@@ -34,7 +34,7 @@ from efat.reporting.figures.plan import draw_groups, draw_history, draw_overlaps
 from efat.reporting.provenance import describe_run
 from efat.reporting.pruned_weights import layer_rows
 from efat.reporting.unit_table import unit_rows
-from efat.resilience import ResilienceCurve, ResilienceMap
+from efat.resilience import ResilienceCurve, Severity
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,11 @@ class RunFolder:
         self._write_figure("curves", plots.plot_curves(*shown))
         self._write_figure("fault_rates", draw_fault_rates(*shown))
 
-    def write_map(
-        self, analysis: Analysis, resilience_map: ResilienceMap, plan: Plan | None
-    ) -> None:
+    def write_map(self, analysis: Analysis, severity: Severity, plan: Plan | None = None) -> None:
         """Write `resilience_map.json` and its figure, with fused groups once there is a plan."""
-        told = self.experiment.amounts_by_rate(analysis.curves, resilience_map.target)
-        cut_short = self.experiment.cut_short(analysis.curves, resilience_map.target)
-        document = _map_document(self.experiment, resilience_map, sorted(told), cut_short)
+        document = _map_document(self.experiment, analysis)
         write_json(self.path / "resilience_map.json", document)
-        figure = plots.plot_resilience_map(self.experiment, analysis.curves, resilience_map, plan)
+        figure = plots.plot_resilience_map(self.experiment, analysis, severity, plan)
         self._write_figure("resilience_map", figure)
 
     def write_fleet(self, plan: Plan | None = None) -> FleetSummary:
@@ -73,13 +69,13 @@ class RunFolder:
         self._write_figure("fleet", draw_summary(fleet, summary))
         return summary
 
-    def write_plan(self, plan: Plan, groups: list[Row]) -> None:
+    def write_plan(self, plan: Plan, groups: list[Row], severity: Severity) -> None:
         """Write `plan.json`, `groups.csv`, the groups' maps (`fused_maps.npz`) and figures.
 
         A plan until the constraint is met has no figures: nothing is fused, no amount is known.
         """
         name = self.experiment.planner_name
-        document = _plan_document(self.experiment, name, plan)
+        document = _plan_document(name, plan, severity)
         write_json(self.path / "plan.json", document)
         self.write_groups(groups)
         fused = [Chip(group_name(i), g.fused) for i, g in enumerate(plan.groups)]
@@ -179,10 +175,9 @@ def _curve_rows(experiment: Experiment, curves: Iterable[ResilienceCurve]) -> li
     ]
 
 
-def _map_document(
-    experiment: Experiment, resilience_map: ResilienceMap, fault_rates: list[float], cut_short: bool
-) -> Row:
+def _map_document(experiment: Experiment, analysis: Analysis) -> Row:
     """Return the resilience map as JSON holds it; an amount never reached is null."""
+    resilience_map = analysis.resilience_map
     return {
         "metric": experiment.metric.name,
         "target": resilience_map.target,
@@ -194,14 +189,14 @@ def _map_document(
         "max_severity": resilience_map.max_severity,
         "steps_per_epoch": experiment.amounts.steps_per_epoch,
         "budget_steps": experiment.amounts.budget_steps,
-        "fault_rates": fault_rates,
-        "cut_short": cut_short,
+        "fault_rates": list(analysis.fault_rates),
+        "cut_short": analysis.cut_short,
         "severities": list(resilience_map.severities),
         "amounts_steps": [_finite_or_none(a) for a in resilience_map.amounts_steps],
     }
 
 
-def _plan_document(experiment: Experiment, name: str, plan: Plan) -> Row:
+def _plan_document(name: str, plan: Plan, severity: Severity) -> Row:
     """Return a plan as JSON holds it."""
     return {
         "planner": name,
@@ -213,17 +208,17 @@ def _plan_document(experiment: Experiment, name: str, plan: Plan) -> Row:
         "until_met": plan.until_met,
         "unsalvageable": list(plan.unsalvageable),
         "groups": [
-            {"group": group_name(index), **_group_row(experiment, group)}
+            {"group": group_name(index), **_group_row(group, severity)}
             for index, group in enumerate(plan.groups)
         ],
     }
 
 
-def _group_row(experiment: Experiment, group: Group) -> Row:
+def _group_row(group: Group, severity: Severity) -> Row:
     return {
         "members": list(group.members),
         "fused_fault_rate": group.fused.fault_rate,
-        "severity": experiment.severity(group.fused),
+        "severity": severity(group.fused),
         "amount_steps": _finite_or_none(group.amount_steps),
         "fused_map_sha256": group.fused.key,
     }

@@ -18,11 +18,11 @@ from efat.nn.repair import (
     compensate,
     compensate_sequentially,
     has_statistics,
-    measure_grams,
     recalibrate,
     remap,
     rescale,
 )
+from efat.nn.repair import measure_grams as measure_model_grams
 from efat.training.jobs import GramJob, RepairSpec, TrainSpec
 from efat.training.loading import calibration_batches, load_model
 
@@ -30,7 +30,7 @@ BATCH = 128
 """Samples whose own statistics normalise them in `recalibrate`."""
 
 
-def calibrate(job: GramJob, store: Store) -> Result:
+def measure_grams(job: GramJob, store: Store) -> Result:
     """Measure the Gram matrices of the fault-free network; they are the tensors of the result.
 
     Returns:
@@ -45,7 +45,7 @@ def calibrate(job: GramJob, store: Store) -> Result:
             yield inputs
 
     model = load_model(job.setup, store, job.start)
-    grams = measure_grams(model, counted(), job.setup.off_array)
+    grams = measure_model_grams(model, counted(), job.setup.off_array)
     elapsed_s = time.perf_counter() - begin
     values = {"norms": grams.norms, "blocks": grams.blocked}
     return Result(values | {"samples": sum(sizes), "elapsed_s": elapsed_s}, grams.tensors())

@@ -39,7 +39,7 @@ def repair_job(store: Store, *words: str) -> TrainingJob:
     (cfg,) = compose_jobs(["+experiment=resnet_fat_repair", *words, f"store={store.root}"])
     experiment, campaign = build_experiment(cfg), UnitRunner(store, Serial(), Quiet())
     baseline = stages.pretrain(experiment, campaign)
-    baseline = stages.calibrate(experiment, campaign, baseline)
+    baseline = stages.measure_grams(experiment, campaign, baseline)
     (chip,) = uniform_fleet(experiment.array, 0, 1, 0.15).chips
     return job_factory.retraining_job(experiment, baseline, chip.fault_map, 0)
 
@@ -65,7 +65,7 @@ def parts(store: Store) -> Timed:
         "evaluation": lambda: trainer.train(replace(plain, eval_every_steps=96), store),
         **{name: lambda job=job: trainer.train(job, store) for name, job in jobs.items()},
         "96 steps of hardening": lambda: trainer.train(harden, store),
-        "calibration": lambda: repair_step.calibrate(GramJob(setup, start, 1024, 0), store),
+        "calibration": lambda: repair_step.measure_grams(GramJob(setup, start, 1024, 0), store),
         "verification": lambda: trainer.evaluate(
             EvaluationJob(setup, start, array, maps * 5), store
         ),

@@ -91,7 +91,7 @@ def campaign_rows(fleet: str, job: str, seed: int, store: Store) -> dict[str, li
     baseline = stages.pretrain(experiment, campaign)
     target = stages.check_reachable(experiment, baseline)
     baseline = stages.harden(experiment, campaign, baseline)
-    baseline = stages.calibrate(experiment, campaign, baseline)
+    baseline = stages.measure_grams(experiment, campaign, baseline)
     analysis = stages.analyse(experiment, campaign, baseline)
     resilience_map = stages.select(experiment, analysis, target)
     plans, planning_s = plan(experiment, resilience_map)
@@ -135,7 +135,7 @@ def once_costs(
     ended = [ended_at(curve, target) for curve in curves]
     return {
         "hardening_steps": baseline.hardened.steps if baseline.hardened else 0,
-        "calibrations": int(baseline.calibration is not None),
+        "calibrations": int(baseline.grams is not None),
         "analysis_curves": len(curves),
         "analysis_points": sum(len(curve.metric) for curve in curves),
         "analysis_steps": sum(curve.amount_steps[-1] for curve in curves),

@@ -49,7 +49,7 @@ def pieces(name: str, out: Path, data: Path) -> dict[str, Callable[[], object]]:
             begun = replace(experiment.hardening, start=baseline.weights, amount_steps=STEPS)
             timed["hardening"] = partial(train, begun)
             continue
-        baseline = stages.calibrate(experiment, campaign, baseline)
+        baseline = stages.measure_grams(experiment, campaign, baseline)
         drawn = draw_fault_map(experiment.array, RATE, generator(0, "costs"))
         unit = retraining_job(experiment, baseline, drawn, 0)
         if job != "eFAT-style":
@@ -64,7 +64,7 @@ def pieces(name: str, out: Path, data: Path) -> dict[str, Callable[[], object]]:
         measured = EvaluationJob(setup, start, experiment.array, (drawn,))
         timed["verification"] = partial(trainer.evaluate, measured, campaign.store)
         grams = GramJob(setup, start, experiment.recipe.samples, 0)
-        timed["calibration"] = partial(repair_step.calibrate, grams, campaign.store)
+        timed["calibration"] = partial(repair_step.measure_grams, grams, campaign.store)
     return timed
 
 

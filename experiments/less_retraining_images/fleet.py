@@ -71,7 +71,7 @@ def main() -> None:
     fleet = [f"fleet.chips={args.chips}", "seed=1", f"store={args.out.absolute() / 'fleet'}"]
     experiment, campaign = open_study([*arguments, *fleet, *executor])
     baseline = stages.pretrain(experiment, campaign)
-    baseline = stages.calibrate(experiment, campaign, baseline)
+    baseline = stages.measure_grams(experiment, campaign, baseline)
     if not args.measure:
         kind = "clustered" if args.clustered else "uniform"
         key = {"fleet": kind, "recipe": args.recipe, "chips": str(args.chips)}

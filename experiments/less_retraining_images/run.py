@@ -42,7 +42,7 @@ def serve(args: argparse.Namespace, job: str) -> None:
     experiment, campaign = open_study([*arguments, *where])
     baseline = stages.pretrain(experiment, campaign)
     baseline = stages.harden(experiment, campaign, baseline)
-    baseline = stages.calibrate(experiment, campaign, baseline)
+    baseline = stages.measure_grams(experiment, campaign, baseline)
     key = {"setting": name, "job": job}
     update(HERE / "baselines.csv", {"setting": name}, [described(experiment, campaign, baseline)])
     part = replace(experiment, fleet=Fleet(experiment.fleet.chips[:: args.every]))

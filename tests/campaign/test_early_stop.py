@@ -17,7 +17,7 @@ from efat.reporting.html.run_reader import read_run
 from efat.reporting.html.summary_text import headline, sentences
 from efat.reporting.terminal.stages import describe_until_met
 from efat.reporting.tracking import wandb_results
-from tests.campaign.test_stages import experiment, group
+from tests.campaign.by_hand import experiment, group
 from tests.cli.command_line import efat, errors, rows
 from tests.reporting.html_pages import Page, unpack
 from tests.reporting.run_folders import finished

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from efat import EfatError
-from efat.campaign import assignment
+from efat.campaign import Analysis, State, assignment
 from efat.campaign.library import grow_library, identity, library_from_plan
 from efat.campaign.library_io import read_library, write_library
 from efat.campaign.results import TrainedModel
@@ -19,7 +19,8 @@ from efat.planning.rules import Rules
 from efat.reporting.terminal.assignment import describe_growth
 from efat.resilience.constraint import Constraint
 from efat.resilience.resilience_map import ResilienceMap
-from tests.campaign.test_stages import BASELINE, CHIPS, FakeCampaign, experiment, fault_map, group
+from efat.resilience.severity import array_rate
+from tests.campaign.by_hand import BASELINE, CHIPS, FakeRunner, experiment, fault_map, group
 
 GROUPS = (group("a", "b"), group("c"))
 PLAN = Plan(GROUPS, ("d",))
@@ -42,15 +43,16 @@ def plan_library(folder, finished=True):
 
 
 def arrive(library, *chips, rules=None):
+    analysis = Analysis((), 0.0, 0.0, ONE_STEP_A_FAULT)
     here = experiment(fleet=Fleet(chips), rules=rules or Rules())
-    arrival = assignment.place(here, ONE_STEP_A_FAULT, library)
-    return here, arrival
+    state = State(here, baseline=BASELINE, severity=array_rate, analysis=analysis)
+    return state, assignment.place(state, library)
 
 
 def grown(library, *chips, rules=None):
     here, arrival = arrive(library, *chips, rules=rules)
     trained = {g.fused.key: (g.amount_steps, ("retrain", "key1")) for g in arrival.plan.groups}
-    return grow_library(library, arrival.assignment, here.fleet.chips, trained)
+    return grow_library(library, arrival.assignment, here.experiment.fleet.chips, trained)
 
 
 COVERED = Chip("new", fault_map(0, 4))
@@ -102,7 +104,7 @@ def test_an_extended_model_keeps_its_old_checkpoint(tmp_path):
     here, arrival = arrive(library, wider, rules=Rules(max_groups=2))
     assert [(p.how, p.model) for p in arrival.assignment.placements] == [("extended", "group001")]
     trained = {g.fused.key: (g.amount_steps, ("retrain", "key2")) for g in arrival.plan.groups}
-    after = grow_library(library, arrival.assignment, here.fleet.chips, trained)
+    after = grow_library(library, arrival.assignment, here.experiment.fleet.chips, trained)
     write_library(tmp_path, after, library, store)
     entry = read_library(tmp_path).entries[1]
     assert entry.earlier == (("retrain", "key1"),)
@@ -118,7 +120,7 @@ def test_unsalvageable_chips_stay_in_the_library_by_name():
     here, arrival = arrive(library, lost, COVERED)
     assert arrival.plan.unsalvageable == ("lost",)
     trained = {g.fused.key: (1.0, ("retrain", "x")) for g in arrival.plan.groups}
-    after = grow_library(library, arrival.assignment, here.fleet.chips, trained)
+    after = grow_library(library, arrival.assignment, here.experiment.fleet.chips, trained)
     assert after.unsalvageable == ("d", "lost")
     assert {chip.chip_id for chip in after.chips} >= {"d", "lost", "new"}
 
@@ -157,7 +159,7 @@ def test_identity_hangs_on_what_a_model_depends_on_and_on_nothing_else():
 
 
 def test_only_missing_models_are_trained_and_only_new_chips_measured():
-    campaign = FakeCampaign()
+    campaign = FakeRunner()
     models = [
         TrainedModel(g, 20, ("retrain", w), 1.0)
         for g, w in zip(GROUPS, ("one", "two"), strict=True)
@@ -165,7 +167,7 @@ def test_only_missing_models_are_trained_and_only_new_chips_measured():
     library = library_from_plan(experiment(), PLAN, models)
     here, arrival = arrive(library, COVERED, OTHER)
     campaign.trained = lambda job: {"elapsed_s": 2.0, "diverged_steps": None}
-    after, trained = assignment.train(here, campaign, BASELINE, library, arrival)
+    after, trained = assignment.train(here, campaign, library, arrival)
     assert {n: m.group.members for n, m in trained.items()} == {"group002": (OTHER.chip_id,)}
     [(_, _, jobs)] = campaign.asked
     assert [(job.fault_map, job.amount_steps) for job in jobs] == [(OTHER.fault_map, 3)]
@@ -174,18 +176,17 @@ def test_only_missing_models_are_trained_and_only_new_chips_measured():
         "test_samples": 359,
         "test": [0.8] * len(job.fault_maps),
     }
-    found = assignment.evaluate(here, campaign, BASELINE, after, arrival)
+    found = assignment.evaluate(here, campaign, after, arrival)
     asked = [(job.start, job.fault_maps) for job in campaign.asked[1][2]]
     assert asked == [
         (BASELINE.weights, (None, COVERED.fault_map, OTHER.fault_map)),
         (("retrain", "one"), (COVERED.fault_map,)),
         (("retrain", "key0"), (OTHER.fault_map,)),
     ]
-    targets = assignment.targets_of(here, ONE_STEP_A_FAULT, found)
-    rows = assignment.arrival_rows(here, arrival, found, targets)
+    rows = assignment.arrival_rows(here, arrival, found)
     picked = [(r["chip_id"], r["action"], r["model"], r["price"], r["model_steps"]) for r in rows]
     assert picked == [("new", "covered", "group000", 0, 0), ("other", "alone", "group002", 3, 3)]
-    assert (targets.val, targets.test) == (0.6, pytest.approx(0.55))
+    assert [(r["met_val"], r["met_test"]) for r in rows] == [(True, True), (True, True)]
 
 
 def test_models_known_to_be_short_are_handed_to_nobody(tmp_path):
@@ -210,7 +211,7 @@ def test_models_known_to_be_short_are_handed_to_nobody(tmp_path):
         here, arrival = arrive(library, COVERED)
         assert [p.how for p in arrival.assignment.placements] == ["alone"]
         assert arrival.names == ("group001", "group002")  # group000 is a file of another model
-        after = grow_library(library, arrival.assignment, here.fleet.chips,
+        after = grow_library(library, arrival.assignment, here.experiment.fleet.chips,
                              {COVERED.fault_map.key: (2, ("retrain", "x"))})  # fmt: skip
         write_library(folder, after, library, store)
         again = read_library(folder)

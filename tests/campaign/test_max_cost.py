@@ -9,18 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from efat.campaign import stages
-from efat.campaign.estimate import estimate
+from efat.campaign.analysis import CurveReader, analyse, draw_analysis_map
 from efat.campaign.experiment import Selection
+from efat.campaign.walk import estimate_steps
 from efat.hardware.chip import Chip, Fleet
 from efat.hardware.fleets import draw_fault_map
 from efat.reporting.terminal.stages import describe_map
 from efat.resilience.constraint import Constraint
 from efat.resilience.rate_search import RateGrid, highest_within_reach
 from efat.resilience.resilience_map import ResilienceCurve, build_resilience_map
+from efat.resilience.severity import array_rate
 from efat.seeds import generator
 from efat.training.recipe import Recipe
-from tests.campaign.test_stages import ARRAY, BASELINE, FakeCampaign, experiment, fault_map
+from tests.campaign.by_hand import ARRAY, BASELINE, FakeRunner, experiment, fault_map
 from tests.cli.command_line import TINY, efat, rows, run_folder
 from tests.cli.test_run import counts
 
@@ -157,8 +158,8 @@ def test_repairs_are_limited_too(needs, stat):
 
 @pytest.mark.parametrize("step", ["remap", "compensate", "recalibrate"])
 def test_the_recipe_tells_whether_curves_begin_with_a_repair(step):
-    assert not experiment().grid.repairs
-    assert experiment(recipe=Recipe((step, "retrain"))).grid.repairs
+    assert not reader(experiment()).grid.repairs
+    assert reader(experiment(recipe=Recipe((step, "retrain")))).grid.repairs
 
 
 @given(grids, st.sampled_from(STATS), st.sampled_from([0.25, 0.4, None]))
@@ -190,28 +191,32 @@ def test_a_chip_is_undecided_only_where_a_larger_limit_might_know_more():
         (1.0, dict.fromkeys(NEEDS, (0, 0)), ()),
     ):
         here = replace(limited(max_cost), fleet=Fleet(chips))
-        curves = stages.analyse(here, ByMap(needs), BASELINE).curves
+        found = analyse(here, ByMap(needs), BASELINE, array_rate)
         lost = [
             name
             for name, chip in zip(names, chips, strict=True)
-            if here.read(curves, 0.625).amount(here.severity(chip.fault_map)) == math.inf
+            if found.resilience_map.amount(chip.fault_map.fault_rate) == math.inf
         ]
-        assert here.undecided(curves, 0.625, lost) == undecided, (max_cost, lost)
+        assert found.undecided(chips, lost, array_rate) == undecided, (max_cost, lost)
 
 
 def test_each_map_is_drawn_from_a_stream_of_its_rate_and_repeat():
     """Stores hold results of these maps: another stream would be another experiment."""
     for rate, repeat in ((0.25, 0), (0.25, 1), (0.5, 0)):
         stream = generator(5, "analyse", rate, repeat)
-        assert experiment().draw(rate, repeat) == draw_fault_map(ARRAY, rate, stream)
+        assert draw_analysis_map(experiment(), rate, repeat) == draw_fault_map(ARRAY, rate, stream)
 
 
 def test_the_work_ahead_is_guessed_by_the_limit():
-    whole, quarter = (estimate(limited(share), "analyse")["analyse"] for share in (None, 0.5))
+    whole, quarter = (estimate_steps(limited(share), "analyse")["analyse"] for share in (None, 0.5))
     assert (whole, quarter) == (10 * (40 + 6), 5 * (40 + 6))
 
 
-class ByMap(FakeCampaign):
+def reader(here):
+    return CurveReader(here, array_rate, 0.625)
+
+
+class ByMap(FakeRunner):
     """Answers each training with a curve that crosses 0.625 at amounts set for the maps of a rate,
     in the order in which they come."""
 
@@ -240,10 +245,10 @@ def limited(max_cost):
 def test_maps_are_measured_one_after_the_other_until_the_limit(max_cost, last):
     """A whole curve has 3 evaluations: 12 of 30 leave no room for 0.25, 13 only for its first."""
     here, campaign = limited(max_cost), ByMap(NEEDS)
-    found = stages.analyse(here, campaign, BASELINE)
+    found = analyse(here, campaign, BASELINE, array_rate)
     asked = [[job.fault_map.fault_rate for job in jobs] for _, _, jobs in campaign.asked]
     assert asked == [[0.375], [0.375], [0.5, 0.125], [0.5, 0.125], *last]
-    read = stages.select(here, found, 0.625)
+    read = found.resilience_map
     assert (read.severities, read.amounts_steps) == ((0.125, 0.375, 0.5), (0, 40, math.inf))
 
 
@@ -251,8 +256,8 @@ def test_the_terminal_says_that_the_limit_ended_the_search():
     said = {}
     for max_cost in (0.44, 1.0):
         here = limited(max_cost)
-        found = stages.analyse(here, ByMap(NEEDS), BASELINE)
-        said[max_cost] = describe_map(here, found, stages.select(here, found, 0.625))
+        found = analyse(here, ByMap(NEEDS), BASELINE, array_rate)
+        said[max_cost] = describe_map(here, found)
     assert said[0.44].startswith(
         "analysis   7 curves at 4 of 5 fault rates; fault_rates.max_cost ended the search, the map "
         "is read off 3 fault rates; the map reaches 38%"
@@ -260,8 +265,8 @@ def test_the_terminal_says_that_the_limit_ended_the_search():
     assert "max_cost" not in said[1.0]
     hopeless = {faults / 16: (60, 60) for faults in range(1, 11)}
     here = replace(limited(0.1), fault_rates=tuple(hopeless))
-    found = stages.analyse(here, ByMap(hopeless), BASELINE)
-    said = describe_map(here, found, stages.select(here, found, 0.625))
+    found = analyse(here, ByMap(hopeless), BASELINE, array_rate)
+    said = describe_map(here, found)
     assert said == (
         "analysis   2 curves at 2 of 10 fault rates; fault_rates.max_cost ended the search, the "
         "map is read off 2 fault rates; none of these reaches it within the budget"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from efat.campaign.results import Calibration
+from efat.campaign.results import MeasuredGrams
 from efat.campaign.stages import plan as plan_fleet
 from efat.campaign.stages import retrain
 from efat.config.build import build_experiment
@@ -16,16 +16,17 @@ from efat.planning.planners.early_stop import EarlyStopping, NoRemap
 from efat.reporting.html.method_text import repair_sentences
 from efat.reporting.html.summary_text import _against
 from efat.resilience.resilience_map import ResilienceMap
+from efat.resilience.severity import array_rate
 from efat.training.recipe import Recipe
+from tests.campaign.by_hand import BASELINE, FakeRunner, experiment
 from tests.campaign.test_early_stop import Home
-from tests.campaign.test_stages import BASELINE, FakeCampaign, experiment
 
 COMPARED = {"early_stop": EarlyStopping(), "no_remap": NoRemap()}
-CALIBRATED = replace(BASELINE, calibration=Calibration(("calibrate", "grams"), 200, 1.0))
+CALIBRATED = replace(BASELINE, grams=MeasuredGrams(("measure_grams", "grams"), 200, 1.0))
 MAP = ResilienceMap(0.6, (0.1, 1.0), (20.0, 20.0))
 
 
-class Repairing(FakeCampaign):
+class Repairing(FakeRunner):
     """Every repaired network meets the constraint at once."""
 
     def trained(self, job):
@@ -34,7 +35,7 @@ class Repairing(FakeCampaign):
 
 def jobs_of(here):
     """Return what is asked of a campaign, by strategy."""
-    plans, campaign = plan_fleet(here, MAP), Repairing()
+    plans, campaign = plan_fleet(here, MAP, array_rate), Repairing()
     retrain(here, campaign, CALIBRATED, plans)
     jobs = iter(campaign.asked[0][2])
     return {name: [next(jobs) for _ in plan.groups] for name, plan in plans.items()}

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from scipy.stats import beta
 
+from efat.campaign import State
 from efat.campaign.outcome import TrainingCost, build_outcome
 from efat.campaign.results import Analysis, Evaluation, Measured, TrainedModel
 from efat.campaign.tables import group_rows
@@ -21,7 +22,8 @@ from efat.reporting.terminal.stages import (
     open_console,
 )
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
-from tests.campaign.test_stages import BASELINE, CHIPS, experiment, group
+from efat.resilience.severity import array_rate
+from tests.campaign.by_hand import BASELINE, CHIPS, experiment, group
 
 BEFORE = {
     "a": Measured(0.25, 0.25),
@@ -43,21 +45,22 @@ def outcome():
     groups = (group("a", "b", amount=math.inf), group("c", amount=15))
     steps = (0, 20, 40)
     curves = tuple(ResilienceCurve(0.5, i, 0.5, steps, (0.1, 0.5, 0.7)) for i in range(3))
-    return build_outcome(
+    state = State(
         experiment(),
-        BASELINE,
-        Analysis(curves, elapsed_s=60.0),
-        ResilienceMap(0.625, (0.5,), (40.0,)),
-        {"greedy": Plan(groups, ("d",)), "none": Plan((), ())},
-        {
+        baseline=BASELINE,
+        severity=array_rate,
+        analysis=Analysis(curves, 60.0, 0.0, ResilienceMap(0.625, (0.5,), (40.0,))),
+        plans={"greedy": Plan(groups, ("d",)), "none": Plan((), ())},
+        models={
             "greedy": (
                 TrainedModel(groups[0], 40, ("retrain", "one"), 7.0),
                 TrainedModel(groups[1], 15, ("retrain", "two"), 4.0),
             ),
             "none": (),
         },
-        Evaluation(Measured(0.875, 0.75), BEFORE, {"greedy": AFTER, "none": BEFORE}, 64),
+        evaluation=Evaluation(Measured(0.875, 0.75), BEFORE, {"greedy": AFTER, "none": BEFORE}, 64),
     )
+    return build_outcome(state)
 
 
 def test_each_split_has_its_own_target(outcome):
@@ -136,8 +139,9 @@ def test_nothing_is_saved_of_no_retraining_whatever_a_model_costs():
 
 
 def test_the_terminal_says_what_amounts_are_of_and_how_good_the_plan_is(outcome):
-    analysis = Analysis((ResilienceCurve(0.5, 0, 0.5, (0, 20), (0.1, 0.7)),), 1.0)
-    said = describe_map(experiment(), analysis, ResilienceMap(0.6, (0.5,), (20.0,)))
+    curves = (ResilienceCurve(0.5, 0, 0.5, (0, 20), (0.1, 0.7)),)
+    analysis = Analysis(curves, 1.0, 0.0, ResilienceMap(0.6, (0.5,), (20.0,)))
+    said = describe_map(experiment(), analysis)
     assert said.endswith("the map reaches 50% faulty PEs and asks 2.00 epochs at most")
     plan = Plan((group("a", "b", amount=20),), ())
     assert "; proved: no plan is cheaper" in describe_plan(experiment(), replace(plan, bound=20.0))

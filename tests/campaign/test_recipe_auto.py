@@ -8,14 +8,14 @@ import pytest
 
 from efat import SystolicArray
 from efat.campaign.job_factory import retraining_job
-from efat.campaign.results import Calibration
+from efat.campaign.results import MeasuredGrams
 from efat.hardware.fleets import draw_fault_map
 from efat.reporting.html.method_text import repair_sentences
 from efat.training.recipe import SEQUENTIAL_FROM, Recipe
-from tests.campaign.test_stages import BASELINE, experiment, fault_map
+from tests.campaign.by_hand import BASELINE, experiment, fault_map
 
 STEPS = ("remap", "compensate", "retrain")
-CALIBRATED = replace(BASELINE, calibration=Calibration(("calibrate", "grams"), 200, 1.0))
+CALIBRATED = replace(BASELINE, grams=MeasuredGrams(("measure_grams", "grams"), 200, 1.0))
 FEW, MANY = fault_map(0), fault_map(*range(8))
 
 

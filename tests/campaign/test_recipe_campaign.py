@@ -79,7 +79,7 @@ def test_pruned_shares_are_those_of_the_placed_weights(run):
 def test_what_is_done_is_found_again_and_new_chips_take_repaired_models(run, tmp_path):
     home, folder, _ = run
     status = efat(home, *TINY, "stage=status")
-    assert "calibrate" in status.stdout
+    assert "measure_grams" in status.stdout
     assert "missing" in status.stdout
     assert all(line.split()[3] == "0" for line in status.stdout.splitlines()[2:])
     again = efat(home, *TINY, "stage=assign", f"library={folder}", "fleet.chips=5")

@@ -4,122 +4,45 @@ import math
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from efat import FaultMap, SystolicArray, keep_masked, mask_model, verify_masks
+from efat import keep_masked, mask_model, verify_masks
 from efat.campaign import stages
-from efat.campaign.experiment import Amounts, Experiment, Selection
-from efat.campaign.results import Analysis, Baseline, Measured, TrainedModel
+from efat.campaign.analysis import CurveReader, analyse
+from efat.campaign.experiment import Selection
+from efat.campaign.results import TrainedModel
 from efat.config.build import build_experiment
 from efat.config.compose import compose_jobs
 from efat.engine.store import Result, Store, content_key
-from efat.hardware.chip import Chip, Fleet
 from efat.models.mlp import MLP
 from efat.nn.saliency import magnitude_saliency, taylor_saliency
-from efat.planning.plan import Group, Plan
-from efat.planning.planners.greedy import Greedy
+from efat.planning.plan import Plan
 from efat.planning.planners.random import Random
-from efat.planning.rules import NO_RULES
 from efat.resilience.constraint import Constraint
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.resilience.severity import array_rate, saliency_rate
 from efat.seeds import derive
 from efat.training import trainer
-from efat.training.jobs import TrainSpec
 from efat.training.loading import training_batches
-
-ARRAY = SystolicArray(2, 8)
-MLP_NODE = {"_target_": "efat.models.MLP", "sizes": [64, 4, 10]}
-DATA_NODE = {"_target_": "efat.data.Digits", "batch_size": 256}
-SETUP = TrainSpec(MLP_NODE, DATA_NODE, 10, {}, {}, off_array=("layers.1",))
-BASELINE = Baseline(("pretrain", "base"), val_metric=0.875, elapsed_s=3.0)
-
-
-def fault_map(*faults):
-    grid = np.zeros(ARRAY.rows * ARRAY.cols, dtype=bool)
-    grid[list(faults)] = True
-    return FaultMap(grid.reshape(ARRAY.rows, ARRAY.cols))
-
-
-CHIPS = (
-    Chip("a", fault_map(0, 1, 2, 3, 4)),
-    Chip("b", fault_map(1, 2, 3, 4)),
-    Chip("c", fault_map(0, 1, 2)),
-    Chip("d", fault_map(8, 9)),
+from tests.campaign.by_hand import (
+    ARRAY,
+    BASELINE,
+    CHIPS,
+    MLP_NODE,
+    SETUP,
+    FakeRunner,
+    accuracy,
+    experiment,
+    group,
 )
-
-
-def experiment(**changes):
-    values = Experiment(
-        name="by hand",
-        seed=5,
-        array=ARRAY,
-        fleet=Fleet(CHIPS),
-        severity=array_rate,
-        severity_name="array_rate",
-        baseline_setup=SETUP,
-        retrain_setup=SETUP,
-        amounts=Amounts(100, 40, 20, steps_per_epoch=10, samples_per_step=32),
-        fault_rates=(0.25, 0.5),
-        maps_per_rate=3,
-        selection=Selection(Constraint(max_drop=0.25), "max", 0.9, "linear"),
-        rules=NO_RULES,
-        planner=Greedy(),
-        compare={},
-    )
-    return replace(values, **changes)
-
-
-def group(*members, amount=20):
-    maps = [chip.fault_map for chip in CHIPS if chip.chip_id in members]
-    fused = maps[0]
-    for other in maps[1:]:
-        fused = fused | other
-    return Group(members, fused, amount)
-
-
-class FakeCampaign:
-    """Notes the jobs; answers each with numbers that tell which job and fault map they are of."""
-
-    def __init__(self):
-        self.asked = []
-
-    def run(self, stage, function, jobs):
-        self.asked.append((stage, function, list(jobs)))
-        answer = self.trained if function is trainer.train else self.evaluated
-        return [(f"key{i}", answer(job)) for i, job in enumerate(jobs)]
-
-    def trained(self, job):
-        return {
-            "amount_steps": [0, 20, 40],
-            "metric": [0.1, 0.5, 0.7],
-            "elapsed_s": 2.0,
-            "diverged_steps": None,
-        }
-
-    def evaluated(self, job):
-        val = [measured(job.start, fault_map) for fault_map in job.fault_maps]
-        test = [v - 0.0625 for v in val]
-        return {"val": val, "test": test, "test_samples": 64, "elapsed_s": 1.0}
-
-
-def measured(weights, fault_map):
-    faults = fault_map.fault_count if fault_map is not None else 0
-    return {"base": 0.5, "one": 0.75, "two": 1.0}[weights[1]] - faults / 64
-
-
-def accuracy(weights, fault_map):
-    val = measured(weights, fault_map)
-    return Measured(val, val - 0.0625)
 
 
 def test_random_is_compared_at_the_sizes_of_the_chosen_plan():
     resilience_map = ResilienceMap(0.6, (0.5,), (80.0,))
     compare = {"none": None, "random": Random([1])}
-    plans = stages.plan(experiment(compare=compare), resilience_map)
+    plans = stages.plan(experiment(compare=compare), resilience_map, array_rate)
     assert list(plans) == ["greedy", "none", "random"]
     sizes = {name: sorted(len(g.members) for g in plan.groups) for name, plan in plans.items()}
     assert sizes == {"greedy": [1, 3], "none": [], "random": [1, 3]}
@@ -134,7 +57,7 @@ def test_every_chip_is_measured_with_its_own_map_before_and_after():
         ),
         "none": (),
     }
-    campaign = FakeCampaign()
+    campaign = FakeRunner()
     found = stages.evaluate(experiment(), campaign, BASELINE, models)
     [(stage, function, jobs)] = campaign.asked
     a, b, c, d = (chip.fault_map for chip in CHIPS)
@@ -153,8 +76,8 @@ def test_every_chip_is_measured_with_its_own_map_before_and_after():
 
 
 def test_the_seed_of_a_retraining_hangs_on_its_map():
-    campaign = FakeCampaign()
-    stages.analyse(experiment(), campaign, BASELINE)
+    campaign = FakeRunner()
+    analyse(experiment(), campaign, BASELINE, array_rate)
     plans = {"greedy": Plan((group("a", "b"), group("d", amount=math.inf)), ())}
     models = stages.retrain(experiment(), campaign, BASELINE, plans)["greedy"]
     analysed, retrained = (jobs for _, _, jobs in campaign.asked)
@@ -174,11 +97,11 @@ def test_a_selection_reaches_the_resilience_map():
         for i, met in enumerate((2, 4, 8))
     )
     found = {
-        (stat, quantile, how): stages.select(
+        (stat, quantile, how): CurveReader(
             experiment(selection=Selection(Constraint(max_drop=0.25), stat, quantile, how)),
-            Analysis(curves, 1.0),
+            array_rate,
             0.6,
-        )
+        ).resilience_map(curves)
         for stat, quantile in (("max", 0.5), ("quantile", 0.5), ("quantile", 0.0))
         for how in ("linear", "ceil")
     }
@@ -199,7 +122,7 @@ def test_how_amounts_are_made_monotone_reaches_the_resilience_map():
     )
     selection = Selection(Constraint(max_drop=0.25), "mean", 0.9, "ceil", monotone="isotonic")
     here = experiment(selection=selection, maps_per_rate=1)
-    found = stages.select(here, Analysis(curves, 1.0), 0.6)
+    found = CurveReader(here, array_rate, 0.6).resilience_map(curves)
     assert found.amounts_steps == (6, 6)
 
 
@@ -214,8 +137,8 @@ def test_each_saliency_measure_is_its_own(tmp_path):
     }
     rates = {}
     for name, saliency in expected.items():
-        bound = stages.bind_severity(replace(here, severity_name=name), store, BASELINE)
-        rates[name] = [bound.severity(chip.fault_map) for chip in CHIPS]
+        bound = stages.severity_measure(replace(here, severity_name=name), store, BASELINE)
+        rates[name] = [bound(chip.fault_map) for chip in CHIPS]
         measure = saliency_rate(saliency, ARRAY)
         assert rates[name] == pytest.approx([measure(chip.fault_map) for chip in CHIPS], rel=1e-6)
     assert rates["taylor_rate"] != pytest.approx(rates["magnitude_rate"], rel=0.01)

@@ -21,13 +21,14 @@ from efat.planning.plan import Plan
 from efat.planning.planners.early_stop import EarlyStopping
 from efat.reporting.terminal.stages import describe_top_up
 from efat.resilience.resilience_map import ResilienceMap
+from efat.resilience.severity import array_rate
 from efat.training.callbacks import CheckMasksAndDivergence
 from efat.training.checkpoints import Checkpointer, Checkpoints
 from efat.training.finetune import DivergedError
 from efat.training.jobs import StopCriterion, TrainingJob, trained_steps
 from efat.training.recipe import Recipe
 from efat.training.trainer import train
-from tests.campaign.test_stages import BASELINE, FakeCampaign, experiment, group
+from tests.campaign.by_hand import BASELINE, FakeRunner, experiment, group
 from tests.cli.command_line import efat, rows, run_folder
 from tests.cli.cutting import CutError, cut_off
 from tests.training.recipes import ARRAY, FUSED, SETUP
@@ -141,7 +142,7 @@ def test_room_is_left_for_all_evaluations_that_have_to_meet_it():
     assert (found.until.from_steps, found.amount_steps, found.until.sustained) == (20, 40, 2)
 
 
-class Recovering(FakeCampaign):
+class Recovering(FakeRunner):
     """Meets 0.625 after 35 steps; the map of five faults never does."""
 
     def trained(self, job):
@@ -204,7 +205,7 @@ def test_one_that_diverges_before_its_planned_amount_has_no_model(store, monkeyp
     assert "kept_steps" not in result.values
 
 
-class Diverging(FakeCampaign):
+class Diverging(FakeRunner):
     """Diverges an interval after the amount, which was short."""
 
     def trained(self, job):
@@ -306,7 +307,7 @@ def test_early_stop_trains_each_chip_on_its_own_without_an_analysis(run):
 
 def test_early_stop_takes_every_chip_and_stops_as_the_constraint_says():
     compare = {"early_stop": EarlyStopping()}
-    plan = plan_fleet(experiment(compare=compare), ResilienceMap(0.6, (0.1,), (20.0,)))
+    plan = plan_fleet(experiment(compare=compare), ResilienceMap(0.6, (0.1,), (20.0,)), array_rate)
     assert [g.members for g in plan["early_stop"].groups] == [("a",), ("b",), ("c",), ("d",)]
     assert plan["early_stop"].unsalvageable == ()
     assert len(plan["greedy"].unsalvageable) == 4  # faulty beyond the map

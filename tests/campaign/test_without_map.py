@@ -18,7 +18,8 @@ from efat.planning.planners.greedy import Greedy
 from efat.reporting.advice import Settings, next_steps
 from efat.reporting.run_folder import RunFolder
 from efat.reporting.terminal.stages import describe_until_met
-from tests.campaign.test_stages import experiment, group
+from efat.resilience.severity import array_rate
+from tests.campaign.by_hand import experiment, group
 
 
 def test_the_terminal_tells_them_apart_too():
@@ -50,8 +51,8 @@ def test_amounts_from_a_planner_without_the_map_are_refused():
             return Plan(tuple(Group((c.chip_id,), c.fault_map, 5.0) for c in chips), ())
 
     with pytest.raises(EfatError, match=r"planner: guess says needs_map = False, but its plan has"):
-        plan_fleet(experiment(planner=Guess(), compare={}), None)
-    assert plan_fleet(experiment(planner=EarlyStopping(), compare={"none": None}), None)
+        plan_fleet(experiment(planner=Guess(), compare={}), None, array_rate)
+    assert plan_fleet(experiment(planner=EarlyStopping(), compare={"none": None}), None, array_rate)
 
 
 @pytest.mark.parametrize("name", [*COMPARE, "greedy"])

@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 
 from efat import EfatError
 from efat.campaign.results import Baseline
-from efat.campaign.stages import bind_severity
+from efat.campaign.stages import severity_measure
 from efat.config.build import build_experiment
 from efat.config.compose import compose_jobs
 from efat.config.schema import CONF
@@ -138,10 +138,10 @@ def test_weight_rate_is_of_the_configured_model(tmp_path):
     experiment = build_experiment(cfg)
     store, weights = Store(tmp_path), ("pretrain", "k")
     store.write(*weights, Result({}, instantiate(cfg.model).state_dict()))
-    experiment = bind_severity(experiment, store, Baseline(weights, 0.9, 0.0))
+    severity = severity_measure(experiment, store, Baseline(weights, 0.9, 0.0))
     chip = experiment.fleet.chips[1].fault_map
-    assert experiment.severity(chip) != chip.fault_rate
-    assert 0 < experiment.severity(chip) < 1
+    assert severity(chip) != chip.fault_rate
+    assert 0 < severity(chip) < 1
 
 
 @pytest.mark.parametrize(

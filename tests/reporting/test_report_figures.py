@@ -22,7 +22,7 @@ from efat.reporting.html.resilience_charts import curves_chart, map_chart
 from efat.reporting.html.run_reader import read_run
 from efat.reporting.html.summary_text import sentences
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
-from tests.campaign.test_stages import CHIPS, experiment, group
+from tests.campaign.by_hand import CHIPS, experiment, group
 from tests.reporting.run_folders import finished
 
 

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from efat.campaign import stages
+from efat.campaign.analysis import analyse
 from efat.engine.progress import Progress
 from efat.resilience.rate_search import next_rates
 from efat.resilience.resilience_map import ResilienceMap
-from tests.campaign.test_stages import BASELINE, FakeCampaign, experiment
+from efat.resilience.severity import array_rate
+from tests.campaign.by_hand import BASELINE, FakeRunner, experiment
 from tests.cli.command_line import TINY, efat, rows, run_folder
 from tests.cli.test_run import counts
 
@@ -64,7 +65,7 @@ def test_few_rates_are_enough_where_amounts_agree():
     assert min(searched(dict.fromkeys(rates, math.inf))[0]) == rates[0]
 
 
-class ByRate(FakeCampaign):
+class ByRate(FakeRunner):
     """Answers each training with a curve that crosses 0.625 at an amount set for its rate."""
 
     def __init__(self, needs):
@@ -81,14 +82,14 @@ def test_the_analysis_goes_on_between_rates_that_differ():
     needs = {0.125: 0, 0.25: 20, 0.375: 40, 0.5: 20, 0.625: 40, 0.75: 60}  # noise at 0.5
     here = experiment(fault_rates=tuple(needs), maps_per_rate=2, search="bisect")
     campaign, grid = ByRate(needs), ByRate(needs)
-    found = stages.analyse(here, campaign, BASELINE)
+    found = analyse(here, campaign, BASELINE, array_rate)
     asked = [[job.fault_map.fault_rate for job in jobs] for _, _, jobs in campaign.asked]
     assert asked == [[0.375] * 2, [0.125] * 2 + [0.625] * 2, [0.25] * 2 + [0.75] * 2]
     assert [(c.fault_rate, c.repeat) for c in found.curves] == [
         (rate, repeat) for rate in needs if rate != 0.5 for repeat in (0, 1)
     ]
     assert (found.elapsed_s, found.repair_s) == (20.0, 5.0)
-    stages.analyse(replace(here, search="grid"), grid, BASELINE)
+    analyse(replace(here, search="grid"), grid, BASELINE, array_rate)
     [(_, _, jobs)] = grid.asked
     assert all(job in jobs for _, _, some in campaign.asked for job in some)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from efat import EfatError, SystolicArray, mask_model
-from efat.campaign import stages
+from efat.campaign import State, stages
 from efat.campaign.job_factory import group_job, retraining_job
 from efat.campaign.results import Evaluation, Hardened, Measured
 from efat.config.build import build_experiment
@@ -23,7 +23,7 @@ from efat.training.checkpoints import Checkpointer, Checkpoints
 from efat.training.hardening import step_map
 from efat.training.jobs import TrainingJob, TrainSpec
 from efat.training.recipe import Recipe
-from tests.campaign.test_stages import BASELINE, CHIPS, FakeCampaign, experiment, group
+from tests.campaign.by_hand import BASELINE, CHIPS, FakeRunner, experiment, group
 from tests.cli.command_line import efat
 from tests.training.recipes import SETUP
 
@@ -123,7 +123,7 @@ def test_statistics_are_those_without_faults_and_the_metric_is_measured_there(st
     assert again.values["metric"] == hardened.values["metric"]
 
 
-class Hardening(FakeCampaign):
+class Hardening(FakeRunner):
     def run(self, stage, function, jobs):
         if function is not trainer.harden:
             return super().run(stage, function, jobs)
@@ -142,7 +142,7 @@ def test_everything_starts_from_the_hardened_network_but_the_constraint():
     assert campaign.asked[0][2] == [replace(TEMPLATE, start=BASELINE.weights)]
     assert baseline.hardened == Hardened(("harden", "two"), 0.8125, 30, 9.0)
     assert (baseline.start, BASELINE.start) == (("harden", "two"), BASELINE.weights)
-    assert stages.check_reachable(HERE, baseline) == 0.625  # of the baseline's 0.875
+    assert State(HERE, baseline=baseline).target == 0.625  # of the baseline's 0.875
     assert retraining_job(HERE, baseline, CHIPS[0].fault_map, 3).start == ("harden", "two")
     assert group_job(HERE, baseline, group("a"), on=True).until.limit == 0.625
     assert stages.harden(experiment(), campaign, BASELINE) is BASELINE

@@ -21,7 +21,7 @@ from efat.training.injection import Injection
 from efat.training.jobs import EvaluationJob, StopCriterion, TrainingJob
 from efat.training.recipe import Gradual, Recipe
 from efat.training.trainer import evaluate, train
-from tests.campaign.test_stages import BASELINE, CHIPS, experiment
+from tests.campaign.by_hand import BASELINE, CHIPS, experiment
 from tests.campaign.test_top_up import FAST
 from tests.cli.cutting import cut_off
 from tests.training.recipes import ARRAY, FUSED, SETUP

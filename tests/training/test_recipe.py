@@ -10,17 +10,17 @@ import pytest
 import torch
 
 from efat import mask_model
-from efat.campaign.results import Baseline, Calibration
+from efat.campaign.results import Baseline
 from efat.data.digits import Digits
 from efat.engine.store import Store, plain
 from efat.models.resnet import ResNet
 from efat.nn.repair import compensate, measure_grams, placement_of, recalibrate, remap, rescale
 from efat.reporting.html.method_text import repair_sentences
 from efat.reporting.terminal.stages import describe_recipe
+from efat.training import repair_step
 from efat.training.jobs import EvaluationJob, GramJob, RepairSpec, StopCriterion, TrainingJob
 from efat.training.loading import calibration_batches
 from efat.training.recipe import Recipe
-from efat.training.repair_step import calibrate
 from efat.training.trainer import evaluate, train
 from tests.training.recipes import ARRAY, FUSED, MEMBER, SETUP
 
@@ -32,12 +32,14 @@ def store(tmp_path_factory):
     """A store with a baseline and its Gram matrices."""
     store = Store(tmp_path_factory.mktemp("store"))
     store.write(*START, train(TrainingJob(SETUP, 7, 150), store))
-    store.write("calibrate", "grams", calibrate(GramJob(SETUP, START, 200, 3), store))
+    store.write(
+        "measure_grams", "grams", repair_step.measure_grams(GramJob(SETUP, START, 200, 3), store)
+    )
     return store
 
 
 def repair(*steps, mode="one_shot"):
-    return RepairSpec(steps, mode, ("calibrate", "grams"), 200, 3)
+    return RepairSpec(steps, mode, ("measure_grams", "grams"), 200, 3)
 
 
 def job(steps, every=0, **changes):
@@ -91,18 +93,18 @@ def test_layers_in_blocks_are_repaired_and_named(store, monkeypatch):
     monkeypatch.setattr(
         "efat.training.repair_step.measure_grams", partial(measure_grams, largest=140)
     )
-    result = calibrate(GramJob(SETUP, START, 200, 3), store)
+    result = repair_step.measure_grams(GramJob(SETUP, START, 200, 3), store)
     cut = {"layer3.0.conv2.weight": 2}
     assert result.values["blocks"] == cut
-    store.write("calibrate", "blocked", result)
-    blocked = replace(repair("compensate"), grams=("calibrate", "blocked"))
+    store.write("measure_grams", "blocked", result)
+    blocked = replace(repair("compensate"), grams=("measure_grams", "blocked"))
     both = (replace(job(0), repair=each) for each in (blocked, repair("compensate")))
     found, whole = (train(each, store).weights for each in both)
     assert {name for name in found if not torch.equal(found[name], whole[name])} == {
         "layer3.0.conv2.weight",
         "layer3.0.bn2.running_mean",
     }
-    baseline = Baseline(START, 0.9, 1.0, Calibration(("calibrate", "blocked"), 200, 1.0, cut))
+    baseline = Baseline(START, 0.9, 1.0, MeasuredGrams(("measure_grams", "blocked"), 200, 1.0, cut))
     told = describe_recipe(SimpleNamespace(recipe=Recipe(("compensate",))), baseline)
     assert told.endswith("approximate, in blocks of inputs: layer3.0.conv2.weight in 2")
     summary = {"recipe": ["compensate"], "calibration_s": 1.0, "analysis_repair_s": 1.0}
@@ -195,7 +197,7 @@ def test_without_repair_keys_and_files_are_what_they_were(store):
     assert "repair" not in keyed
     assert keyed["setup"]["recipe"] == {"frozen": [], "lr_factors": {}, "batch_norm": "train"}
     assert "retraining" not in keyed["setup"]
-    assert plain(job(2))["repair"]["grams"] == ["calibrate", "grams"]
+    assert plain(job(2))["repair"]["grams"] == ["measure_grams", "grams"]
     assert placement_of(store.header(*START)) is None
 
 

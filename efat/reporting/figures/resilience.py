@@ -12,12 +12,12 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from efat.campaign import Experiment, Outcome
+from efat.campaign import Analysis, Experiment, Outcome
 from efat.hardware import Fleet
 from efat.planning import Plan
 from efat.reporting.figures.map_line import ABOVE, map_line
 from efat.reporting.figures.style import BLUE, GREEN, GREY, ORANGE
-from efat.resilience import ACCURACY, IN_WORDS, Metric, ResilienceCurve, ResilienceMap
+from efat.resilience import ACCURACY, IN_WORDS, Metric, ResilienceCurve, ResilienceMap, Severity
 
 Point = tuple[float, float]
 """Severity and amount (steps; inf: more than the budget)."""
@@ -99,23 +99,21 @@ def _draw_band(
 
 
 def plot_resilience_map(
-    experiment: Experiment,
-    analysis_curves: Sequence[ResilienceCurve],
-    resilience_map: ResilienceMap,
-    plan: Plan | None = None,
+    experiment: Experiment, analysis: Analysis, severity: Severity, plan: Plan | None = None
 ) -> Figure:
     """Draw the resilience map, the crossings it was read from, the chips and fused groups on it."""
+    resilience_map = analysis.resilience_map
     epoch = experiment.amounts.steps_per_epoch
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     target, sustained = resilience_map.target, experiment.selection.sustained
-    crossings = [(c.severity, c.crossing(target, sustained)) for c in analysis_curves]
+    crossings = [(c.severity, c.crossing(target, sustained)) for c in analysis.curves]
     _mark(axes, crossings, epoch, label="one fault map", s=14, color=GREY, alpha=0.6)
     _mark_beyond(axes, crossings, experiment, "fault maps, not met within the budget", GREY)
     line = map_line(resilience_map, epoch)
     axes.plot(*line, color=BLUE, lw=2, label="resilience map")  # type: ignore[arg-type]
     _mark_limit(axes, resilience_map)
-    _mark_chips(axes, experiment, resilience_map, plan)
+    _mark_chips(axes, experiment, resilience_map, severity, plan)
     measure = IN_WORDS[experiment.severity_name]
     axes.set_xlabel(f"severity: share of {measure}")
     axes.set_ylabel("amount of retraining (epochs)")
@@ -143,10 +141,14 @@ def _mark_limit(axes: Axes, resilience_map: ResilienceMap) -> None:
 
 
 def _mark_chips(
-    axes: Axes, experiment: Experiment, resilience_map: ResilienceMap, plan: Plan | None
+    axes: Axes,
+    experiment: Experiment,
+    resilience_map: ResilienceMap,
+    severity: Severity,
+    plan: Plan | None,
 ) -> None:
     epoch = experiment.amounts.steps_per_epoch
-    severities = [experiment.severity(chip.fault_map) for chip in experiment.fleet]
+    severities = [severity(chip.fault_map) for chip in experiment.fleet]
     chips = [(s, resilience_map.amount(s)) for s in severities]
     inside = sum(amount < math.inf for _, amount in chips)
     planned = plan is None or not plan.until_met
@@ -155,7 +157,7 @@ def _mark_chips(
     lost = "unsalvageable" if planned else "beyond the map"
     _mark_beyond(axes, chips, experiment, f"chips, {lost}", GREEN)
     fused = [
-        (experiment.severity(group.fused), group.amount_steps)
+        (severity(group.fused), group.amount_steps)
         for group in (plan.groups if plan else ())
         if len(group.members) > 1
     ]

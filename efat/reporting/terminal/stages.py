@@ -12,19 +12,18 @@ from rich.table import Table
 from efat.campaign import (
     Analysis,
     Baseline,
-    Evaluation,
     Experiment,
     Row,
+    Single,
     TrainedModel,
     diverged_note,
     lost_note,
 )
 from efat.errors import EfatError
-from efat.hardware import Chip
 from efat.hardware.fleets import FleetSummary
 from efat.io import pluralise
 from efat.planning import Plan
-from efat.resilience import ACCURACY, IN_WORDS, ResilienceCurve, ResilienceMap, kept_note
+from efat.resilience import ACCURACY, IN_WORDS, kept_note
 
 GROUPS_SHOWN = 8
 """Rows on the terminal; the files hold all."""
@@ -98,7 +97,7 @@ def describe_hardened(experiment: Experiment, baseline: Baseline) -> str | None:
 
 def describe_recipe(experiment: Experiment, baseline: Baseline) -> str | None:
     """Say what is done beside plain retraining, if anything is, and what measuring took."""
-    recipe, measured = experiment.recipe, baseline.calibration
+    recipe, measured = experiment.recipe, baseline.grams
     if not (recipe.repairs or recipe.gradual):
         return None
     chosen = {"remap": recipe.remap.replace("_", " "), "compensate": recipe.mode}
@@ -131,16 +130,16 @@ def describe_diverged(analysis: Analysis) -> str | None:
     )
 
 
-def describe_map(experiment: Experiment, analysis: Analysis, resilience_map: ResilienceMap) -> str:
+def describe_map(experiment: Experiment, analysis: Analysis) -> str:
     """Say how far the resilience map reaches."""
+    resilience_map = analysis.resilience_map
     measured, rates = {c.fault_rate for c in analysis.curves}, len(experiment.fault_rates)
     count = f"{len(analysis.curves)} curves"
     count += f" at {len(measured)} of {rates} fault rates" if len(measured) < rates else ""
     which = "the fault rates"
-    if experiment.cut_short(analysis.curves, resilience_map.target):
-        told = len(experiment.amounts_by_rate(analysis.curves, resilience_map.target))
+    if analysis.cut_short:
         count += "; fault_rates.max_cost ended the search, the map is read off "
-        count += pluralise(told, "fault rate")
+        count += pluralise(len(analysis.fault_rates), "fault rate")
         which = "these"
     if resilience_map.max_severity == 0:
         return f"analysis   {count}; none of {which} reaches it within the budget"
@@ -257,14 +256,9 @@ def describe_fleet(summary: FleetSummary) -> Table:
     return table
 
 
-def describe_single(
-    experiment: Experiment,
-    chip: Chip,
-    curve: ResilienceCurve,
-    evaluation: Evaluation,
-    target: float,
-) -> str:
+def describe_single(experiment: Experiment, single: Single, target: float) -> str:
     """Say what retraining did to one chip."""
+    chip, curve, evaluation = single.chip, single.curve, single.evaluation
     after = evaluation.after["single"][chip.chip_id]
     before = evaluation.before[chip.chip_id]
     steps = curve.crossing(target) / experiment.amounts.steps_per_epoch
