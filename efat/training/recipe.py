@@ -19,7 +19,7 @@ STEPS: tuple[Step, ...] = get_args(Step)
 
 SEQUENTIAL_FROM = 0.2
 """Share of faulty PEs, to the whole percent, from which `auto` is sequential. On the published
-ResNet-20 that is as good at 20 % and better from 30 % on (experiments/2026-11-22-repair)."""
+ResNet-20 that is as good at 20 % and better from 30 % on (experiments/repair)."""
 
 TRAINING = ("harden", "retrain", "top_up")
 """Those that are no repair of a masked network."""

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import math
-import runpy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from efat.campaign import Selection
 from efat.resilience import Constraint, RateGrid, ResilienceCurve, ResilienceMap, Search
+from experiments.less_retraining.counting import unit_seconds
+from experiments.records import read, where
 
 HERE = Path(__file__).parent
 BUDGET, EVERY, BATCH, VAL, MAPS = 96, 8, 32, 359, 5
-"""Steps; steps; samples of a step and of validation; maps a rate."""
+"""Steps; steps; samples of a step and of validation; maps per rate."""
 DIGITS, REPAIRED = "digits ResNet-8", "digits ResNet-8, repaired"
 READINGS = {
     "max": ("max", "envelope"),
@@ -56,37 +56,30 @@ RAN = {"grid": WHOLE, "short": BOTH, "limited": LIMITED}
 
 @dataclass(frozen=True)
 class Analysis:
-    """One way to analyse one set of maps: the map found, the curves paid for, and the rounds.
+    """One way to analyse one set of maps: the map, the curves paid for, and the rounds.
 
-    `told`: the fault rates that the map is read off.
+    `fault_rates`: those that the map is read off.
     """
 
-    found: ResilienceMap
+    resilience_map: ResilienceMap
     curves: tuple[ResilienceCurve, ...]
     rounds: int
-    told: frozenset[float]
-
-
-def read(name: str) -> list[dict[str, str]]:
-    with (HERE / name).open(newline="") as file:
-        return list(csv.DictReader(file))
+    fault_rates: frozenset[float]
 
 
 @cache
 def sets(network: str = DIGITS) -> dict[Key, tuple[ResilienceCurve, ...]]:
     """Return whole curves by seed and set of maps; a curve is 1 from its crossing on, 0 before."""
-    found: dict[Key, tuple[ResilienceCurve, ...]] = {}
+    curves: dict[Key, tuple[ResilienceCurve, ...]] = {}
     steps = tuple(range(0, BUDGET + 1, EVERY))
-    for row in read("crossings.csv"):
-        if row["network"] != network:
-            continue
+    for row in where(read(HERE / "crossings.csv.gz"), network=network):
         rate, repeat = float(row["fault_rate"]), int(row["repeat"])
         crossing = float(row["crossing_1"] or math.inf)
         metric = tuple(float(step >= crossing) for step in steps)
-        curve = ResilienceCurve(rate, repeat, rate, steps, metric)
         key = row["seed"], repeat // MAPS
-        found[key] = (*found.get(key, ()), curve)
-    return found
+        curve = ResilienceCurve(rate, repeat, rate, steps, metric)
+        curves[key] = (*curves.get(key, ()), curve)
+    return curves
 
 
 def ended(curve: ResilienceCurve) -> ResilienceCurve:
@@ -104,19 +97,19 @@ def analyse(key: Key, way: Way, network: str = DIGITS) -> Analysis:
     severities = {rate: (rate,) * MAPS for rate in rates}
     stat, monotone = READINGS[way.reading]
     how = Selection(Constraint(limit=1.0), stat, 0.9, "ceil", monotone=monotone)
-    curves, told, rounds = (), {}, 0
-    while wanted := grid.next_curves(curves, told, way.resolution_steps):
+    curves, amounts, rounds = (), {}, 0
+    while wanted := grid.next_curves(curves, amounts, way.resolution_steps):
         curves += tuple(ended(whole[at]) if way.until_met else whole[at] for at in wanted)
-        told = how.amounts_by_rate(curves, 1.0, severities)
+        amounts = how.amounts_by_rate(curves, 1.0, severities)
         rounds += 1
-    return Analysis(how.read(curves, 1.0, severities), curves, rounds, frozenset(told))
+    return Analysis(how.read(curves, 1.0, severities), curves, rounds, frozenset(amounts))
 
 
 def cost(analysis: Analysis, network: str = DIGITS) -> dict[str, float]:
     """Return steps, samples passed forward for evaluation, seconds and repairs."""
     steps = sum(curve.amount_steps[-1] for curve in analysis.curves)
     evaluations, units = evaluations_of(analysis.curves), len(analysis.curves)
-    part = seconds_of_parts()
+    part = unit_seconds()
     unit = part["unit"] + part["one-shot"] * (network == REPAIRED)
     seconds = part["step"] * steps + part["evaluation"] * evaluations + unit * units
     paid = {"steps": steps, "forward": VAL * evaluations, "seconds": seconds}
@@ -133,16 +126,9 @@ def shares(key: Key, way: Way, network: str = DIGITS) -> dict[str, float]:
     return {n: paid / whole[n] for n, paid in cost(analyse(key, way, network), network).items()}
 
 
-@cache
-def seconds_of_parts() -> dict[str, float]:
-    """Return what a step, an evaluation and a unit take, as 2026-11-22-less-retraining measured."""
-    script = HERE.parent / "2026-11-22-less-retraining/table.py"
-    return runpy.run_path(str(script))["unit_seconds"]()
-
-
 def maps_of(way: Way, network: str = DIGITS) -> dict[Key, ResilienceMap]:
     """Return the resilience map that a way finds on each set."""
-    return {key: analyse(key, way, network).found for key in sets(network)}
+    return {key: analyse(key, way, network).resilience_map for key in sets(network)}
 
 
 def other_maps(
@@ -155,7 +141,3 @@ def other_maps(
         for b, other in others.items()
         if a[0] == b[0] and a != b
     ]
-
-
-def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(c) + " |" for c in [head, ["---"] * len(head), *lines])

@@ -1,19 +1,15 @@
-"""Analyses of digits, five sets of random maps a seed; and of other networks, one set a seed.
-
-python experiments/2026-11-22-cheap-analysis/run.py --data ../shared/data
-"""
+"""Analyses of digits, five sets of random maps per seed; and of other networks, one set a seed."""
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 from efat.resilience import ResilienceCurve
+from experiments.records import Row, load, where, write
+from experiments.studies import run_command
 
 HERE = Path(__file__).parent
 MAPS = 25
@@ -44,81 +40,47 @@ DIGITS = ("digits ResNet-8", "digits ResNet-8, repaired")
 """Analysed with five seeds, and with all maps of a seed; the others with three seeds."""
 
 
-def analyse(
-    network: str, seed: int, folder: Path, job: tuple[str, ...], args: argparse.Namespace
-) -> None:
-    """Run an analysis, unless it is there."""
-    if (folder / "resilience_map.json").exists():
-        return
-    what = [argument.format(data=args.data) for argument in NETWORKS[network]]
-    where = [f"store={args.out / 'store'}", f"hydra.run.dir={folder}", "executor=serial"]
-    command = [sys.executable, "-m", "efat.run", *what, "stage=analyse", f"seed={seed}", *job]
-    subprocess.run([*command, *where], check=True)
-
-
 def curves_of(folder: Path) -> list[ResilienceCurve]:
     points: dict[tuple[float, int], list[tuple[int, float]]] = {}
-    with (folder / "curves.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            key = float(row["fault_rate"]), int(row["repeat"])
-            points.setdefault(key, []).append((int(row["amount_steps"]), float(row["val_metric"])))
+    for row in load(folder / "curves.csv"):
+        key = float(row["fault_rate"]), int(row["repeat"])
+        points.setdefault(key, []).append((int(row["amount_steps"]), float(row["val_metric"])))
     return [
         ResilienceCurve(rate, repeat, rate, *map(tuple, zip(*curve, strict=True)))
         for (rate, repeat), curve in points.items()
     ]
 
 
-def crossings(network: str, seed: int, folder: Path) -> list[dict]:
-    """Return a row a map: the steps to meet it 1, 2 and 3 evaluations in a row; empty: never."""
-    target = json.loads((folder / "resilience_map.json").read_text())["target"]
-    rows = []
+def crossings(network: str, seed: int, folder: Path) -> list[dict[str, object]]:
+    """Return a row per map: the steps to meet it 1, 2 and 3 evaluations in a row; empty: never."""
+    target, rows = json.loads((folder / "resilience_map.json").read_text())["target"], []
     for curve in curves_of(folder):
-        found = {k: curve.crossing(target, k) for k in (1, 2, 3)}
-        rows.append(
-            {
-                "network": network,
-                "seed": seed,
-                "fault_rate": curve.fault_rate,
-                "repeat": curve.repeat,
-            }
-            | {
-                f"crossing_{k}": "" if steps == math.inf else int(steps)
-                for k, steps in found.items()
-            }
-        )
+        key = {"network": network, "seed": seed, "fault_rate": curve.fault_rate}
+        steps = {f"crossing_{k}": curve.crossing(target, k) for k in (1, 2, 3)}
+        cells = {name: "" if value == math.inf else int(value) for name, value in steps.items()}
+        rows.append(key | {"repeat": curve.repeat} | cells)
     return rows
 
 
-def run(network: str, seed: int, job: str, folder: Path) -> dict:
-    """Return what an analysis measured, the map that it found, and what its units took."""
+def run(network: str, seed: int, job: str, folder: Path) -> dict[str, object]:
+    """Return what an analysis measured, its map, and what its units took."""
     curves = curves_of(folder)
-    found = json.loads((folder / "resilience_map.json").read_text())
-    with (folder / "units.csv").open(newline="") as file:
-        units = [row for row in csv.DictReader(file) if row["stage"] == "analyse"]
+    resilience_map = json.loads((folder / "resilience_map.json").read_text())
+    units: list[Row] = where(load(folder / "units.csv"), stage="analyse")
     return {
         "network": network,
         "seed": seed,
         "job": job,
         "rates": " ".join(str(rate) for rate in sorted({c.fault_rate for c in curves})),
-        "severities": " ".join(f"{severity:.9g}" for severity in found["severities"]),
-        "amounts_steps": " ".join("inf" if a is None else f"{a:g}" for a in found["amounts_steps"]),
+        "severities": " ".join(f"{severity:.9g}" for severity in resilience_map["severities"]),
+        "amounts_steps": " ".join(
+            "inf" if a is None else f"{a:g}" for a in resilience_map["amounts_steps"]
+        ),
         "curves": len(curves),
         "steps": sum(c.amount_steps[-1] for c in curves),
         "evaluations": sum(len(c.amount_steps) for c in curves),
         "seconds": round(sum(float(unit["seconds"]) for unit in units), 3),
     }
-
-
-def read(name: str) -> list[dict]:
-    with (HERE / name).open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def write(name: str, rows: list[dict]) -> None:
-    with (HERE / name).open("w", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
 
 
 def main() -> None:
@@ -128,23 +90,22 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     args = parser.parse_args()
     whole, runs = (
-        [row for row in read(name) if row["network"] not in args.networks]
-        for name in ("crossings.csv", "runs.csv")
+        [row for row in load(HERE / name) if row["network"] not in args.networks]
+        for name in ("crossings.csv.gz", "runs.csv")
     )
     for network in args.networks:
+        jobs = JOBS | (
+            {"whole": (f"fault_rates.maps_per_rate={MAPS}",)} if network in DIGITS else {}
+        )
+        what = [argument.format(data=args.data.absolute()) for argument in NETWORKS[network]]
         for seed in range(5 if network in DIGITS else 3):
             name = f"{network.replace(', ', ' ').replace(' ', '-')}-{seed}"
-            folders = {job: args.out / f"{name}-{job}" for job in (*JOBS, "whole")}
-            for job, arguments in JOBS.items():
-                analyse(network, seed, folders[job], arguments, args)
-                runs.append(run(network, seed, job, folders[job]))
-            if network in DIGITS:
-                more = (f"fault_rates.maps_per_rate={MAPS}",)
-                analyse(network, seed, folders["whole"], more, args)
-                whole += crossings(network, seed, folders["whole"])
-    write("crossings.csv", whole)
-    write("runs.csv", runs)
-
-
-if __name__ == "__main__":
-    main()
+            for job, words in jobs.items():
+                folder = args.out / f"{name}-{job}"
+                run_command(folder, *what, "stage=analyse", f"seed={seed}", *words)
+                if job == "whole":
+                    whole += crossings(network, seed, folder)
+                else:
+                    runs.append(run(network, seed, job, folder))
+    write(HERE / "crossings.csv.gz", whole)
+    write(HERE / "runs.csv", runs)

@@ -1,28 +1,22 @@
-"""The tables of the record, from its raw rows.
-
-python experiments/2026-11-22-cheap-analysis/table.py
-"""
+"""The tables of the record, from its raw rows."""
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import combinations
-from pathlib import Path
 from statistics import mean
 
 from efat.resilience import ResilienceMap
-
-sys.path.append(str(Path(__file__).parent))
-from replay import (
+from experiments.cheap_analysis.replay import (
     BISECT,
     BOTH,
     BUDGET,
     DIGITS,
     EVERY,
     FEW,
+    HERE,
     LIMITED,
     READINGS,
     REPAIRED,
@@ -32,12 +26,11 @@ from replay import (
     analyse,
     evaluations_of,
     maps_of,
-    markdown,
     other_maps,
-    read,
     sets,
     shares,
-)  # fmt: skip
+)
+from experiments.records import Row, markdown, read
 
 READ_AT = [percent / 100 for percent in range(1, 26)]
 """Fault rates at which maps are compared: those of the main job's chips."""
@@ -73,7 +66,7 @@ def _costs(network: str, ways: Iterable[Way]) -> str:
         runs = [analyse(key, way, network) for key in sets(network)]
         paid = [shares(key, way, network) for key in sets(network)]
         unused = [
-            evaluations_of(c for c in run.curves if c.fault_rate not in run.told)
+            evaluations_of(c for c in run.curves if c.fault_rate not in run.fault_rates)
             / evaluations_of(run.curves)
             for run in runs
         ]
@@ -170,10 +163,13 @@ def sets_table() -> str:
         for way in (BOTH, LIMITED):
             paid = [f"{shares(key, way)['steps']:.2f}" for key in mine]
             lines.append([seed, f"steps, {way.label}", *paid])
-        pairs = [(analyse(key, LIMITED).found, analyse(key, WHOLE).found) for key in mine]
-        told = [apart([pair]) for pair in pairs]
+        pairs = [
+            (analyse(key, LIMITED).resilience_map, analyse(key, WHOLE).resilience_map)
+            for key in mine
+        ]
+        cells = [apart([pair]) for pair in pairs]
         lines.append(
-            [seed, "steps apart; only one within reach", *(f"{t[1]}; {t[3]}" for t in told)]
+            [seed, "steps apart; only one within reach", *(f"{c[1]}; {c[3]}" for c in cells)]
         )
         ends = [f"{one.max_severity:.2f}; {other.max_severity:.2f}" for one, other in pairs]
         lines.append([seed, "map ends at: limited; whole", *ends])
@@ -182,7 +178,7 @@ def sets_table() -> str:
 
 def ran_table() -> str:
     """Lay out what analyses took that were run, as shares of the whole one, and their maps."""
-    ran = {(row["network"], row["seed"], row["job"]): row for row in read("runs.csv")}
+    ran = {(row["network"], row["seed"], row["job"]): row for row in read(HERE / "runs.csv")}
     lines = []
     for network, seed in dict.fromkeys((network, seed) for network, seed, _ in ran):
         whole, limited = ran[network, seed, "grid"], ran[network, seed, "limited"]
@@ -202,14 +198,14 @@ def ran_table() -> str:
 def others_table() -> str:
     """Lay out how far whole maps of two seeds are apart, network by network."""
     maps: dict[str, list[ResilienceMap]] = {}
-    for row in read("runs.csv"):
+    for row in read(HERE / "runs.csv"):
         if row["job"] == "grid":
             maps.setdefault(row["network"], []).append(ran_map(row))
     lines = [[name, *apart(combinations(found, 2))[:4]] for name, found in maps.items()]
     return markdown(["", *APART[:4]], lines)
 
 
-def ran_map(row: dict[str, str]) -> ResilienceMap:
+def ran_map(row: Row) -> ResilienceMap:
     severities, amounts = (
         tuple(map(float, row[name].split())) for name in ("severities", "amounts_steps")
     )
@@ -254,11 +250,9 @@ def where_table() -> str:
     return markdown(["curves", "steps"], lines)
 
 
-TABLES = (
-    costs_table, same_table, sets_table, fresh_table, repaired_costs_table, repaired_same_table,
-    ran_table, others_table, readings_table, where_table, resolutions_table,
-)  # fmt: skip
-
-if __name__ == "__main__":
-    for make in TABLES:
-        print(make.__name__, make(), sep="\n", end="\n\n")
+def tables() -> list[str]:
+    return [
+        costs_table(), same_table(), sets_table(), fresh_table(), repaired_costs_table(),
+        repaired_same_table(), ran_table(), others_table(), readings_table(), where_table(),
+        resolutions_table(),
+    ]  # fmt: skip

@@ -1,12 +1,10 @@
-"""Misses and false alarms of detection on an emulated 256x256 array.
-
-python experiments/2026-11-22-detection-256/run.py
-"""
+"""Misses and false alarms of detection on an emulated 256x256 array."""
 
 from __future__ import annotations
 
-import csv
+import argparse
 import time
+from itertools import product
 from pathlib import Path
 from typing import get_args
 
@@ -16,6 +14,7 @@ from efat.hardware import Dataflow, SystolicArray, detect, misjudged
 from efat.hardware.emulation import ArrayFaults, EmulatedTester, StuckAt
 from efat.hardware.emulation.stuck_at import WORD, Site
 from efat.seeds import generator
+from experiments.records import write
 
 HERE = Path(__file__).parent
 SIDE, COUNTS, SEEDS = 256, (8, 64), 3
@@ -33,21 +32,16 @@ def draw(seed: int, count: int) -> ArrayFaults:
 
 
 def main() -> None:
-    with (HERE / "results.csv").open("w", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["dataflow", "faulty_pes", "seed", "misses", "false_alarms", "elapsed_s"])
-        for dataflow in get_args(Dataflow):
-            for count in COUNTS:
-                for seed in range(SEEDS):
-                    faults = draw(seed, count)
-                    chip = EmulatedTester(SystolicArray(SIDE, SIDE, dataflow=dataflow), faults)
-                    began = time.perf_counter()
-                    wrong = misjudged(detect(chip), faults.fault_map)
-                    taken = f"{time.perf_counter() - began:.1f}"
-                    rows.writerow([dataflow, count, seed, *wrong, taken])
-                    file.flush()
-                    print(dataflow, count, seed, *wrong, taken, flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    rows = []
+    for dataflow, count, seed in product(get_args(Dataflow), COUNTS, range(SEEDS)):
+        faults = draw(seed, count)
+        chip = EmulatedTester(SystolicArray(SIDE, SIDE, dataflow=dataflow), faults)
+        began = time.perf_counter()
+        misses, false_alarms = misjudged(detect(chip), faults.fault_map)
+        rows.append({
+            "dataflow": dataflow, "faulty_pes": count, "seed": seed, "misses": misses,
+            "false_alarms": false_alarms, "elapsed_s": f"{time.perf_counter() - began:.1f}",
+        })  # fmt: skip
+        print(*rows[-1].values(), flush=True)
+        write(HERE / "results.csv", rows)

@@ -1,12 +1,8 @@
-"""Peak memory and time of loading large fleets; each load in a process of its own.
-
-python experiments/2026-11-22-fleet-memory/run.py --folder SCRATCH
-"""
+"""Peak memory and time of loading large fleets; each load in a process of its own."""
 
 from __future__ import annotations
 
 import argparse
-import csv
 import resource
 import subprocess
 import sys
@@ -17,6 +13,7 @@ import numpy as np
 
 from efat.hardware import SystolicArray
 from efat.hardware.fleets import load_fleet, save_fleet, uniform_fleet
+from experiments import records
 
 HERE = Path(__file__).parent
 ARRAY = SystolicArray(256, 256)
@@ -55,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="scratch space, 2 GB")
     parser.add_argument("--write", nargs=2, metavar=("CHIPS", "RATE"))
-    parser.add_argument("--file", type=Path)
+    parser.add_argument("--file", type=Path, help="of one process: a fleet to write or to load")
     args = parser.parse_args()
     if args.file and args.write:
         write(args.file, int(args.write[0]), float(args.write[1]))
@@ -67,21 +64,18 @@ def main() -> None:
 
 def measure(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with (HERE / "results.csv").open("w", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["format", "chips", "fault_rate", "file_mb", "load_s", "start_mb", "peak_mb"])
-        for suffix, chips, rate in CASES:
-            path = folder / f"fleet.{suffix}"
-            command = [sys.executable, __file__, "--folder", str(folder), "--file", str(path)]
-            subprocess.run([*command, "--write", str(chips), str(rate)], check=True)
-            result = subprocess.run(command, check=True, capture_output=True, text=True)
-            count, *measured = result.stdout.split()
-            size = f"{path.stat().st_size / 2**20:.0f}"
-            rows.writerow([suffix, count, rate, size, *measured])
-            file.flush()
-            print(suffix, count, rate, size, *measured, flush=True)
-            path.unlink()
-
-
-if __name__ == "__main__":
-    main()
+    rows = []
+    for suffix, chips, rate in CASES:
+        path = folder / f"fleet.{suffix}"
+        command = [sys.executable, "-m", "experiments.fleet_memory", "run"]
+        command += ["--folder", str(folder), "--file", str(path)]
+        subprocess.run([*command, "--write", str(chips), str(rate)], check=True)
+        result = subprocess.run(command, check=True, capture_output=True, text=True)
+        count, load_s, start_mb, peak_mb = result.stdout.split()
+        rows.append({
+            "format": suffix, "chips": count, "fault_rate": rate,
+            "file_mb": f"{path.stat().st_size / 2**20:.0f}", "load_s": load_s,
+            "start_mb": start_mb, "peak_mb": peak_mb,
+        })  # fmt: skip
+        path.unlink()
+    records.write(HERE / "results.csv", rows)

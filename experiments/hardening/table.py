@@ -1,43 +1,31 @@
-"""Accuracy and maps that meet the constraint, a recipe a row, and the networks; from raw rows.
-
-python experiments/2026-11-22-hardening/table.py
-"""
+"""Accuracy and fault maps that meet the constraint, a line per recipe; and the networks."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from efat.reporting.html.report_markdown import markdown_table
-from experiments.record_tables import Lines, percent, print_tables, read, spread
+from experiments.records import markdown, percent, read, share, spread, where
+
+HERE = Path(__file__).parent
 
 
-def tables() -> list[Lines]:
-    """Return all tables of the page, as lines."""
-    record = Path(__file__).parent.name
-    rows = read(record, "results.csv")
+def cell(recipe: str, rate: str) -> str:
+    rows = where(read(HERE / "results.csv"), recipe=recipe, fault_rate=rate)
+    met = sum(row["met"] == "True" for row in rows)
+    return f"{spread([float(row['val']) for row in rows])}: {met} of {len(rows)}"
 
-    def cell(recipe: str, rate: str) -> str:
-        found = [row for row in rows if (row["recipe"], row["fault_rate"]) == (recipe, rate)]
-        met = sum(row["met"] == "True" for row in found)
-        return f"{spread([float(row['val']) for row in found])}: {met} of {len(found)}"
 
+def tables() -> list[str]:
+    rows, networks = read(HERE / "results.csv"), read(HERE / "networks.csv")
     recipes, rates = (dict.fromkeys(row[name] for row in rows) for name in ("recipe", "fault_rate"))
-    table = [[recipe, *(cell(recipe, rate) for rate in rates)] for recipe in recipes]
-    networks = [
-        [
-            n["seed"],
-            f"{100 * float(n['baseline_val']):.2f}",
-            f"{100 * float(n['hardened_val']):.2f}",
-        ]
-        for n in read(record, "networks.csv")
-    ]
-    heads = ["recipe", *(percent(float(rate)) for rate in rates)]
-    names = ["seed", "baseline %", "hardened %"]
     return [
-        markdown_table(head, body).splitlines()
-        for head, body in ((heads, table), (names, networks))
-    ]
-
-
-if __name__ == "__main__":
-    print_tables(tables())
+        markdown(
+            ["recipe", *map(percent, rates)],
+            [[recipe, *(cell(recipe, rate) for rate in rates)] for recipe in recipes],
+        ),
+        markdown(
+            ["seed", "baseline %", "hardened %"],
+            [[n["seed"], share(n["baseline_val"], 2), share(n["hardened_val"], 2)]
+             for n in networks],
+        ),
+    ]  # fmt: skip

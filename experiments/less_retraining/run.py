@@ -1,8 +1,6 @@
 """The main job, its repaired variants and each recipe alone, by fleet: raw rows.
 
-Campaigns go through the stages of `python -m efat.run` with the same keys, without its report.
-
-python experiments/2026-11-22-less-retraining/run.py [--seeds] [FLEET/JOB/SEED ...]
+Campaigns walk the stages of `python -m efat.run` with the same keys, without its report.
 """
 
 from __future__ import annotations
@@ -10,21 +8,16 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from costs import Quiet
 
-from efat.campaign import Analysis, Baseline, Experiment, StrategyResult, stages
-from efat.campaign.outcome import build_outcome
-from efat.config import compose_jobs
-from efat.config.build import build_experiment
-from efat.engine import Store, UnitRunner
-from efat.engine.executors import Serial
-from efat.io import write_csv, write_json
+from efat.campaign import State, StrategyResult, outcome, run_stages, stages
+from efat.io import write_json
 from efat.planning import Plan
-from efat.resilience import ResilienceCurve, ResilienceMap
+from efat.resilience import ResilienceCurve
+from experiments.records import write
+from experiments.studies import open_study
 
 HERE = Path(__file__).parent
 PLAIN, REPAIRED = "+experiment=resnet_fat", "+experiment=resnet_fat_repair"
@@ -71,67 +64,46 @@ FLEETS = {
 }
 
 
-def open_experiment(fleet: str, job: str, seed: int, store: Store) -> Experiment:
+def campaign_rows(fleet: str, job: str, seed: int, store: Path) -> dict[str, list[dict]]:
+    """Run a campaign, or what the store lacks of it; return a row per strategy and per chip."""
     compared = (COMPARED if fleet == MAIN else COMPARED_ELSEWHERE).get(job, "")
-    words = [
-        *JOBS[job],
-        "planner=min_cost",
-        *FLEETS[fleet],
-        f"compare=[{compared}]",
-        f"seed={seed}",
-    ]
-    (cfg,) = compose_jobs([*words, f"store={store.root}"])
-    return build_experiment(cfg)
-
-
-def campaign_rows(fleet: str, job: str, seed: int, store: Store) -> dict[str, list[dict]]:
-    """Run a campaign, or what the store lacks of it; return a row a strategy and a row a chip."""
-    experiment = open_experiment(fleet, job, seed, store)
-    campaign = UnitRunner(store, Serial(), Quiet())
-    baseline = stages.pretrain(experiment, campaign)
-    target = stages.check_reachable(experiment, baseline)
-    baseline = stages.harden(experiment, campaign, baseline)
-    baseline = stages.measure_grams(experiment, campaign, baseline)
-    analysis = stages.analyse(experiment, campaign, baseline)
-    resilience_map = stages.select(experiment, analysis, target)
-    plans, planning_s = plan(experiment, resilience_map)
-    once = once_costs(experiment, baseline, analysis, target)
-    models = stages.retrain(experiment, campaign, baseline, plans)
-    evaluation = stages.evaluate(experiment, campaign, baseline, models)
-    outcome = build_outcome(
-        experiment, baseline, analysis, resilience_map, plans, models, evaluation
-    )
+    experiment, runner = open_study(
+        [
+            *JOBS[job], "planner=min_cost", *FLEETS[fleet], f"compare=[{compared}]",
+            f"seed={seed}", f"store={store}", "executor=serial",
+        ]
+    )  # fmt: skip
+    state = run_stages(experiment, runner)
+    result, once = outcome.build_outcome(state), once_costs(state)
     head = {"fleet": fleet, "seed": seed, "job": job}
     results = [
         head
         | {"strategy": s.name, "repair": repair_of(job, s.name)}
-        | counts(plans[s.name], s, once)
-        | paid(once, plans[s.name])
+        | counts(state.plans[s.name], s, once)
+        | paid(once, state.plans[s.name])
         | {"chips": len(experiment.fleet)}
         | measured(s)
-        | {"target_test": f"{outcome.targets.test:.6f}", "planning_s": f"{planning_s[s.name]:.2f}"}
-        for s in outcome.strategies
+        | {"target_test": f"{result.targets.test:.6f}"}
+        | {"planning_s": f"{planning_seconds(state, s.name):.2f}"}
+        for s in result.strategies
     ]
-    return {"results": results, "chips": [head | chip_cells(chip) for chip in outcome.chips]}
+    return {"results": results, "chips": [head | chip_cells(chip) for chip in result.chips]}
 
 
-def plan(experiment: Experiment, found: ResilienceMap) -> tuple[dict[str, Plan], dict[str, float]]:
-    """Return the plan of every strategy, and the processor seconds that it took."""
+def planning_seconds(state: State, name: str) -> float:
+    """Plan once more, and return the processor seconds that it takes."""
+    experiment = state.experiment
     planners = {experiment.planner_name: experiment.planner, **experiment.compare}
-    plans, seconds, chips = {}, {}, experiment.fleet.chips
-    for name, planner in planners.items():
-        began = time.process_time()
-        cost = stages.cost(experiment, found)
-        plans[name] = planner(chips, cost, experiment.seed) if planner else Plan((), ())
-        seconds[name] = time.process_time() - began
-    return plans, seconds
+    began = time.process_time()
+    if planner := planners[name]:
+        cost = stages.cost(experiment, state.resilience_map, state.severity)
+        planner(experiment.fleet.chips, cost, experiment.seed)
+    return time.process_time() - began
 
 
-def once_costs(
-    experiment: Experiment, baseline: Baseline, analysis: Analysis, target: float
-) -> dict[str, int]:
+def once_costs(state: State) -> dict[str, int]:
     """Return what a network cost before any chip: hardening, calibration, analysis."""
-    curves = analysis.curves
+    baseline, curves, target = state.baseline, state.analysis.curves, state.target
     ended = [ended_at(curve, target) for curve in curves]
     return {
         "hardening_steps": baseline.hardened.steps if baseline.hardened else 0,
@@ -141,7 +113,7 @@ def once_costs(
         "analysis_steps": sum(curve.amount_steps[-1] for curve in curves),
         "ended_points": sum(points for points, _ in ended),
         "ended_steps": sum(steps for _, steps in ended),
-        "analysis_repairs": len(curves) * bool(experiment.recipe.repairs),
+        "analysis_repairs": len(curves) * bool(state.experiment.recipe.repairs),
     }
 
 
@@ -193,8 +165,8 @@ def measured(result: StrategyResult) -> dict:
 
 def chip_cells(chip: dict) -> dict:
     rates = ("fault_rate", "fused_fault_rate", "val_after", "test_after", "test_low")
-    found = {n: chip[n] for n in ("chip_id", "group", "amount_steps", "trained_steps", "status")}
-    return found | {n: None if chip[n] is None else f"{chip[n]:.6f}" for n in rates}
+    cells = {n: chip[n] for n in ("chip_id", "group", "amount_steps", "trained_steps", "status")}
+    return cells | {n: None if chip[n] is None else f"{chip[n]:.6f}" for n in rates}
 
 
 def all_runs() -> list[str]:
@@ -210,32 +182,23 @@ def ten_seeds() -> list[str]:
     return [f"{MAIN}/{job}/{seed}" for job in jobs for seed in range(10)]
 
 
-def gather(out: Path, names: Sequence[str], files: dict[str, str]) -> None:
-    """Write the rows of the campaigns that are done, each kind into its file."""
-    done = [out / f"{name}.json" for name in names]
-    found = [json.loads(path.read_text()) for path in done if path.exists()]
-    for kind, file in files.items():
-        write_csv(HERE / file, [row for rows in found for row in rows[kind]])
-
-
-def main(names: Sequence[str], out: Path, seeds: bool) -> None:
-    torch.set_num_threads(1)
-    store = Store(out / "store")
-    store.open()
-    everything = ten_seeds() if seeds else all_runs()
-    for name in names or everything:
-        if not (out / f"{name}.json").exists():
-            fleet, job, seed = name.split("/")
-            rows = campaign_rows(fleet, job, int(seed), store)
-            write_json(out / f"{name}.json", rows)
-    files = {"results": "results.csv", "chips": "chips.csv"}
-    gather(out, everything, {"results": "seeds.csv"} if seeds else files)
-
-
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="FLEET/JOB/SEED")
+    parser.add_argument("names", nargs="*", metavar="FLEET/JOB/SEED", help="all by default")
     parser.add_argument("--seeds", action="store_true", help="ten seeds of the main fleet")
     parser.add_argument("--out", type=Path, default=Path("outputs/less-retraining").absolute())
     args = parser.parse_args()
-    main(args.names, args.out, args.seeds)
+    torch.set_num_threads(1)
+    everything = ten_seeds() if args.seeds else all_runs()
+    paths = {name: args.out / f"{name}.json" for name in everything}
+    for name in args.names or everything:
+        if not paths[name].exists():
+            fleet, job, seed = name.split("/")
+            write_json(paths[name], campaign_rows(fleet, job, int(seed), args.out / "store"))
+    campaigns = [json.loads(path.read_text()) for path in paths.values() if path.exists()]
+    write(
+        HERE / ("seeds.csv" if args.seeds else "results.csv"),
+        [row for campaign in campaigns for row in campaign["results"]],
+    )
+    if not args.seeds:
+        write(HERE / "chips.csv.gz", [row for campaign in campaigns for row in campaign["chips"]])

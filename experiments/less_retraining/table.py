@@ -1,129 +1,62 @@
-"""The tables of the record, from its raw rows.
-
-python experiments/2026-11-22-less-retraining/table.py
-"""
+"""The tables of the record, from its raw rows: by recipe, by fleet, and of ten seeds."""
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
-from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 
-HERE = Path(__file__).parent
-BATCH, VAL, TEST, CALIBRATION = 32, 359, 359, 1024
-"""Samples: of a step, of the splits, of a calibration and of a repair that passes them."""
-PASSED = {"sequential": 2 * CALIBRATION, "recalibrate": CALIBRATION}
-"""Samples forward in a repair; the others pass none. A sequential one runs two networks."""
-MAIN = "uniform-40"
-ROWS = (
-    ("eFAT-style", "none", "no retraining (FAP)"),
-    ("eFAT-style", "fixed", "one amount for all"),
-    ("eFAT-style", "individual", "one retraining a chip (Reduce)"),
-    ("eFAT-style", "early_stop", "one a chip until it meets the constraint (early stopping)"),
-    ("eFAT-style", "greedy", "**eFAT-style** (greedy)"),
-    (
-        "eFAT-style",
-        "greedy until met",
-        "eFAT-style, its curves ended where they meet the constraint",
-    ),
-    ("eFAT-style-top-up", "greedy until met", "the same, topped up"),
-    ("gradual", "greedy", "the same, faults injected gradually"),
-    ("eFAT-style", "min_cost", "eFAT-style, planner `min_cost`"),
-    ("eFAT-style-top-up", "min_cost until met", "`min_cost`, curves ended, topped up"),
-    ("gradual", "min_cost", "`min_cost`, curves ended, faults injected gradually"),
-    ("recalibrate", "min_cost", "recalibrate, `min_cost`"),
-    ("harden", "min_cost", "harden + recalibrate, `min_cost`"),
-    ("compensate", "min_cost", "compensate, `min_cost`"),
-    ("remap", "min_cost", "remap, `min_cost`"),
-    ("one-shot", "individual", "remap + compensate, one model a chip"),
-    ("one-shot", "early_stop", "**remap + compensate, one a chip until met** (no analysis)"),
-    ("one-shot", "no_remap", "the same without remap (`no_remap`)"),
-    ("one-shot", "greedy", "remap + compensate, greedy"),
-    ("one-shot", "min_cost", "remap + compensate, `min_cost`"),
-    ("one-shot-top-up", "min_cost", "the same, topped up"),
-    ("rows", "min_cost", "remap rows and columns + compensate, `min_cost`"),
-    ("sequential", "min_cost", "remap + compensate sequentially, `min_cost`"),
-)
+from experiments.less_retraining.counting import HERE, ROWS, cost_of, rows_of, unit_seconds
+from experiments.records import Row, markdown, read, share
+
 HEAD = (
     "", "models", "steps: analysis", "steps: chips", "samples trained", "samples forward",
     "seconds", "of them once", "met val.", "met test", "verified", "mean %", "worst %",
 )  # fmt: skip
+FLEETS = {
+    "uniform-40": "40 uniform",
+    "uniform-100": "100 uniform, 1-20 %",
+    "uniform-1000": "1,000 uniform",
+    "clustered-40": "40 clustered",
+    "clustered-1000": "1,000 clustered",
+}
+FLEET_ROWS = (
+    ("eFAT-style", "none", "no retraining"),
+    ("eFAT-style", "early_stop", "early stopping"),
+    ("eFAT-style", "greedy", "eFAT-style"),
+    ("eFAT-style", "greedy until met", "eFAT-style, curves ended"),
+    ("eFAT-style", "min_cost until met", "`min_cost`, curves ended"),
+    ("one-shot", "early_stop", "remap + compensate, one model per chip, no analysis"),
+    ("one-shot", "min_cost", "remap + compensate, `min_cost`"),
+)
+HEAD_SHORT = (
+    "40 chips, mean of ten seeds", "models", "steps of retraining the chips",
+    "seconds, analysis included", "chips that meet the constraint on validation", "on test",
+)  # fmt: skip
+HEAD_SEEDS = (
+    "", "models", "steps: analysis", "steps: chips", "seconds", "met val.", "each seed", "met test",
+    "each seed", "mean %", "worst %",
+)  # fmt: skip
+SHORT = (
+    ("eFAT-style", "greedy",
+     "eFAT-style: chips merged pair by pair (`+experiment=resnet_fat planner=greedy`)"),
+    ("eFAT-style", "greedy until met",
+     "the same, had its curves ended where they met the constraint (computed)"),
+    ("eFAT-style", "min_cost",
+     "`+experiment=resnet_fat`: the cheapest plan found (`planner=min_cost`)"),
+    ("eFAT-style", "early_stop",
+     "each chip trained until it meets the constraint on validation "
+     "(`+experiment=resnet_fat planner=early_stop`)"),
+    ("one-shot", "early_stop", "**`+experiment=resnet_fat_repair`**: each chip repaired first"),
+    ("one-shot", "min_cost",
+     "repaired in groups (`+experiment=resnet_fat_repair planner=min_cost`)"),
+    ("sequential", "min_cost",
+     "the same, layer by layer (`... planner=min_cost recipe.mode=sequential`)"),
+)  # fmt: skip
+"""Job, strategy and label of the lines in the project's README."""
 
 
-def read(name: str) -> list[dict[str, str]]:
-    with (HERE / name).open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def medians(name: str) -> dict[str, float]:
-    """Return processor seconds of each timed part: medians over interleaved rounds."""
-    rounds = defaultdict(list)
-    for row in read(name):
-        rounds[row["what"]].append(float(row["processor_s"]))
-    return {what: median(values) for what, values in rounds.items()}
-
-
-def unit_seconds(name: str = "costs.csv") -> dict[str, float]:
-    """Return processor seconds of each part, less a bare unit."""
-    seconds = medians(name)
-    bare = seconds["unit"]
-    repairs = ("one-shot", "sequential", "rows", "compensate", "recalibrate")
-    return {
-        "unit": bare,
-        "step": (seconds["96 steps"] - bare) / 96,
-        "evaluation": seconds["evaluation"] - bare,
-        **{name: seconds[name] - bare for name in repairs},
-        "hardening": (seconds["96 steps of hardening"] - bare) / 96,
-        "calibration": seconds["calibration"],
-        "chip": seconds["verification"] / 5,
-    }
-
-
-def cost_of(row: dict[str, str], seconds: dict[str, float]) -> dict[str, float]:
-    """Add up what a strategy of one seed cost."""
-    n = {name: int(value) for name, value in row.items() if value.isdigit()}
-    repair = seconds[row["repair"]] if row["repair"] else 0.0
-    repairs = n["analysis_repairs"] + n["repairs"]
-    once = (
-        seconds["hardening"] * n["hardening_steps"]
-        + seconds["calibration"] * n["calibrations"]
-        + seconds["unit"] * n["analysis_curves"]
-        + repair * n["analysis_repairs"]
-        + seconds["step"] * n["analysis_steps"]
-        + seconds["evaluation"] * n["analysis_points"]
-    )
-    chips = (
-        seconds["unit"] * n["models"]
-        + repair * n["repairs"]
-        + seconds["step"] * n["retrain_steps"]
-        + seconds["evaluation"] * n["evaluations"]
-        + seconds["chip"] * n["chips"]
-    )
-    return {
-        "trained": BATCH * (n["hardening_steps"] + n["analysis_steps"] + n["retrain_steps"]),
-        "forward": VAL * (n["analysis_points"] + n["evaluations"])
-        + CALIBRATION * n["calibrations"]
-        + PASSED.get(row["repair"], 0) * repairs
-        + (VAL + TEST) * n["chips"],
-        "seconds": once + chips,
-        "once": once,
-    }
-
-
-def rows_of(
-    job: str, strategy: str, fleet: str = MAIN, file: str = "results.csv"
-) -> list[dict[str, str]]:
-    """Return the rows of a strategy, one a seed; `until met`: with a shorter analysis."""
-    name, ended = strategy.removesuffix(" until met"), strategy.endswith(" until met")
-    wanted = (fleet, job, name)
-    rows = [r for r in read(file) if (r["fleet"], r["job"], r["strategy"]) == wanted]
-    if not ended:
-        return rows
-    return [
-        row | {"analysis_points": row["ended_points"], "analysis_steps": row["ended_steps"]}
-        for row in rows
-    ]
+def tables() -> list[str]:
+    return [main_table(), rates_table(), fleet_table(), aim_table(), seeds_table()]
 
 
 def line(job: str, strategy: str, label: str) -> list[str]:
@@ -136,62 +69,177 @@ def line(job: str, strategy: str, label: str) -> list[str]:
 
     return [
         label + missing(seeds),
-        each(seeds, "models"),
-        each(seeds, "analysis_steps"),
-        each(seeds, "retrain_steps"),
-        f"{average('trained'):,.0f}",
-        f"{average('forward'):,.0f}",
-        f"{average('seconds'):.1f}",
-        f"{average('once'):.1f}",
-        each(seeds, "met_val"),
-        each(seeds, "met_test"),
-        each(seeds, "verified"),
-        each_percent(seeds, "mean_test"),
-        each_percent(seeds, "worst_test"),
-    ]
+        *(each(seeds, name) for name in ("models", "analysis_steps", "retrain_steps")),
+        f"{average('trained'):,.0f}", f"{average('forward'):,.0f}",
+        f"{average('seconds'):.1f}", f"{average('once'):.1f}",
+        *(each(seeds, name) for name in ("met_val", "met_test", "verified")),
+        *(each_percent(seeds, name) for name in ("mean_test", "worst_test")),
+    ]  # fmt: skip
 
 
-def missing(seeds: list[dict[str, str]]) -> str:
+def missing(seeds: list[Row]) -> str:
     """Name the seeds that a strategy was run for, where they are not all three."""
-    found = ", ".join(row["seed"] for row in seeds)
-    return "" if len(seeds) == 3 else f" (seed{'s' * (len(seeds) > 1)} {found})"
+    names = ", ".join(row["seed"] for row in seeds)
+    return "" if len(seeds) == 3 else f" (seed{'s' * (len(seeds) > 1)} {names})"
 
 
-def each(seeds: list[dict[str, str]], name: str) -> str:
+def each(seeds: list[Row], name: str) -> str:
     return " / ".join(row[name] for row in seeds)
 
 
-def each_percent(seeds: list[dict[str, str]], name: str) -> str:
-    return " / ".join(f"{100 * float(row[name]):.2f}" for row in seeds)
+def each_percent(seeds: list[Row], name: str) -> str:
+    return " / ".join(share(row[name], 2) for row in seeds)
 
 
-def markdown(lines: list[list[str]]) -> str:
-    lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
-def table() -> str:
-    return markdown([list(HEAD), *(line(*row) for row in ROWS if rows_of(*row[:2]))])
+def main_table() -> str:
+    return markdown(HEAD, (line(*row) for row in ROWS if rows_of(*row[:2])))
 
 
 def rates_table() -> str:
     """Lay out the mean validation accuracy after a repair, by way to retrain and steps."""
     points = defaultdict(list)
-    for row in read("rates.csv"):
+    for row in read(HERE / "rates.csv"):
         key = row["batch_norm"], row["lr"], row["fault_rate"], int(row["amount_steps"])
         points[key].append(100 * float(row["val_metric"]))
     steps = (0, 8, 16, 32, 64)
     head = ["BatchNorm, rate", *(f"{rate} %, {s} steps" for rate in (40, 50) for s in steps)]
     ways = dict.fromkeys(key[:2] for key in points)
     lines = [
-        [
-            f"{norm}, {lr}",
-            *(f"{mean(points[norm, lr, r, s]):.2f}" for r in ("0.4", "0.5") for s in steps),
-        ]
+        [f"{norm}, {lr}",
+         *(f"{mean(points[norm, lr, r, s]):.2f}" for r in ("0.4", "0.5") for s in steps)]
         for norm, lr in ways
+    ]  # fmt: skip
+    return markdown(head, lines)
+
+
+def fleet_table() -> str:
+    """Lay out the strategies by fleet, planning counted, and their share of eFAT-style's cost."""
+    head = [
+        "chips", "", "models", "steps: analysis", "steps: chips", "seconds", "of them planning",
+        "of eFAT-style's", "met val.", "met test", "mean %", "worst %",
+    ]  # fmt: skip
+    lines = [
+        fleet_line(fleet, label, *row)
+        for fleet, label in FLEETS.items()
+        for row in FLEET_ROWS
+        if rows_of("eFAT-style", "greedy", fleet) and rows_of(*row[:2], fleet)
     ]
-    return markdown([head, *lines])
+    return markdown(head, lines)
 
 
-if __name__ == "__main__":
-    print(table(), rates_table(), sep="\n\n")
+def fleet_line(fleet: str, chips: str, job: str, strategy: str, label: str) -> list[str]:
+    """Lay out a strategy."""
+    seeds = rows_of(job, strategy, fleet)
+    whole, ended = (fleet_seconds(fleet, "eFAT-style", f"greedy{s}") for s in ("", " until met"))
+    took = fleet_seconds(fleet, job, strategy)
+    return [
+        chips, label, each(seeds, "models"), each(seeds, "analysis_steps"),
+        each(seeds, "retrain_steps"), f"{took:,.1f}",
+        f"{planning_seconds(seeds):,.1f}",
+        f"{took / whole:.2f} / {took / ended:.2f}",
+        each(seeds, "met_val"), each(seeds, "met_test"),
+        each_percent(seeds, "mean_test"), each_percent(seeds, "worst_test"),
+    ]  # fmt: skip
+
+
+def fleet_seconds(fleet: str, job: str, strategy: str) -> float:
+    """Return the mean seconds of a strategy in a fleet, planning included."""
+    seconds, rows = unit_seconds(), rows_of(job, strategy, fleet)
+    return mean(cost_of(row, seconds)["seconds"] for row in rows) + planning_seconds(rows)
+
+
+def aim_table() -> str:
+    """Lay out the seconds of both sides by fleet, seed 0, planning counted."""
+    head = [
+        "uniform chips", "eFAT-style, s", "curves ended, s", "remap + compensate, s",
+        "of eFAT-style's", "one model per chip, no analysis, s", "of eFAT-style's",
+    ]  # fmt: skip
+    lines = []
+    for fleet, chips in (
+        ("uniform-40", "40 of 1-25 %"), ("uniform-100", "100 of 1-20 %"),
+        ("uniform-1000", "1,000 of 1-25 %"),
+    ):  # fmt: skip
+        whole, ended, repaired, alone = (
+            seconds_once(fleet, job, strategy)
+            for job, strategy in (
+                ("eFAT-style", "greedy"), ("eFAT-style", "greedy until met"),
+                ("one-shot", "min_cost"), ("one-shot", "early_stop"),
+            )
+        )  # fmt: skip
+        took = (f"{value:,.0f}" for value in (whole, ended))
+        shares = (f"{of / whole:.2f} / {of / ended:.2f}" for of in (repaired, alone))
+        lines.append(
+            [chips, *took, f"{repaired:,.0f}", next(shares), f"{alone:,.0f}", next(shares)]
+        )
+    return markdown(head, lines)
+
+
+def seconds_once(fleet: str, job: str, strategy: str) -> float:
+    """Return the seconds of a strategy in a fleet, seed 0, planning included."""
+    row = rows_of(job, strategy, fleet)[0]
+    return cost_of(row, unit_seconds())["seconds"] + planning_seconds([row])
+
+
+def planning_seconds(seeds: list[Row]) -> float:
+    """Return the mean processor seconds of planning, of the runs that took them."""
+    took = [float(row["planning_s"]) for row in seeds if row["planning_s"]]
+    return mean(took) if took else 0.0
+
+
+def seeds_table() -> str:
+    """Lay out the ten seeds on another processor."""
+    rows = [row for row in ROWS if rows_of(*row[:2], file="seeds.csv")]
+    return markdown(HEAD_SEEDS, (seeds_line(*row) for row in rows))
+
+
+def seeds_line(job: str, strategy: str, label: str) -> list[str]:
+    """Return means over the seeds, and the chips that meet the constraint, in all and by seed."""
+    seeds = rows_of(job, strategy, file="seeds.csv")
+    means = [
+        f"{mean(int(row[n]) for row in seeds):,.0f}" for n in ("analysis_steps", "retrain_steps")
+    ]
+    return [
+        label,
+        f"{mean(int(row['models']) for row in seeds):.1f}",
+        *means,
+        f"{seconds_of(seeds):.1f}",
+        *(cell for split in ("val", "test") for cell in (met(seeds, split), span(seeds, split))),
+        f"{mean(100 * float(row['mean_test']) for row in seeds):.2f}",
+        f"{min(100 * float(row['worst_test']) for row in seeds):.2f}",
+    ]
+
+
+def seconds_of(seeds: list[Row]) -> float:
+    """Return the mean cost of a seed, in processor seconds of the other processor."""
+    seconds = unit_seconds("seeds_costs.csv")
+    return mean(cost_of(row, seconds)["seconds"] for row in seeds)
+
+
+def met(seeds: list[Row], split: str) -> str:
+    """Count the chips of all seeds that meet the constraint."""
+    counts = (sum(int(row[name]) for row in seeds) for name in (f"met_{split}", "chips"))
+    return " of ".join(map(str, counts))
+
+
+def span(seeds: list[Row], split: str) -> str:
+    """Return the fewest and the most chips of a seed that do."""
+    counts = [int(row[f"met_{split}"]) for row in seeds]
+    return f"{min(counts)}-{max(counts)}"
+
+
+def short_table() -> str:
+    """Lay out what the project's README shows."""
+    return markdown(HEAD_SHORT, (short_line(*row) for row in SHORT))
+
+
+def short_line(job: str, strategy: str, label: str) -> list[str]:
+    """Return means over the seeds, and the chips of all seeds that meet the constraint."""
+    seeds = rows_of(job, strategy, file="seeds.csv")
+    return [
+        label,
+        f"{mean(int(row['models']) for row in seeds):.1f}",
+        f"{mean(int(row['retrain_steps']) for row in seeds):,.0f}",
+        f"{seconds_of(seeds):.1f}",
+        met(seeds, "val"),
+        met(seeds, "test"),
+    ]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
-from functools import cache
 from pathlib import Path
 from statistics import mean, median
 
 from efat.resilience import ACCURACY, Verification
+from experiments.records import Row, read, where
 
 HERE = Path(__file__).parent
 BATCH, CALIBRATION, STEPS = 128, 1024, 32
@@ -18,18 +17,11 @@ VAL = defaultdict(lambda: 2000, {"mlp": 5000})
 EVERY = defaultdict(lambda: 32, {"resnet8": 48, "mlp": 39})
 AFTER_REPAIR = defaultdict(lambda: 16, {"mlp": 39})
 """Steps between evaluations of early stopping, by network: those of `settings.py`."""
-Row = dict[str, str]
-
-
-@cache
-def read(name: str) -> list[Row]:
-    with (HERE / name).open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def of(name: str, **wanted: str) -> list[Row]:
     """Return the rows of a file that have these values."""
-    return [row for row in read(name) if all(row[key] == value for key, value in wanted.items())]
+    return where(read(HERE / name), **wanted)
 
 
 def network(setting: str) -> str:
@@ -67,10 +59,10 @@ def result(setting: str, job: str, strategy: str) -> Row | None:
 
 def served(setting: str, job: str, strategy: str) -> list[Row]:
     """Return the chips that were measured; those that are masked only where a plan is empty."""
-    chips = of("chips.csv", setting=setting, job=job, strategy=stored(strategy))
+    chips = of("chips.csv.gz", setting=setting, job=job, strategy=stored(strategy))
     if chips or (result(setting, job, strategy) or {}).get("models") != "0":
         return chips
-    return of("chips.csv", setting=setting, job=job, strategy="none")
+    return of("chips.csv.gz", setting=setting, job=job, strategy="none")
 
 
 def stored(strategy: str) -> str:
@@ -101,7 +93,7 @@ def analysis(setting: str, job: str, until_met: bool) -> dict[str, float]:
 
 def early_stops(setting: str, job: str, chips: int) -> dict[str, float]:
     """Return steps and evaluations of early stopping: of the chips measured, scaled to all."""
-    rows = of("chips.csv", setting=setting, job=job, strategy="early_stop")
+    rows = of("chips.csv.gz", setting=setting, job=job, strategy="early_stop")
     every = (EVERY if job == "eFAT-style" else AFTER_REPAIR)[network(setting)]
     steps = [int(row["amount_steps"]) for row in rows]
     whole = chips / len(rows)

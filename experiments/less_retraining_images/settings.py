@@ -12,10 +12,10 @@ class Job:
 
     Args:
         arguments: Besides those of the setting.
-        strategies: `none`: masked chips; `each`: a repaired model a chip, with no analysis and no
-            retraining; `early_stop`: a model a chip, trained until it meets the constraint, with no
-            analysis; `planned`, `fixed`, `individual`: by the resilience map and the planner, one
-            amount for all, an amount a chip; none: curves alone.
+        strategies: `none`: masked chips; `each`: a repaired model per chip, with no analysis and no
+            retraining; `early_stop`: a model per chip, trained until it meets the constraint, with
+            no analysis; `planned`, `fixed`, `individual`: by the resilience map and the planner,
+            one amount for all, an amount per chip; none: curves alone.
     """
 
     arguments: tuple[str, ...]

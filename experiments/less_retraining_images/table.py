@@ -1,23 +1,29 @@
-"""The tables of the record, from its raw rows.
-
-python experiments/2026-11-22-less-retraining-images/table.py
-"""
+"""The tables of the record, from its raw rows."""
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
-from pathlib import Path
 
-from efat.reporting.html.report_markdown import markdown_table
-from experiments import record_tables as records
-from experiments.record_tables import at_amount, by_rate, percent, rate_heads, spread
+from experiments.less_retraining_images.counting import (
+    HERE,
+    analysis,
+    cost,
+    of,
+    outcome,
+    result,
+    unit_seconds,
+)
+from experiments.records import (
+    at_amount,
+    by_rate,
+    markdown,
+    percent,
+    rate_heads,
+    read,
+    spread,
+)
 
-HERE = Path(__file__).parent
-sys.path.append(str(HERE))
-from counting import analysis, cost, of, outcome, read, result, unit_seconds  # noqa: E402 - beside this file
-
-CIFAR10, CURVES_BEFORE = "cifar10", "2026-11-22-cifar10-resnet20"
+CIFAR10 = "cifar10"
 ARRAYS = {"cifar10": "64x64", "cifar10-256": "256x256"}
 """Of ResNet-20, whose curves of retraining at 0.01 are in the record before."""
 LABELS = {
@@ -28,16 +34,19 @@ LABELS = {
     ("eFAT-style, 0.05 decaying", "planned"): (
         "eFAT-style at 0.05 and falling, budget of 4,096 steps, its curves ended"
     ),
-    ("eFAT-style", "individual"): "Reduce: an amount and a model a chip",
-    ("eFAT-style", "fixed"): "one amount for all, a model a chip",
-    ("eFAT-style", "early_stop"): "early stopping, one model a chip",
-    ("recalibrate", "each"): "BatchNorm re-estimated, one model a chip",
-    ("harden + recalibrate", "each"): "hardened, then BatchNorm re-estimated, one model a chip",
-    ("harden", "each"): "hardened, one model a chip",
-    ("remap", "each"): "remap, one model a chip",
-    ("compensate", "each"): "compensate, one model a chip",
-    ("remap + compensate", "each"): "**remap + compensate, one model a chip**",
-    ("remap + compensate, sequential", "each"): "remap + compensate sequentially, one model a chip",
+    ("eFAT-style", "individual"): "Reduce: an amount and a model per chip",
+    ("eFAT-style", "fixed"): "one amount for all, a model per chip",
+    ("eFAT-style", "early_stop"): "early stopping, one model per chip",
+    ("recalibrate", "each"): "BatchNorm re-estimated, one model per chip",
+    ("harden + recalibrate", "each"): "hardened, then BatchNorm re-estimated, one model per chip",
+    ("harden", "each"): "hardened, one model per chip",
+    ("remap", "each"): "remap, one model per chip",
+    ("compensate", "each"): "compensate, one model per chip",
+    ("remap + compensate", "each"): "**remap + compensate, one model per chip**",
+    (
+        "remap + compensate, sequential",
+        "each",
+    ): "remap + compensate sequentially, one model per chip",
     ("remap + compensate", "early_stop"): "remap + compensate, trained on where that falls short",
     ("remap + compensate", "planned"): "remap + compensate, analysis and `min_cost`",
 }
@@ -84,7 +93,7 @@ def table(setting: str) -> str:
             f"{c['forward']:,}", f"{c['seconds']:,.0f}", f"{c['once']:,.0f}",
             f"{c['verification']:,.0f}", *(measured(o) if o else ["planned", *[""] * 5]),
         ])  # fmt: skip
-    return markdown_table(HEAD, lines)
+    return markdown(HEAD, lines)
 
 
 def curves_table(setting: str) -> str:
@@ -104,11 +113,11 @@ def curves_table(setting: str) -> str:
         for job, steps in sorted(kinds)
     ]  # fmt: skip
     run = f"{ARRAYS[setting]} retrained"
-    before = at_amount(records.read(CURVES_BEFORE, "results.csv"), run, 64)
+    before = at_amount(read(HERE.parent / "cifar10_resnet20/results.csv"), run, 64)
     earlier = dict(zip(rate_heads(before), by_rate(before, "val_metric"), strict=True))
     lines.insert(0, ["retrained at 0.01, 64 steps (5 maps, earlier record)",
                      *(earlier.get(percent(rate), "") for rate in rates)])  # fmt: skip
-    return markdown_table(["", *map(percent, rates)], lines)
+    return markdown(["", *map(percent, rates)], lines)
 
 
 def named(setting: str) -> str:
@@ -130,7 +139,7 @@ def summary_table() -> str:
         ])  # fmt: skip
     head = ("setting", "chips", "measured", "meet it on test", "verified",
             "worst, points below the baseline")  # fmt: skip
-    return markdown_table(head, sorted(lines))
+    return markdown(head, sorted(lines))
 
 
 def costs_table() -> str:
@@ -141,7 +150,7 @@ def costs_table() -> str:
             continue
         seconds = unit_seconds(kind)
         lines.append([NAMES[kind], *(f"{seconds[p]:.3g}" if seconds.get(p) else "" for p in PARTS)])
-    return markdown_table(["seconds", *PARTS], lines)
+    return markdown(["seconds", *PARTS], lines)
 
 
 def plans_table(job: str = "eFAT-style") -> str:
@@ -167,7 +176,7 @@ def plans_table(job: str = "eFAT-style") -> str:
             "seconds without verification", "with", "repair over eFAT-style, without", "with",
             "steps: Reduce", "steps: one amount",
     )  # fmt: skip
-    return markdown_table(head, lines)
+    return markdown(head, lines)
 
 
 def is_long(job: str) -> bool:
@@ -176,7 +185,7 @@ def is_long(job: str) -> bool:
 
 
 def long_table(setting: str) -> str:
-    """Lay out validation accuracy of long retrainings, each 256 steps: one map a rate."""
+    """Lay out validation accuracy of long retrainings, each 256 steps: one map per rate."""
     found: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
     for row in [row for row in of("curves.csv", setting=setting) if is_long(row["job"])]:
         label, step = row["job"].removesuffix(", long"), int(row["amount_steps"])
@@ -186,12 +195,12 @@ def long_table(setting: str) -> str:
         [f"{percent(float(rate))}, {label}", *(curve.get(step, "") for step in steps)]
         for (rate, label), curve in sorted(found.items())
     ]
-    return markdown_table(["", *(f"{step:,}" for step in steps)], lines)
+    return markdown(["", *(f"{step:,}" for step in steps)], lines)
 
 
 def rates_table() -> str:
-    """Lay out validation accuracy by learning rate of the retraining: one map a rate."""
-    rows = read("rates.csv")
+    """Lay out validation accuracy by learning rate of the retraining: one map per rate."""
+    rows = read(HERE / "rates.csv")
     steps = sorted({int(row["amount_steps"]) for row in rows})
     found = {(r["lr"], r["fault_rate"], int(r["amount_steps"])): r["val"] for r in rows}
     lines = [
@@ -199,15 +208,15 @@ def rates_table() -> str:
          *(f"{100 * float(found[lr, rate, step]):.1f}" for step in steps)]
         for rate, lr in sorted({(row["fault_rate"], row["lr"]) for row in rows})
     ]  # fmt: skip
-    return markdown_table(["", *(f"{step} steps" for step in steps)], lines)
+    return markdown(["", *(f"{step} steps" for step in steps)], lines)
 
 
 def fleets_table() -> str:
     """Lay out what repairing a fleet took; where workers were not counted, at most all cores."""
     lines = []
-    for row in read("fleets.csv"):
+    for row in read(HERE / "fleets.csv"):
         key = {name: row[name] for name in ("fleet", "recipe", "chips", "workers")}
-        each = [float(chip["repair_s"]) for chip in of("fleet_chips.csv", **key)]
+        each = [float(chip["repair_s"]) for chip in of("fleet_chips.csv.gz", **key)]
         wall_s = float(row["wall_s"])
         processor_s = float(row["processor_s"] or wall_s * int(row["workers"]))
         most = "" if row["processor_s"] else "at most "
@@ -216,19 +225,15 @@ def fleets_table() -> str:
             f"{most}{processor_s / len(each):.2f}", f"{min(each):.2f}-{max(each):.2f}",
             f"{most}{1000 * processor_s / len(each) / 60:.1f}",
         ])  # fmt: skip
-    head = ("fleet", "recipe", "chips", "processes", "wall seconds", "processor seconds a chip",
+    head = ("fleet", "recipe", "chips", "processes", "wall seconds", "processor seconds per chip",
             "repair alone, wall seconds", "1,000 chips, core minutes")  # fmt: skip
-    return markdown_table(head, lines)
+    return markdown(head, lines)
 
 
 def tables() -> list[str]:
     """Return all tables of the page."""
-    settings = sorted({row["setting"] for row in read("results.csv")})
+    settings = sorted({row["setting"] for row in read(HERE / "results.csv")})
     return [
         summary_table(), costs_table(), *map(table, settings), plans_table(),
         *map(curves_table, ARRAYS), rates_table(), long_table(CIFAR10), fleets_table(),
     ]  # fmt: skip
-
-
-if __name__ == "__main__":
-    print(*tables(), sep="\n\n")

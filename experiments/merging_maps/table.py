@@ -1,60 +1,51 @@
-"""The tables of merged maps, one a network, learning rate and rate of a map, from raw rows.
-
-python experiments/2026-11-22-merging-maps/table.py
-"""
+"""The tables of merged maps, one per network, learning rate and rate of a map."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.record_tables import Lines, Row, print_tables, read, signed, spread, table
+from experiments.records import Row, markdown, read, signed, spread, where
 
 COLLAPSED = 0.5
-"""Test accuracy below which a training of ten classes is said to have collapsed."""
+"""Test accuracy below which a training of ten classes counts as collapsed."""
+WAYS = ("at once", "step by step")
 
 
-def merge_table(rows: Sequence[Row]) -> Lines:
-    """Return test accuracy by merged maps, both ways, how they compare, and what collapsed.
+def merge_table(rows: Sequence[Row]) -> str:
+    """Lay out test accuracy by merged maps, both ways, how they compare, and what collapsed.
 
     A training that diverged has no accuracy and counts as collapsed.
     """
-    counts = sorted({int(row["maps"]) for row in rows})
-    columns = [[row for row in rows if int(row["maps"]) == count] for count in counts]
-    ways = ("at once", "step by step")
+    counts = sorted({row["maps"] for row in rows}, key=int)
+    columns = [where(rows, maps=count) for count in counts]
     lines = [["PEs masked, %", *(spread((float(r["union_rate"]) for r in c), 0) for c in columns)]]
-    lines += [[way, *(spread(_tests(column, way).values()) for column in columns)] for way in ways]
-    lines.append(["step by step less at once", *(signed(_way_gains(c)) for c in columns)])
-    lines += [[f"{way}, collapsed", *(_collapsed(c, way) for c in columns)] for way in ways]
-    return table(["merged maps", *map(str, counts)], lines)
+    lines += [[way, *(spread(tests(column, way).values()) for column in columns)] for way in WAYS]
+    lines.append(["step by step less at once", *(signed(gains(c)) for c in columns)])
+    lines += [[f"{way}, collapsed", *(collapsed(c, way) for c in columns)] for way in WAYS]
+    return markdown(["merged maps", *counts], lines)
 
 
-def _tests(rows: Sequence[Row], way: str) -> dict[str, float]:
+def tests(rows: Sequence[Row], way: str) -> dict[str, float]:
     """Return test accuracy by seed, of the trainings that did not diverge."""
-    return {r["seed"]: float(r["test"]) for r in rows if r["way"] == way and r["test"]}
+    return {row["seed"]: float(row["test"]) for row in where(rows, way=way) if row["test"]}
 
 
-def _way_gains(rows: Sequence[Row]) -> list[float]:
+def gains(rows: Sequence[Row]) -> list[float]:
     """Return what step by step gains, seed by seed."""
-    once, steps = _tests(rows, "at once"), _tests(rows, "step by step")
+    once, steps = (tests(rows, way) for way in WAYS)
     return [steps[seed] - once[seed] for seed in once if seed in steps]
 
 
-def _collapsed(rows: Sequence[Row], way: str) -> str:
-    of = [row for row in rows if row["way"] == way]
-    lost = sum(not row["test"] or float(row["test"]) < COLLAPSED for row in of)
-    return f"{lost} of {len(of)}"
+def collapsed(rows: Sequence[Row], way: str) -> str:
+    trainings = where(rows, way=way)
+    died = sum(not row["test"] or float(row["test"]) < COLLAPSED for row in trainings)
+    return f"{died} of {len(trainings)}"
 
 
-def tables() -> list[Lines]:
-    """Return all tables of the page, as lines."""
-    rows = read(Path(__file__).parent.name, "results.csv")
+def tables() -> list[str]:
+    rows = read(Path(__file__).parent / "results.csv")
     kinds = dict.fromkeys((row["model"], row["lr"], row["map_rate"]) for row in rows)
     return [
-        merge_table([r for r in rows if (r["model"], r["lr"], r["map_rate"]) == kind])
-        for kind in kinds
+        merge_table(where(rows, model=model, lr=lr, map_rate=rate)) for model, lr, rate in kinds
     ]
-
-
-if __name__ == "__main__":
-    print_tables(tables())

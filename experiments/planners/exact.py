@@ -1,13 +1,13 @@
-"""What `exact` proves where the relaxation is solved and `min_cost` is more than 2 % above it.
+"""What `exact` proves where the relaxation is solved and `min_cost` is more than 2 % above it."""
 
-python experiments/2026-11-22-planners/exact.py    # from the project's root; writes exact.csv
-"""
+from __future__ import annotations
 
-import csv
+import argparse
 import time
 from pathlib import Path
 
 from efat.planning import Exact, MinCost
+from experiments.records import write
 from tests.planning.fleets import fleet, table_cost
 
 FLEETS = (
@@ -19,7 +19,7 @@ FLEETS = (
 CHIPS = 20
 
 
-def row(side: int, kind: str, curve: str) -> dict[str, object]:
+def exact_row(side: int, kind: str, curve: str) -> dict[str, object]:
     chips, cost = fleet(kind, CHIPS, side), table_cost(curve, side)
     began = time.process_time()
     exact = Exact()(chips, cost, 0)
@@ -32,9 +32,7 @@ def row(side: int, kind: str, curve: str) -> dict[str, object]:
     }  # fmt: skip
 
 
-if __name__ == "__main__":
-    found = [row(*case) for case in FLEETS]
-    with Path(__file__).with_name("exact.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    rows = [exact_row(*case) for case in FLEETS]
+    write(Path(__file__).with_name("exact.csv"), rows)

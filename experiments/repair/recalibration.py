@@ -1,19 +1,16 @@
-"""Why does re-estimating BatchNorm cost the fault-free ResNet-20? One condition changed at a time.
-
-python experiments/2026-11-22-repair/recalibration.py --data CIFAR10 --weights CHECKPOINT
-"""
+"""Re-estimating BatchNorm of the fault-free ResNet-20, one condition changed at a time."""
 
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 
 import numpy as np
 import torch
-from run import HERE, accuracy, augmented, images, picks, published_resnet20
 
 from efat.nn.repair import recalibrate
+from experiments.records import write
+from experiments.repair.run import HERE, accuracy, augmented, images, picks, published_resnet20
 
 
 def main() -> None:
@@ -40,18 +37,15 @@ def main() -> None:
         "cropped and flipped, 2,048 images": (augmented(pool, crop=True, flip=True), 128, False),
         "cropped and flipped, bf16": (augmented(plain, crop=True, flip=True), 128, True),
     }
-    with (HERE / "recalibration.csv").open("w", newline="") as file:
-        out = csv.writer(file, lineterminator="\n")
-        out.writerow(["condition", "test_pct", "mean_shift_in_std", "mean_log_var_ratio"])
-        out.writerow(["published statistics", f"{accuracy(model, x, y):.2f}", 0, 0])
-        for name, (inputs, batch, bf16) in conditions.items():
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                fresh = recalibrate(model, inputs.split(batch))
-            shift, ratio = differences(model, fresh)
-            row = [name, f"{accuracy(fresh, x, y):.2f}", f"{shift:.3f}", f"{ratio:.3f}"]
-            out.writerow(row)
-            file.flush()
-            print(*row, flush=True)
+    names = ("condition", "test_pct", "mean_shift_in_std", "mean_log_var_ratio")
+    out = [("published statistics", f"{accuracy(model, x, y):.2f}", 0, 0)]
+    for name, (inputs, batch, bf16) in conditions.items():
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            fresh = recalibrate(model, inputs.split(batch))
+        shift, ratio = differences(model, fresh)
+        out.append((name, f"{accuracy(fresh, x, y):.2f}", f"{shift:.3f}", f"{ratio:.3f}"))
+        print(*out[-1], flush=True)
+    write(HERE / "recalibration.csv", [dict(zip(names, row, strict=True)) for row in out])
 
 
 def differences(model: torch.nn.Module, fresh: torch.nn.Module) -> tuple[float, float]:
@@ -63,7 +57,3 @@ def differences(model: torch.nn.Module, fresh: torch.nn.Module) -> tuple[float, 
         shifts.append((new[mean] - old[mean]).abs() / old[name].sqrt())
         ratios.append((new[name] / old[name]).log())
     return torch.cat(shifts).mean().item(), torch.cat(ratios).mean().item()
-
-
-if __name__ == "__main__":
-    main()

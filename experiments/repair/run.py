@@ -1,9 +1,4 @@
-"""Accuracy of faulty chips repaired without training: ResNet-8, published ResNet-20, an MLP.
-
-python experiments/2026-11-22-repair/run.py --setting digits
-python experiments/2026-11-22-repair/run.py --setting cifar10 --data CIFAR10 --weights CHECKPOINT
-python experiments/2026-11-22-repair/run.py --setting fashion_mnist --data FASHION_MNIST
-"""
+"""Accuracy of faulty chips repaired without training: ResNet-8, published ResNet-20, an MLP."""
 
 from __future__ import annotations
 
@@ -48,9 +43,8 @@ def images(path: Path, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     table = pq.read_table(path, columns=["img", "label"]).take(rows)
     decoded = [np.array(Image.open(io.BytesIO(row["bytes"]))) for row in table["img"].to_pylist()]
     x = torch.from_numpy(np.stack(decoded)).float() / 255
-    return ((x - MEAN) / STD).permute(0, 3, 1, 2).contiguous(), torch.tensor(
-        table["label"].to_pylist()
-    )
+    normalised = ((x - MEAN) / STD).permute(0, 3, 1, 2).contiguous()
+    return normalised, torch.tensor(table["label"].to_pylist())
 
 
 def grey(path: Path, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,13 +121,9 @@ def methods(model, fault_map, array, grams, calibration, taylor):
         yield "one-shot, rescaled", lambda: rescale(model, one_shot(), calibration)
     else:
         yield "recalibrated", lambda: recalibrate(masked(), calibration.split(128))
-    if (
-        calibration.dim() == 4 and calibration.shape[1] == 3
-    ):  # digits are trained without augmentation
-        yield (
-            "recalibrated on crops",
-            lambda: recalibrate(masked(), augmented(calibration).split(128)),
-        )
+    if calibration.dim() == 4 and calibration.shape[1] == 3:  # digits are trained without crops
+        crops = augmented(calibration).split(128)
+        yield "recalibrated on crops", lambda: recalibrate(masked(), crops)
     yield "one-shot", one_shot
     yield "sequential", sequential
     magnitude = magnitude_saliency(model)
@@ -214,7 +204,3 @@ def main() -> None:
                     verify_masks(repaired)
                     reached = accuracy(repaired.eval(), x, y)
                     record(rate, index, method, f"{reached:.2f}", f"{taken:.2f}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,38 +1,29 @@
-"""A table for each setting: accuracy of each method on each map, by fault rate; from raw rows.
-
-python experiments/2026-11-22-repair/table.py
-"""
+"""A table for each setting: accuracy of each method on each fault map, by fault rate."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from efat.reporting.html.report_markdown import markdown_table
-from experiments.record_tables import Lines, Row, percent, print_tables, read
+from experiments.records import Row, markdown, percent, read, where
 
 
-def _by_method(rows: Sequence[Row]) -> Lines:
-    rates = sorted({float(row["fault_rate"]) for row in rows})
-    found: dict[str, dict[float, list[str]]] = {}
-    for row in rows:
-        cells = found.setdefault(row["method"].replace("|w|", "weight magnitude"), {})
-        cells.setdefault(float(row["fault_rate"]), []).append(f"{float(row['test_pct']):.1f}")
+def methods_table(rows: Sequence[Row]) -> str:
+    rates = sorted({row["fault_rate"] for row in rows}, key=float)
+    methods = dict.fromkeys(row["method"] for row in rows)
     lines = [
-        [method, *(" / ".join(cells.get(rate, ["-"])) for rate in rates)]
-        for method, cells in found.items()
+        [method.replace("|w|", "weight magnitude"), *(cell(rows, method, rate) for rate in rates)]
+        for method in methods
     ]
-    return markdown_table(["method", *map(percent, rates)], lines).split("\n")
+    return markdown(["method", *map(percent, rates)], lines)
 
 
-def tables() -> list[Lines]:
-    """Return all tables of the page, as lines."""
-    rows = [row for row in read(Path(__file__).parent.name, "results.csv") if row["map"]]
-    return [
-        _by_method([row for row in rows if row["setting"] == setting])
-        for setting in dict.fromkeys(row["setting"] for row in rows)
-    ]
+def cell(rows: Sequence[Row], method: str, rate: str) -> str:
+    maps = where(rows, method=method, fault_rate=rate)
+    return " / ".join(f"{float(row['test_pct']):.1f}" for row in maps) or "-"
 
 
-if __name__ == "__main__":
-    print_tables(tables())
+def tables() -> list[str]:
+    rows = [row for row in read(Path(__file__).parent / "results.csv") if row["map"]]
+    settings = dict.fromkeys(row["setting"] for row in rows)
+    return [methods_table(where(rows, setting=setting)) for setting in settings]

@@ -1,46 +1,24 @@
-"""Published ResNet-20 in int8 on an emulated 256x256 array with a few undetected stuck-at PEs.
-
-python experiments/2026-11-22-stuck-at-resnet20/run.py --data CIFAR10_PARQUET --weights CHECKPOINT
-"""
+"""Published ResNet-20 in int8 on an emulated 256x256 array with a few undetected stuck-at PEs."""
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import platform
 import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
-from PIL import Image
+from matplotlib.figure import Figure
 
 from efat.hardware import SystolicArray
 from efat.hardware.emulation import ArrayFaults, StuckAt
-from efat.models import ResNet
 from efat.nn import calibrate, emulate
 from efat.seeds import generator
+from experiments.records import Row, load, where, write
+from experiments.repair.run import images, published_resnet20
 
 HERE = Path(__file__).parent
-MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-
-
-def images(path: Path, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return images [n, 3, 32, 32], normalised as the checkpoint expects, and labels."""
-    table = pq.read_table(path, columns=["img", "label"]).take(rows)
-    decoded = [np.array(Image.open(io.BytesIO(row["bytes"]))) for row in table["img"].to_pylist()]
-    x = torch.from_numpy(np.stack(decoded)).float() / 255
-    return ((x - MEAN) / STD).permute(0, 3, 1, 2), torch.tensor(table["label"].to_pylist())
-
-
-def published_resnet20(path: Path) -> ResNet:
-    """Load the checkpoint into efat's ResNet-20."""
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    model = ResNet(20, 10)
-    model.load_state_dict({name.removeprefix("module."): value for name, value in state.items()})
-    return model.eval()
+INK = "#1f2937"
 
 
 @torch.no_grad()
@@ -71,17 +49,11 @@ CONDITIONS = {
     "low bits, columns the network uses": ((0, 1, 2, 3), 64),
 }
 
-COLUMNS = (
-    "condition", "seed", "faulty_pes", "pes_in_used_columns", "healthy_float_pct",
-    "healthy_int8_pct", "stuck_pct", "bypassed_pct", "stuck_s", "bypassed_s",
-)  # fmt: skip
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder: {train,test}.parquet")
     parser.add_argument("--weights", type=Path, required=True, help="resnet20-12fca82f.th")
-    parser.add_argument("--out", type=Path, default=HERE / "results.csv")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=5)
     args = parser.parse_args()
@@ -91,30 +63,58 @@ def main() -> None:
     scales = calibrate(model, images(args.data / "train.parquet", picks)[0].split(128))
     picks = np.sort(generator(0, "test images").choice(10_000, args.images, replace=False))
     x, y = images(args.data / "test.parquet", picks)
-    print(platform.processor(), platform.python_version(), torch.__version__, np.__version__)
-    with args.out.open("w", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(COLUMNS)
-        float_pct = accuracy(model, x, y)
-        int8_pct = accuracy(
-            emulate(model, array, ArrayFaults.undetected(256, 256, []), scales), x, y
-        )
-        for condition, (bits, columns) in CONDITIONS.items():
-            for count in (1, 4, 8):
-                for seed in range(args.seeds):
-                    faults = chip(seed, count, bits, columns)
-                    stuck = ArrayFaults.undetected(256, 256, faults)
-                    began = time.perf_counter()
-                    stuck_pct = accuracy(emulate(model, array, stuck, scales), x, y)
-                    middle = time.perf_counter()
-                    fixed_pct = accuracy(emulate(model, array, stuck.mitigated(), scales), x, y)
-                    end = time.perf_counter()
-                    hit = sum(fault.col < 64 for fault in faults)
-                    row = [condition, seed, count, hit, float_pct, int8_pct, stuck_pct, fixed_pct]
-                    rows.writerow([*row, f"{middle - began:.1f}", f"{end - middle:.1f}"])
-                    file.flush()
-                    print(*row, f"{middle - began:.1f} s", flush=True)
+
+    def measure(faults: ArrayFaults) -> tuple[float, str]:
+        began = time.perf_counter()
+        reached = accuracy(emulate(model, array, faults, scales), x, y)
+        return reached, f"{time.perf_counter() - began:.1f}"
+
+    healthy = {
+        "healthy_float_pct": accuracy(model, x, y),
+        "healthy_int8_pct": measure(ArrayFaults.undetected(256, 256, []))[0],
+    }
+    rows = []
+    for condition, (bits, columns) in CONDITIONS.items():
+        for count, seed in ((n, s) for n in (1, 4, 8) for s in range(args.seeds)):
+            places = chip(seed, count, bits, columns)
+            stuck = ArrayFaults.undetected(256, 256, places)
+            (stuck_pct, stuck_s), (bypassed_pct, bypassed_s) = map(
+                measure, (stuck, stuck.mitigated())
+            )
+            key = {"condition": condition, "seed": seed, "faulty_pes": count}
+            rows.append({
+                **key, "pes_in_used_columns": sum(place.col < 64 for place in places), **healthy,
+                "stuck_pct": stuck_pct, "bypassed_pct": bypassed_pct, "stuck_s": stuck_s,
+                "bypassed_s": bypassed_s,
+            })  # fmt: skip
+            print(*rows[-1].values(), flush=True)
+            write(HERE / "results.csv", rows)
+    draw(load(HERE / "results.csv"))
 
 
-if __name__ == "__main__":
-    main()
+def draw(rows: list[Row]) -> None:
+    """Draw the accuracy of every chip, stuck and bypassed."""
+    conditions = dict.fromkeys(row["condition"] for row in rows)
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(conditions), sharey=True)
+    for axis, condition in zip(panels, conditions, strict=True):
+        chips = where(rows, condition=condition)
+        counts = sorted({int(row["faulty_pes"]) for row in chips})
+        middle = max(int(row["seed"]) for row in chips) / 2
+        for kind, colour, shift in (("stuck", "#b3261e", -0.12), ("bypassed", "#0f766e", 0.12)):
+            x = [
+                counts.index(int(row["faulty_pes"])) + shift + 0.02 * (int(row["seed"]) - middle)
+                for row in chips
+            ]
+            y = [float(row[f"{kind}_pct"]) for row in chips]
+            axis.plot(x, y, "o", color=colour, ms=5, alpha=0.75, label=kind)
+        healthy = float(chips[0]["healthy_int8_pct"])
+        axis.axhline(healthy, color=INK, lw=0.8, ls=":", label=f"healthy, int8: {healthy:.1f} %")
+        axis.axhline(10, color=INK, lw=0.8, ls="--", label="guessing: 10 %")
+        axis.set_xticks(range(len(counts)), counts)
+        axis.set(title=condition, xlabel="faulty PEs of 65,536", ylim=(0, 100))
+        axis.title.set_fontsize(10)
+        axis.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("accuracy, % of 1,000 test images")
+    panels[-1].legend(frameon=False, loc="center", fontsize=8)
+    figure.savefig(HERE / "accuracy.png", dpi=160, facecolor="white")
