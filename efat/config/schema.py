@@ -156,7 +156,7 @@ class SelectionConfig:
     quantile: float = 0.9
     """Of `quantile` and `conformal`: the share of new fault maps that the amount is enough for."""
     monotone: str = "envelope"
-    """Never less than at a lower rate; with `stat=mean` also `isotonic`: by least squares."""
+    """Never less than at a lower rate; with `stat=mean` also `isotonic`, a least-squares fit."""
     interpolation: str = "linear"
     """Or `ceil`: take the next fault rate of the grid."""
     severity: str = "array_rate"

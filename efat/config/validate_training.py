@@ -14,7 +14,7 @@ from torch import nn
 
 from efat.config.validation import ErrorCollector
 from efat.errors import EfatError
-from efat.training import TrainingJob, TrainSpec, trainer
+from efat.training import trainer
 
 BUDGET_DEPENDENT = ("CosineAnnealingLR", "OneCycleLR", "PolynomialLR")
 
@@ -87,9 +87,8 @@ def _check_trainer(cfg: DictConfig, errors: ErrorCollector) -> None:
 
 
 def _try_trainer(arguments: dict[str, Any]) -> None:
-    setup = TrainSpec({}, {}, 0, {"accelerator": "cpu", **arguments}, {})
     try:
-        trainer.build_trainer(TrainingJob(setup, 0, 0), [])
+        trainer.build_trainer({"accelerator": "cpu", **arguments})
     except MisconfigurationException as error:
         if list(arguments) != ["accelerator"]:
             raise

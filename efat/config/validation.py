@@ -112,7 +112,7 @@ def build_part(node: DictConfig, *arguments: Any) -> Any:
             for key in node
             if key not in parameters and not str(key).startswith("_")
         )
-    return instantiate(node, *arguments)
+    return instantiate(node, *arguments, _convert_="all")  # lists and dicts, as jobs build it
 
 
 def _parameters(node: DictConfig) -> Mapping[str, Parameter]:

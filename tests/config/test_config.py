@@ -267,4 +267,4 @@ def test_values_that_cannot_be(values):
 
 def test_a_warm_up_of_its_own_length_is_welcome():
     (cfg,) = compose_jobs([f"training.scheduler={{{LINEAR}, total_iters: 9}}"])
-    assert build_experiment(cfg).retrain_setup.scheduler["total_iters"] == 9
+    assert build_experiment(cfg).retrain_setup.scheduler.arguments["total_iters"] == 9

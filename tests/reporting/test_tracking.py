@@ -143,7 +143,7 @@ def test_wandbs_tables_say_which_chips_are_verified(tracked):
         document = json.loads(path.read_text())
         return [row[document["columns"].index(name)] for row in document["data"]]
 
-    assert Counter(column("chips", "status")) == {"verified": 10, "short": 2}
+    assert Counter(column("chips", "status")) == {"certified": 10, "fail": 2}
     assert column("strategies", "verified") == [10, 10, 10]
 
 
