@@ -1,4 +1,4 @@
-"""From command line and YAML to a checked `Experiment`; all of Hydra is here.
+"""Command line and YAML -> a checked `Experiment`; the package that knows Hydra.
 
 Imports `campaign` and below, never `reporting`. `build_experiment` and `compose_experiment` are
 imported when they are first used: Lightning takes seconds that `--help` does not need.

@@ -34,7 +34,7 @@ def compose_strict(name: str, overrides: Sequence[str]) -> DictConfig:
     """
     cfg = compose(name, list(overrides))
     OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(cfg))
-    OmegaConf.resolve(cfg.copy())  # fails here rather than in the job; the job gets it unresolved
+    OmegaConf.resolve(cfg.copy())  # fails now rather than in the job, which gets it unresolved
     return cfg
 
 

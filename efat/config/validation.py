@@ -282,7 +282,7 @@ def check_array(cfg: DictConfig, array: SystolicArray | None, errors: ErrorColle
 
 
 def _reason(error: Exception) -> str:
-    """Say in one line why something could not be built, without Hydra's bookkeeping."""
+    """Return in one line why something could not be built, without Hydra's bookkeeping."""
     cause = error.__cause__ or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     useful = [line for line in lines if not line.startswith("full_key")]

@@ -33,13 +33,13 @@ TRIED = 8
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained, on what; a part is None where it could not be built.
+    """Network, data and task of all trainings; a part is None where it could not be built.
 
     Args:
         network: With random weights.
         data: Set up for `fit`.
         outputs: Width of the network's output: classes, where targets are classes.
-        metric: What the constraint is about.
+        metric: The metric that the constraint is about.
         checkpoint: The baseline's weights, if it is not to be trained.
         retraining: How retraining differs from plain training.
     """
@@ -195,7 +195,7 @@ def build_metric(cfg: DictConfig, outputs: int | None) -> Metric:
 
 
 def is_proportion(metric: torchmetrics.Metric) -> bool:
-    """Tell whether a metric is the share of samples that are right (top-k included)."""
+    """Return whether a metric is the share of correct samples (top-k included)."""
     if isinstance(metric, BinaryAccuracy):
         return True
     return isinstance(metric, MulticlassAccuracy) and metric.average == "micro"

@@ -60,20 +60,6 @@ def test_a_sweep_cannot_mix_work_with_its_state(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_forced_keys_and_numbers_of_one_part_are_all_named(tmp_path):
-    forced = ("+executor.foo=1", "+executor.bar=2", "+model.foo=1", "+model.bar=2")
-    result = efat(tmp_path, *TINY, *forced)
-    assert result.returncode == 2
-    for key in ("executor.foo: 1", "executor.bar: 2", "model.foo: 1", "model.bar: 2"):
-        assert key in result.stderr
-    result = efat(
-        tmp_path, *TINY, "executor=processes", "executor.workers=0", "executor.retries=-1"
-    )
-    assert result.returncode == 2
-    assert "executor.workers: 0" in result.stderr
-    assert "executor.retries: -1" in result.stderr
-
-
 def test_a_sweep_names_all_problems_of_all_jobs_and_starts_nothing(tmp_path):
     result = efat(
         tmp_path, "-m", "array.rows=0,-1", "planner=greedy,nosuch", "seed=-3", "fleet.chps=1"
