@@ -37,8 +37,8 @@ def check_library(cfg: DictConfig, experiment: Experiment) -> Library:
     """Return the library that `cfg.library` names, if the fleet can be assigned to it.
 
     Raises:
-        EfatError: No library in that folder, another array, network or constraint, a chip's name in use for
-            another map, or weights that the store does not hold.
+        EfatError: No library in that folder, another array, network or constraint, a chip's name in
+            use for another fault map, or weights that the store does not hold.
     """
     if cfg.library is None:
         raise EfatError(
