@@ -208,8 +208,8 @@ def _side_problems(
     taken = np.sort(slots, axis=1)
     if taken[:, 0].min() < 0 or taken[:, -1].max() >= count or (np.diff(taken) == 0).any():
         return [
-            f"{label}: {slots.min()} to {slots.max()} given; within a group, all {items} need slots "
-            f"of their own from 0 to {count - 1}"
+            f"{label}: {slots.min()} to {slots.max()} given; within a group, all {items} need "
+            f"slots of their own from 0 to {count - 1}"
         ]
     return []
 
