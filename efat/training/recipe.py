@@ -38,7 +38,7 @@ REPAIR_STEPS = tuple(step for step, info in STEPS.items() if info.repairs)
 
 SEQUENTIAL_FROM = 0.2
 """Share of faulty PEs, to the whole percent, from which `auto` is sequential. On the published
-ResNet-20 that is as good at 20 % and better from 30 % on (experiments/2026-11-22-repair)."""
+ResNet-20 that is as good at 20 % and better from 30 % on (experiments/repair)."""
 
 
 @checked("recipe")

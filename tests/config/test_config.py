@@ -15,7 +15,7 @@ from tests.data import tiny_data
 
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}"
-    for path in CONF.glob("*/*.yaml")
+    for path in CONF.glob("*/[!_]*.yaml")
     if path.parent.name != "experiment" and path.stem != "no_remap"  # only for compare=
 )
 NEEDS = {

@@ -3,10 +3,9 @@
 import pytest
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from efat import EfatError
-from efat.config.schema import CONF
+from efat.config import CONF, compose_jobs
 from efat.engine.store import Result, Store
 from efat.hardware.mapping import SystolicArray
 from efat.models.mobilenet import MobileNetV2
@@ -40,7 +39,7 @@ INPUTS = {"resnet8": (1, 8, 8), "mlp": (64,), "mlp_vts18": (1, 28, 28)}
 
 
 def config(name):
-    return OmegaConf.load(CONF / "model" / f"{name}.yaml")
+    return compose_jobs([f"model={name}"])[0].model
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -312,7 +312,7 @@ def test_wandb_sync_takes_every_offline_run(tracked):
 
 
 def test_the_sweep_drives_the_command_line():
-    sweep = yaml.safe_load((Path(__file__).parents[2] / "conf/sweep.yaml").read_text())
+    sweep = yaml.safe_load((Path(__file__).parents[2] / "experiments/wandb_sweep.yaml").read_text())
     assert sweep["metric"]["name"] in {"epochs"}  # of the campaign's run
     fixed = [part for part in sweep["command"] if not part.startswith("${")]
     assert fixed[:3] == ["python", "-m", "efat.run"]

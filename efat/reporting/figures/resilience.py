@@ -174,13 +174,7 @@ def _mark_beyond(
     """Mark the others above the budget: their retraining amount is not known."""
     beyond = [severity for severity, epochs, _ in points if epochs is None]
     if beyond:
-        style: dict[str, Any] = {
-            "marker": "^",
-            "s": 30,
-            "facecolors": "none",
-            "edgecolors": color,
-            "zorder": 4,
-        }
+        style: dict[str, Any] = {"marker": "^", "s": 30, "facecolors": "none", "zorder": 4}
         heights = [series.beyond_epochs] * len(beyond)
         axes.scatter(beyond, heights, edgecolors=color, label=f"{name} ({len(beyond)})", **style)
 

@@ -15,12 +15,11 @@ from efat.resilience import verification_note
 COLUMNS = (
     "models",
     "epochs",
-    "epochs\nincl.\nanalysis",
-    "samples",
+    "incl.\nanaly-\nsis",
     "seconds",
-    "seconds\nincl.\nanalysis",
-    "pass\n(val)",
-    "pass\n(test)",
+    "incl.\nanaly-\nsis",
+    "pass\nval.",
+    "pass\ntest",
     "certi-\nfied",
     "mean\n%",
     "worst\n%",
@@ -28,7 +27,7 @@ COLUMNS = (
 
 
 def describe_outcome(run: RunResult) -> RenderableType:
-    """Lay out cost and result of every strategy in 100 columns; the chosen planner comes first."""
+    """Lay out cost and result of every strategy in 80 columns; the chosen planner comes first."""
     outcome, array, metric = run.outcome, run.settings.array, run.metric
     title = (
         f"\n{run.name}: {len(run.chips)} chips, {array.rows}x{array.cols} array; "
@@ -40,7 +39,7 @@ def describe_outcome(run: RunResult) -> RenderableType:
     for name in COLUMNS:
         heading = name if metric.is_share else name.removesuffix("\n%")
         if outcome.analysis is None:
-            heading = heading.replace("analysis", "once")
+            heading = heading.replace("analy-\nsis", "once")
         table.add_column(heading, justify="right")
     for result in run.strategies:
         table.add_row(result.name, *_cells(run, result))
@@ -53,7 +52,6 @@ def _cells(run: RunResult, result: StrategyResult) -> tuple[str, ...]:
         f"{result.models}{'*' if result.beyond_map else ''}",
         f"{cost.epochs:.1f}",
         f"{cost.epochs + outcome.once_epochs(result):.1f}",
-        f"{cost.samples:,}",
         f"{cost.elapsed_s + result.repair_s:.0f}",
         f"{cost.elapsed_s + result.repair_s + outcome.once_s(result):.0f}",
         f"{result.pass_val}/{chips}",
