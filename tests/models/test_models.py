@@ -95,10 +95,7 @@ def test_a_mobilenet_without_width():
 )
 def test_published_accuracy(depth, file, accuracy, tmp_path):
     """On all 10,000 test images; the few JPEGs among them in this copy may shift it a little."""
-    checkpoint, data = (
-        PretrainedWeights.of(str(real("cifar_resnet_weights", file))),
-        real("cifar10"),
-    )
+    checkpoint = PretrainedWeights.of(str(real("cifar_resnet_weights", file)))
     model, store = ResNet(depth, 10), Store(tmp_path)
     checkpoint.load_into(model)
     store.write("pretrain", "published", Result({}, model.state_dict()))
