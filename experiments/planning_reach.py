@@ -1,4 +1,4 @@
-"""Where is column generation affordable, and how far is `min_cost` from the bound there?
+"""Where is column generation can_list_all, and how far is `min_cost` from the bound there?
 
 `python -m experiments.planning_reach FOLDER` plans fleets of each kind, under each cost, on arrays
 and of sizes that grow, and writes `reach.csv`: is the relaxation over all groups solved to proof?
@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from efat.hardware import Chip
 from efat.planning import CountCost, MinCost, Plan, Problem
-from efat.planning.bounds.lower_bound import Relaxed, relax
+from efat.planning.bounds.lower_bound import Relaxation, relax
 from efat.planning.planners import min_cost as best
 from tests.planning.fleets import CURVES, KINDS, fleet, table_cost
 
@@ -30,9 +30,9 @@ def plan_and_relaxation(chips: Sequence[Chip], cost: CountCost) -> tuple[Plan, f
     Where that value is the bound too, no group was missed: the relaxation over all groups is solved
     to proof. None where the optimum itself was computed, or no groups were generated.
     """
-    seen: list[Relaxed] = []
+    seen: list[Relaxation] = []
 
-    def noting(problem: Problem, groups: Sequence[tuple[int, ...]]) -> Relaxed:
+    def noting(problem: Problem, groups: Sequence[tuple[int, ...]]) -> Relaxation:
         seen.append(relax(problem, groups))
         return seen[-1]
 
