@@ -1,7 +1,9 @@
-"""What study scripts share: an experiment and its campaign, from efat's own command line."""
+"""What the records' scripts share: campaigns by efat's own command line, and what they write."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from efat.campaign import Experiment
 from efat.config import compose_jobs
 from efat.config.build import build_experiment
 from efat.engine import Progress, Store, UnitRunner
+from experiments.records import Row, load
 
 
 def open_study(arguments: Sequence[str]) -> tuple[Experiment, UnitRunner]:
@@ -28,9 +31,19 @@ def open_study(arguments: Sequence[str]) -> tuple[Experiment, UnitRunner]:
     store.open()
     executor = instantiate(cfg.executor)
     executor.start()
-    return experiment, UnitRunner(
-        store,
-        executor,
-        Progress(Console(), {}, experiment.amounts.steps_per_epoch),
-        cfg.checkpoint_every,
-    )
+    progress = Progress(Console(quiet=True), {}, experiment.amounts.steps_per_epoch)
+    return experiment, UnitRunner(store, executor, progress, cfg.checkpoint_every)
+
+
+def run_command(folder: Path, *arguments: str) -> None:
+    """Run `python -m efat.run ARGUMENTS` into a folder; finished units are found.
+
+    The runs of a record share the store beside their folders.
+    """
+    where = [f"store={folder.parent / 'store'}", f"hydra.run.dir={folder}", "executor=serial"]
+    subprocess.run([sys.executable, "-m", "efat.run", *arguments, *where], check=True)
+
+
+def curve_rows(folder: Path, run: str) -> list[Row]:
+    """Return the points of a run's curves, with the run's name before them."""
+    return [{"run": run, **row} for row in load(folder / "curves.csv")]

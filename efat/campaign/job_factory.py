@@ -54,8 +54,8 @@ def _injection(experiment: Experiment, fault_map: FaultMap) -> Injection | None:
     gradual = experiment.recipe.gradual
     if gradual is None:
         return None
-    every = max(1, round(gradual.every_epochs * experiment.amounts.steps_per_epoch))
-    return Injection(gradual.parts, every, derive(experiment.seed, "inject", fault_map.key))
+    every = max(1, round(gradual.inject_every_epochs * experiment.amounts.steps_per_epoch))
+    return Injection(gradual.inject_parts, every, derive(experiment.seed, "inject", fault_map.key))
 
 
 def group_job(

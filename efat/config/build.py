@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from efat.campaign import Experiment
 from efat.config.amounts import build_amounts, build_hardening
-from efat.config.compose import planner_options
+from efat.config.compose import compose_sweep, planner_options
 from efat.config.selection_checks import build_selection
 from efat.config.validate_library import check_library
 from efat.config.validate_plan import plan_problems
@@ -28,7 +28,31 @@ from efat.hardware import Fleet, SystolicArray
 from efat.hardware.fleets import check_fleet_file
 from efat.planning import Planner, Rules, info_of
 from efat.resilience import ACCURACY
-from efat.training import Gradual, Recipe, TrainingJob, TrainSpec, trainer
+from efat.training import Gradual, Recipe, trainer
+
+
+def compose_experiment(name: str | None = None, *overrides: str) -> Experiment:
+    """Compose an experiment from `conf/`, and build it.
+
+    >>> experiment = compose_experiment("resnet_fat", "fleet.chips=3", "seed=1")
+    >>> experiment.name, experiment.planner_name, len(experiment.fleet)
+    ('resnet_fat', 'min_cost', 3)
+
+    Args:
+        name: A file of `conf/experiment/`, as after `+experiment=`; None: the defaults alone.
+        overrides: Further settings, `"key=value"` or `"group=option"`, as on the command line.
+
+    Raises:
+        EfatError: All problems of the configuration at once, each with its key.
+    """
+    raise_problems(
+        f"overrides: {text!r} given; options are for the command line, key=value is needed"
+        for text in overrides
+        if text.startswith("-")
+    )
+    chosen = [] if name is None else [f"+experiment={name}"]
+    (job,) = compose_sweep([*chosen, *overrides])
+    return build_experiment(job.cfg, job.problems, job.left_out)
 
 
 def build_experiment(
@@ -185,9 +209,8 @@ def _check_trainer(cfg: DictConfig, problems: ErrorCollector) -> None:
 
 
 def _try_trainer(arguments: dict[str, Any]) -> None:
-    setup = TrainSpec({}, {}, 0, {"accelerator": "cpu", **arguments}, {})
     try:
-        trainer.build_trainer(TrainingJob(setup, 0, 0), [])
+        trainer.build_trainer({"accelerator": "cpu", **arguments})
     except MisconfigurationException as error:
         if list(arguments) != ["accelerator"]:
             raise

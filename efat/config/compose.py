@@ -7,6 +7,7 @@ from what fits, so that a run folder is made only for a good configuration.
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -87,7 +88,7 @@ def compose_sweep(arguments: Sequence[str]) -> list[ComposedJob]:
     folder = Path(flags.config_path or CONF).absolute()
     if not folder.is_dir():
         raise EfatError([*problems, f"command line: --config-path {folder} given; no such folder"])
-    with initialize_config_dir(str(folder), version_base="1.3"):
+    with hydra_started(folder):
         if flags.config_dir:
             _search_in(Path(flags.config_dir))
         overrides = [o for text in flags.overrides for o in _parse(text, problems)]
@@ -104,6 +105,18 @@ def compose_sweep(arguments: Sequence[str]) -> list[ComposedJob]:
             missing = map(not_given, map(str, OmegaConf.missing_keys(draft.cfg)))
             raise_problems(set(draft.problems).difference(missing))
         return []
+
+
+@contextlib.contextmanager
+def hydra_started(folder: Path) -> Iterator[None]:
+    """Start Hydra on a folder of YAML files; a Hydra that runs already is put back afterwards."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def _search_in(folder: Path) -> None:

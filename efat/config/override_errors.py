@@ -111,7 +111,11 @@ def explain(override: str, error: Exception, cfg: DictConfig) -> str:
     """
     key, value = key_of(override), override.partition("=")[2] or "nothing"
     text = str(error.__cause__ or error)
-    options = GlobalHydra.instance().config_loader().get_group_options(key)
+    options = [
+        option
+        for option in GlobalHydra.instance().config_loader().get_group_options(key)
+        if not option.startswith("_")  # shared parts of others
+    ]
     parent, _, last = key.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
     if options and key not in cfg and not override.startswith("+"):

@@ -127,7 +127,7 @@ def bench_masking(repeats: int = 15, rounds: int = 60, steps: int = 4) -> None:
 def time_rounds(
     run: dict[str, Callable[[], None]], rounds: int, steps: int
 ) -> dict[str, np.ndarray]:
-    """Return seconds a step, [rounds], of every variant; the first rounds warm up."""
+    """Return seconds per step, [rounds], of every variant; the first rounds warm up."""
     times: dict[str, list[float]] = {variant: [] for variant in run}
     for _ in range(rounds + 3):
         for variant in random.sample(list(run), len(run)):

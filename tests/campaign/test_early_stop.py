@@ -5,6 +5,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from efat.reporting.html.run_reader import read_run
+from efat.reporting.html.summary_text import headline, sentences
 from omegaconf import OmegaConf
 
 from efat.campaign.results import TrainedModel
@@ -13,8 +15,6 @@ from efat.hardware.fleets import load_fleet, save_fleet
 from efat.planning import EarlyStopping
 from efat.reporting.html.comparison import compare_runs
 from efat.reporting.html.comparison_page import compare_figures, without_map
-from efat.reporting.html.run_reader import read_run
-from efat.reporting.html.summary_text import headline, sentences
 from efat.reporting.terminal.stages import describe_until_met
 from efat.reporting.tracking import wandb_results
 from tests.campaign.by_hand import experiment, group

@@ -31,14 +31,13 @@ from efat.training.trainer import train
 from tests.campaign.by_hand import BASELINE, FakeRunner, experiment, group
 from tests.cli.command_line import efat, rows, run_folder
 from tests.cli.cutting import CutError, cut_off
-from tests.training.recipes import ARRAY, FUSED, SETUP
+from tests.training.specs import ARRAY, FUSED, SETUP, sgd
 
 NEVER = StopCriterion(2.0, from_steps=11)
-FAST = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1, "momentum": 0.9}
 
 
 def job(steps, every=0, until=None, **setup):
-    setup = {"optimizer": FAST, **setup}
+    setup = {"optimizer": sgd(0.1), **setup}
     return TrainingJob(replace(SETUP, **setup), 7, steps, every, None, ARRAY, FUSED, until=until)
 
 

@@ -9,10 +9,9 @@ import pytest
 from hydra.utils import instantiate
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
 from efat import EfatError, FaultMap
-from efat.config.schema import CONF
+from efat.config import CONF, compose_jobs
 from efat.hardware.chip import Chip
 from efat.planning import Random
 from efat.planning.cost import no_cost
@@ -23,9 +22,7 @@ SEARCHING = {"greedy"}
 
 
 def planner_of(name):
-    node = OmegaConf.load(CONF / "planner" / f"{name}.yaml")
-    rules = OmegaConf.load(CONF / "rules" / "none.yaml")
-    return instantiate(OmegaConf.merge({"rules": rules}, {"planner": node}).planner)
+    return instantiate(compose_jobs([f"planner={name}"])[0].planner)
 
 
 ALL = sorted(path.stem for path in (CONF / "planner").glob("*.yaml"))

@@ -1,9 +1,8 @@
-"""Tables of records are what their raw rows give."""
+"""What pages say of the records is what the raw rows give."""
 
 import ast
-import csv
 import importlib
-import runpy
+import re
 from collections import Counter
 from pathlib import Path
 from statistics import mean
@@ -11,129 +10,109 @@ from types import ModuleType
 
 import pytest
 
-from experiments.record_tables import HERE
+from experiments.cheap_analysis import replay
+from experiments.cheap_analysis.run import NETWORKS
+from experiments.less_retraining.table import short_table
+from experiments.records import read, share, where
 
 ROOT = Path(__file__).parents[2]
-LESS = ROOT / "experiments/2026-11-22-less-retraining"
-MAIN_JOB = ("uniform-40", "0", "eFAT-style")
+EXPERIMENTS = ROOT / "experiments"
+LESS = EXPERIMENTS / "less_retraining"
+RECORDS = sorted(path.parent.name for path in EXPERIMENTS.glob("*/table.py"))
 STEPS_PER_EPOCH = 33
 """Of digits, in batches of 32."""
 
 
-def rows(name):
-    with (LESS / name).open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_the_tables_of_less_retraining_are_those_of_its_rows(monkeypatch):
-    monkeypatch.syspath_prepend(LESS)
-    script, text = runpy.run_path(str(LESS / "table.py")), (LESS / "README.md").read_text()
-    fleets, seeds = (runpy.run_path(str(LESS / f"{n}_tables.py")) for n in ("fleet", "seed"))
-    tables = script["table"], script["rates_table"], seeds["seeds_table"]
-    tables += fleets["fleet_table"], fleets["aim_table"]
+@pytest.mark.parametrize("record", RECORDS)
+def test_the_tables_of_a_record_are_those_of_its_rows(record):
+    pages = "\n".join(page.read_text() for page in (EXPERIMENTS / record).glob("*.md"))
+    tables = importlib.import_module(f"experiments.{record}.table").tables()
+    assert tables
     for table in tables:
-        assert table() in text
-    assert seeds["short_table"]() in (ROOT / "README.md").read_text()
+        assert table in pages
 
 
-def test_the_counts_of_less_retraining_are_those_of_its_chips():
-    chosen = {
-        (row["fleet"], row["seed"], row["job"]): row
-        for row in rows("results.csv")
-        if row["strategy"] == "min_cost"
-    }
-    chips = {}
-    for row in rows("chips.csv"):
-        chips.setdefault((row["fleet"], row["seed"], row["job"]), []).append(row)
-    assert chips.keys() == chosen.keys()
-    for run, result in chosen.items():
-        tests = [float(row["test_after"]) for row in chips[run]]
-        found = Counter(row["status"] for row in chips[run])
-        trained = {row["group"]: row["trained_steps"] for row in chips[run] if row["group"]}
-        assert len(tests) == int(result["chips"])
-        assert run[0].endswith(f"-{result['chips']}")
-        assert sum(test >= float(result["target_test"]) for test in tests) == int(
-            result["met_test"]
-        )
-        assert found["verified"] == int(result["verified"])
-        assert found["verified"] + found["met"] == int(result["met_test"])
-        assert mean(tests) == pytest.approx(float(result["mean_test"]), abs=1e-6)
-        assert min(tests) == pytest.approx(float(result["worst_test"]), abs=1e-6)
-        assert len(trained) == int(result["models"])
-        assert sum(map(int, trained.values())) == int(result["retrain_steps"])
+def test_the_index_lists_every_record_with_a_page_and_a_command():
+    index = (EXPERIMENTS / "README.md").read_text()
+    links = re.findall(r"\]\((\w+)/README.md\)", index)
+    assert sorted(links) == RECORDS
+    for record in RECORDS:
+        assert f"`python -m experiments.{record} run" in index
+        assert importlib.import_module(f"experiments.{record}.run").main
+
+
+def test_the_tree_holds_few_lines_of_rows():
+    assert sum(len(path.read_text().splitlines()) for path in EXPERIMENTS.rglob("*.csv")) < 6000
+
+
+def test_the_readme_says_what_ten_seeds_gave():
+    assert short_table() in (ROOT / "README.md").read_text()
 
 
 def test_the_page_of_the_main_job_says_what_the_record_does():
     page = (ROOT / "docs/main_job.md").read_text()
-    found = rows("results.csv")
-    main = {r["strategy"]: r for r in found if (r["fleet"], r["seed"], r["job"]) == MAIN_JOB}
-    assert main
-    for name, row in main.items():
+    rows = where(read(LESS / "results.csv"), fleet="uniform-40", seed="0", job="eFAT-style")
+    assert rows
+    for row in rows:
         epochs = int(row["retrain_steps"]) / STEPS_PER_EPOCH
         once = int(row["analysis_steps"]) / STEPS_PER_EPOCH
-        accuracies = (f"{100 * float(row[key]):.2f}%" for key in ("mean_test", "worst_test"))
-        cells = (name, row["models"], f"{epochs:.1f}", f"{epochs + once:.1f}", row["met_val"])
-        assert f"| {' | '.join([*cells, row['met_test'], *accuracies])} |" in page
+        accuracies = (f"{share(row[key], 2)}%" for key in ("mean_test", "worst_test"))
+        cells = (row["strategy"], row["models"], f"{epochs:.1f}", f"{epochs + once:.1f}")
+        counts = (row["met_val"], row["met_test"])
+        assert f"| {' | '.join([*cells, *counts, *accuracies])} |" in page
 
 
-REAL = (
-    "cifar10-resnet20",
-    "fashion-fap-fat",
-    "channel-order",
-    "merging-maps",
-    "repair",
-    "hardening",
-)
+def test_the_counts_of_less_retraining_are_those_of_its_chips():
+    results = where(read(LESS / "results.csv"), strategy="min_cost")
+    chips = {}
+    for row in read(LESS / "chips.csv.gz"):
+        chips.setdefault((row["fleet"], row["seed"], row["job"]), []).append(row)
+    assert chips.keys() == {(row["fleet"], row["seed"], row["job"]) for row in results}
+    for result in results:
+        rows = chips[result["fleet"], result["seed"], result["job"]]
+        tests = [float(row["test_after"]) for row in rows]
+        statuses = Counter(row["status"] for row in rows)
+        trained = {row["group"]: int(row["trained_steps"]) for row in rows if row["group"]}
+        passed = sum(test >= float(result["target_test"]) for test in tests)
+        assert result["fleet"].endswith(f"-{len(tests)}")
+        assert int(result["chips"]) == len(tests)
+        assert int(result["met_test"]) == passed == statuses["verified"] + statuses["met"]
+        assert int(result["verified"]) == statuses["verified"]
+        assert float(result["mean_test"]) == pytest.approx(mean(tests), abs=1e-6)
+        assert float(result["worst_test"]) == pytest.approx(min(tests), abs=1e-6)
+        assert int(result["models"]) == len(trained)
+        assert int(result["retrain_steps"]) == sum(trained.values())
 
 
-@pytest.mark.parametrize("record", [f"2026-11-22-{name}" for name in REAL])
-def test_the_tables_of_a_record_on_real_data_follow_from_its_raw_rows(record):
-    readme = (HERE / record / "README.md").read_text()
-    tables = runpy.run_path(str(HERE / record / "table.py"))["tables"]()
-    assert tables
-    for lines in tables:
-        assert "\n".join(lines) in readme
-
-
-def test_the_tables_of_repair_on_images_are_those_of_its_rows():
-    record = ROOT / "experiments/2026-11-22-less-retraining-images"
-    tables = runpy.run_path(str(record / "table.py"))["tables"]()
-    text = (record / "README.md").read_text()
-    assert len(tables) >= 15
-    for table in tables:
-        assert table in text
-
-
-@pytest.mark.parametrize("record", ["2026-11-22-cheap-analysis", "2026-11-22-amounts"])
-def test_the_tables_of_the_analysis_are_those_of_its_rows(record):
-    script = runpy.run_path(str(HERE / record / "table.py"))
-    readme = (HERE / record / "README.md").read_text()
-    tables = [make() for name, make in script.items() if name.endswith("_table")]
-    assert len(tables) >= 2
-    for table in tables:
-        assert table in readme
+@pytest.mark.parametrize("name", ["results.csv", "reach.csv"])
+def test_gaps_of_the_planners_are_those_of_price_and_bound(name):
+    rows = [row for row in read(EXPERIMENTS / "planners" / name) if row["bound"]]
+    assert rows
+    for row in rows:
+        price, bound = float(row["price"]), float(row["bound"])
+        assert bound <= price
+        assert float(row["gap"]) == pytest.approx(1 - bound / price if price else 0.0, abs=1e-4)
 
 
 def test_analyses_that_ran_are_those_that_are_replayed():
-    script = runpy.run_path(str(HERE / "2026-11-22-cheap-analysis/replay.py"))
-    recorded = script["read"]("runs.csv")
-    networks = runpy.run_path(str(HERE / "2026-11-22-cheap-analysis/run.py"))["NETWORKS"]
-    assert {row["network"] for row in recorded} == set(networks)
-    ran = [row for row in recorded if row["network"] == script["DIGITS"]]
-    assert {row["job"] for row in ran} == set(script["RAN"])
+    recorded = read(replay.HERE / "runs.csv")
+    assert {row["network"] for row in recorded} == set(NETWORKS)
+    ran = where(recorded, network=replay.DIGITS)
+    assert {row["job"] for row in ran} == set(replay.RAN)
     for row in ran:
-        replayed = script["analyse"]((row["seed"], 0), script["RAN"][row["job"]])
+        replayed = replay.analyse((row["seed"], 0), replay.RAN[row["job"]])
+        resilience_map = replayed.resilience_map
         rates = sorted({curve.fault_rate for curve in replayed.curves})
         assert row["rates"] == " ".join(map(str, rates))
-        drawn = [round(256 * rate) / 256 for rate in replayed.found.severities]
-        assert row["severities"] == " ".join(f"{severity:.9g}" for severity in drawn)
-        assert row["amounts_steps"] == " ".join(f"{a:g}" for a in replayed.found.amounts_steps)
-        paid = script["cost"](replayed)
+        faulty = [round(256 * rate) / 256 for rate in resilience_map.severities]
+        assert row["severities"] == " ".join(f"{severity:.9g}" for severity in faulty)
+        assert row["amounts_steps"] == " ".join(f"{a:g}" for a in resilience_map.amounts_steps)
+        paid = replay.cost(replayed)
         assert paid["steps"] == int(row["steps"])
-        assert paid["forward"] == script["VAL"] * int(row["evaluations"])
+        assert paid["forward"] == replay.VAL * int(row["evaluations"])
 
 
-SCRIPTS = sorted(ROOT.glob("experiments/**/*.py"))
+SCRIPTS = sorted(EXPERIMENTS.rglob("*.py"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -144,16 +123,29 @@ def test_what_a_script_asks_of_efat_is_there(script):
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "efat":
             for name in (alias.name for alias in node.names):
-                found = getattr(importlib.import_module(node.module), name, None)
-                modules[name] = found or importlib.import_module(f"{node.module}.{name}")
-    asked = [
-        (node.value.id, node.attr)
+                value = getattr(importlib.import_module(node.module), name, None)
+                modules[name] = value or importlib.import_module(f"{node.module}.{name}")
+    missing = [
+        f"{node.value.id}.{node.attr}"
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
-    ]
-    missing = [
-        f"{name}.{attribute}"
-        for name, attribute in asked
-        if isinstance(modules.get(name), ModuleType) and not hasattr(modules[name], attribute)
+        if isinstance(modules.get(node.value.id), ModuleType)
+        if not hasattr(modules[node.value.id], node.attr)
     ]
     assert missing == []
+
+
+RUNS = sorted(
+    f"experiments.{path.parent.name}.{path.stem}"
+    for record in RECORDS
+    for path in (EXPERIMENTS / record).glob("*.py")
+    if "\ndef main(" in path.read_text()
+)
+
+
+@pytest.mark.parametrize("module", RUNS)
+def test_a_script_says_what_it_takes(module, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", [module, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        importlib.import_module(module).main()
+    assert "usage" in capsys.readouterr().out

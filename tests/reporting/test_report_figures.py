@@ -5,19 +5,19 @@ from dataclasses import replace
 from io import BytesIO
 
 import pytest
+from efat.reporting.figures.map_line import map_line
+from efat.reporting.html.run_reader import read_run
+from efat.reporting.html.summary_text import sentences
 
 from efat.planning.plan import Merge, Plan
 from efat.planning.rules import Rules
 from efat.reporting.advice import Settings, next_steps
-from efat.reporting.figures.map_line import map_line
 from efat.reporting.figures.plan import draw_groups, draw_rewards
 from efat.reporting.figures.resilience import plot_curves, plot_resilience_map
 from efat.reporting.html.captions import figures_of
 from efat.reporting.html.charts import plan_chart
 from efat.reporting.html.report_page import chip_columns, page_data
 from efat.reporting.html.resilience_charts import curves_chart, map_chart
-from efat.reporting.html.run_reader import read_run
-from efat.reporting.html.summary_text import sentences
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from tests.campaign.by_hand import CHIPS, experiment, group
 from tests.reporting.run_folders import finished
