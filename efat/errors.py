@@ -72,7 +72,8 @@ def checked(key: str) -> Callable[[type[Value]], type[Value]]:
             try:
                 construct(self, **dict(zip(names, args, strict=False)), **values)
             except ValidationError as error:
-                raise EfatError(_explain(key, each) for each in error.errors()) from None
+                problems = [_explain(key, each, names) for each in error.errors()]
+                raise EfatError(problems) from None
             raise_problems(getattr(self, "problems", tuple)())
 
         made.__init__ = init
@@ -93,7 +94,7 @@ NEEDED = {
 BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
-def _explain(key: str, error: Any) -> str:
+def _explain(key: str, error: Any, names: list[str]) -> str:
     """Turn one of pydantic's errors into "key: what was given, what is needed"."""
     path = ".".join([key, *(str(part) for part in error["loc"][:1])])
     context, kind = error.get("ctx", {}), error["type"]
@@ -101,7 +102,7 @@ def _explain(key: str, error: Any) -> str:
     if kind == "missing":
         return f"{path}: not given; set it"
     if kind == "unexpected_keyword_argument":
-        return f"{path}: no such key"
+        return f"{path}: no such key; allowed: {', '.join(names)}"
     if kind == "literal_error":
         return f"{path}: {error['input']!r} given; {context['expected']} is needed"
     needed = NEEDED.get(kind) or (f"a number {' and '.join(bounds)}" if bounds else error["msg"])

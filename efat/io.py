@@ -1,4 +1,4 @@
-"""Write files that are either whole or absent, whatever happens while they are written."""
+"""Write files that are either complete or absent, also after a crash."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; at the end, fsync it and rename it into place.
 
     Raises:
-        OSError: The disk is full or the folder is not writable; `path` is as it was before.
+        OSError: The disk is full or the folder is not writable; `path` is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -29,7 +29,7 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        Path(name).chmod(0o644)  # mkstemp gives 0600, which would hide results from colleagues
+        Path(name).chmod(0o644)  # mkstemp gives 0600; other users may read results
         Path(name).replace(path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -59,7 +59,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 
 
 def pluralise(number: int, name: str) -> str:
-    """Count things on the screen.
+    """Format a number with its noun.
 
     >>> pluralise(1, "unit"), pluralise(1200, "unit")
     ('1 unit', '1,200 units')

@@ -32,6 +32,7 @@ from efat.config import (
     note_status,
     worst_status,
 )
+from efat.config.schema import READING_STAGES
 from efat.errors import EfatError, raise_problems
 
 if TYPE_CHECKING:  # seconds to import: not for --help
@@ -76,6 +77,8 @@ def main() -> int:
 def _run_command_line() -> int:
     _checked.clear()
     forget_jobs()
+    if not sys.argv[1:]:
+        sys.argv.append("--help")  # a bare command starts no campaign
     try:
         drafts = compose_sweep(sys.argv[1:])
         if _reads_runs(drafts):
@@ -92,24 +95,22 @@ def _run_command_line() -> int:
     return worst_status()
 
 
-READERS = ("report", "compare", "dashboard")
-"""Stages that compute nothing: they read finished runs, or set up W&B."""
-
-
 def _reads_runs(drafts: list[ComposedJob]) -> bool:
     """Tell whether these jobs compute nothing; such jobs stand alone.
 
     Raises:
         EfatError: What is wrong with the command line, or a sweep that mixes them with others.
     """
-    reading = [draft.cfg.stage in READERS for draft in drafts]
+    reading = [draft.cfg.stage in READING_STAGES for draft in drafts]
     if not any(reading):
         if any(draft.cfg.runs for draft in drafts):
             raise EfatError("runs: only stage=report and stage=compare use it; leave it out")
         return False
     raise_problems(label_problems(drafts, [draft.problems for draft in drafts]))
     if len(drafts) > 1:
-        raise EfatError(f"stage: {', '.join(READERS)} cannot be part of a sweep; run them alone")
+        raise EfatError(
+            f"stage: {', '.join(READING_STAGES)} cannot be part of a sweep; run them alone"
+        )
     return True
 
 

@@ -22,6 +22,8 @@ LAYERS = (
 
 BESIDE = {("io", "errors"), ("seeds", "errors"), ("nn", "resilience")}
 FRAMEWORKS = {"hydra", "omegaconf", "pytorch_lightning", "torchmetrics", "matplotlib", "rich"}
+HYDRA = {"config", "reporting", "pipeline", "run"}
+"""Places that may see Hydra and its nodes; all others get values and factories."""
 CORE = {"errors", "seeds", "io", "hardware", "resilience", "planning", "nn"}
 
 
@@ -53,6 +55,8 @@ def violations(module, source):
             problems.append(f"{module} imports {name}, which is not below it")
         if place in CORE and name.split(".")[0] in FRAMEWORKS:
             problems.append(f"{module} is of the core and imports {name}")
+        if place not in HYDRA and name.split(".")[0] in ("hydra", "omegaconf"):
+            problems.append(f"{module} imports {name}; only {', '.join(sorted(HYDRA))} may")
         if name.split(".")[0] == "wandb" and not module.startswith("reporting.tracking.wandb_"):
             problems.append(f"{module} imports wandb; only reporting.tracking.wandb_* may")
     return problems
@@ -75,6 +79,7 @@ def test_the_check_finds_what_it_should():
     assert violations("hardware.fault_map", "from efat.nn import mask_model")
     assert violations("hardware.fault_map", "from efat import pipeline")
     assert violations("planning.plan", "import torchmetrics")
+    assert violations("training.loading", "from hydra.utils import instantiate")
     assert violations("config.build", "from efat.reporting.terminal import open_console")
     assert violations("campaign.stages", "def f():\n    import wandb")
     assert not violations("nn.masking.masks", "from efat.hardware import FaultMap")

@@ -15,7 +15,7 @@ from efat.campaign.results import (
     Single,
     TrainedModel,
     diverged_note,
-    lost_note,
+    unsalvageable_note,
 )
 from efat.campaign.tables import Row, group_name
 from efat.campaign.walk import STAGES, Stage, State, estimate_steps, known, run_stages, stages_until
@@ -43,9 +43,9 @@ __all__ = [
     "identity",
     "known",
     "library_from_plan",
-    "lost_note",
     "read_library",
     "run_stages",
     "stages_until",
+    "unsalvageable_note",
     "write_library",
 ]

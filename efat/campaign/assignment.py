@@ -1,4 +1,4 @@
-"""New chips against a library: who is served as it is, what has to be trained for the others."""
+"""Assign new chips to the models of a library, and train what is missing (`stage=assign`)."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from efat.planning import Assignment, Group, Plan, assign
 from efat.training import Weights
 
 NAME = "assign"
-"""Strategy name of what is retrained here."""
+"""Strategy name of the models that `stage=assign` retrains."""
 
 
 def place(state: State, library: Library) -> Arrival:
-    """Place the fleet's chips in the library, at the least price.
+    """Assign the fleet's chips to the models of the library, at the lowest price.
 
     Raises:
         EfatError: No room under `rules.max_groups`.
     """
     experiment = state.experiment
     cost = stages.cost(experiment, state.resilience_map, known(state.severity))
-    found = assign(experiment.fleet.chips, library.models, cost, experiment.rules)
+    assigned = assign(experiment.fleet.chips, library.models, cost, experiment.rules)
     groups = tuple(
         Group(model.members, model.fused, experiment.rules.amount(cost(model.fused)))
-        for model in found.library
+        for model in assigned.library
         if not model.finished
     )
-    names = tuple(map(library.name_at, range(len(found.library))))
-    return Arrival(found, Plan(groups, found.unsalvageable, experiment.rules), names)
+    names = tuple(map(library.name_at, range(len(assigned.library))))
+    return Arrival(assigned, Plan(groups, assigned.unsalvageable, experiment.rules), names)
 
 
 def train(
     state: State, runner: Runner, library: Library, arrival: Arrival
 ) -> tuple[Library, dict[str, TrainedModel]]:
-    """Train what is missing; return the library with it, and what was trained, by name.
+    """Train the missing models; return the grown library and the new models by name.
 
     Raises:
         EfatError: A training diverged; the library stays as it was.
@@ -59,14 +59,14 @@ def train(
 
 
 def as_trained(arrival: Arrival, library: Library) -> Arrival:
-    """Return the arrival with the amounts that its models were trained for in the end."""
+    """Return the arrival with the retraining amounts that its models got in the end."""
     amounts = {entry.model.fused.key: entry.amount_steps for entry in library.entries}
     groups = [replace(g, amount_steps=amounts[g.fused.key]) for g in arrival.plan.groups]
     return replace(arrival, plan=replace(arrival.plan, groups=tuple(groups)))
 
 
 def evaluate(state: State, runner: Runner, library: Library, arrival: Arrival) -> Evaluation:
-    """Measure each of the fleet's chips with its own fault map and the model that serves it."""
+    """Measure each chip with its own fault map and the model assigned to it."""
     serving = _serving(arrival.assignment)
     models = tuple(
         TrainedModel(
@@ -79,12 +79,12 @@ def evaluate(state: State, runner: Runner, library: Library, arrival: Arrival) -
 
 
 def _weights(weights: Weights | None) -> Weights:
-    assert weights is not None  # noqa: S101 - `train` left no model without; for mypy
+    assert weights is not None  # noqa: S101 - `train` trained every model; for mypy
     return weights
 
 
 def _serving(assignment: Assignment) -> dict[str, int]:
-    """Return the place in the library of the model that serves each chip."""
+    """Return the index in the library of each chip's model."""
     rows = {model.name: row for row, model in enumerate(assignment.library)}
     return {placement.chip: rows[placement.model] for placement in assignment.placements}
 

@@ -1,4 +1,4 @@
-"""An experiment: all that a campaign needs, built and checked; no config beyond this point."""
+"""An experiment: everything that a campaign needs, built and checked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from efat.hardware import Fleet, SystolicArray
-from efat.planning import Planner, Rules, name_of, needs_map
+from efat.planning import Planner, Rules, info_of
 from efat.resilience import (
     ACCURACY,
     Constraint,
@@ -33,7 +33,7 @@ class Amounts:
 
     Args:
         pretrain_steps: Training of the baseline.
-        budget_steps: Most retraining that the analysis looks at (`E_max`).
+        budget_steps: Largest retraining amount of the analysis (`E_max`).
         eval_every_steps: Steps between two points of a curve.
         steps_per_epoch: Optimizer steps in one pass over the training split.
         samples_per_step: Training samples in one optimizer step.
@@ -82,13 +82,13 @@ class Selection:
         target: float,
         severities: Mapping[float, Sequence[float]],
     ) -> dict[float, float]:
-        """Return what the resilience map of `curves` has for each fault rate that is in it."""
-        maps = {rate: len(drawn) for rate, drawn in severities.items()}
-        told = amounts_of_rates(curves, target, self.stat, self.quantile, self.sustained, maps)
-        if not told:
+        """Return the resilience map's amount (steps) at each fault rate that it is read off."""
+        maps = {rate: len(of_rate) for rate, of_rate in severities.items()}
+        rates = amounts_of_rates(curves, target, self.stat, self.quantile, self.sustained, maps)
+        if not rates:
             return {}
         resilience_map = self.read(curves, target, severities)
-        return {rate: resilience_map.amount(severity_of_rate(severities[rate])) for rate in told}
+        return {rate: resilience_map.amount(severity_of_rate(severities[rate])) for rate in rates}
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,12 @@ class Experiment:
         rules: Limits and prices of a plan.
         planner: The planner whose plan is carried out; it has the rules too.
         compare: Strategies to compare with, by name; None is the one without retraining.
-        metric: What the constraint is about.
+        metric: The metric of the constraint.
         checkpoint: The baseline's weights, if it is not to be trained.
         skipped: Images that were left out, one line each.
-        recipe: What is done to a fault map's network, retraining included.
+        recipe: Steps applied to a masked network, retraining included.
         until_met: Whether a curve of the analysis ends where it first meets the constraint.
-        hardening: How the baseline is hardened, but for its weights; None: it is not.
+        hardening: How the baseline is hardened, without its weights; None: it is not.
         search: Whether all fault rates are measured, or those that bisection asks for.
         max_cost: See `RateGrid`.
     """
@@ -144,7 +144,7 @@ class Experiment:
     max_cost: float | None = None
 
     def verification(self, test_samples: int | None) -> Verification:
-        """Return how chips are verified on a test split of so many samples."""
+        """Return how chips are judged on a test split of so many samples."""
         return Verification(self.metric, test_samples, self.selection.confidence)
 
     def without(self, steps: Sequence[str]) -> Experiment:
@@ -154,9 +154,16 @@ class Experiment:
     @property
     def planner_name(self) -> str:
         """Name of the planner in tables and files."""
-        return name_of(self.planner)
+        return info_of(self.planner).name
+
+    @property
+    def strategies(self) -> dict[str, Planner | None]:
+        """The chosen planner, first, and those it is compared with; by name."""
+        return {self.planner_name: self.planner} | {
+            name: planner for name, planner in self.compare.items() if name != self.planner_name
+        }
 
     @property
     def needs_map(self) -> bool:
-        """Whether any strategy asks the resilience map, so that its analysis has to be paid."""
-        return any(map(needs_map, (self.planner, *self.compare.values())))
+        """Whether any strategy needs the resilience map, and so its analysis."""
+        return any(info_of(planner).needs_map for planner in self.strategies.values())

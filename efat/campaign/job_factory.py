@@ -1,4 +1,4 @@
-"""What a campaign trains, described as jobs: their content is the key of what comes out."""
+"""Build the jobs of a campaign; the content of a job is the key of its result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from efat.training import Injection, RepairSpec, StopCriterion, TrainingJob
 
 
 def baseline_job(experiment: Experiment) -> TrainingJob:
-    """Describe the training of the fault-free network, or the loading of its weights."""
+    """Return the job that trains the fault-free network, or loads its weights."""
     steps = experiment.amounts.pretrain_steps if experiment.checkpoint is None else 0
     return TrainingJob(
         experiment.baseline_setup,
@@ -31,9 +31,9 @@ def retraining_job(
     amount_steps: int,
     eval_every_steps: int = 0,
 ) -> TrainingJob:
-    """Describe repair and training under `fault_map`; curves (with evaluations) keep no weights.
+    """Return the job that repairs and trains under `fault_map`; curves keep no weights.
 
-    The seed hangs on the map alone: retraining for an amount repeats the curve up to there.
+    The seed depends only on the fault map: retraining for an amount repeats the curve up to it.
     """
     return TrainingJob(
         setup=experiment.retrain_setup,
@@ -50,27 +50,29 @@ def retraining_job(
 
 
 def _injection(experiment: Experiment, fault_map: FaultMap) -> Injection | None:
-    """Describe how the faults come into a training; of the budget nothing depends on."""
+    """Return the schedule of progressive faults; it must not depend on the budget."""
     gradual = experiment.recipe.gradual
     if gradual is None:
         return None
-    every = max(1, round(gradual.every_epochs * experiment.amounts.steps_per_epoch))
-    return Injection(gradual.parts, every, derive(experiment.seed, "inject", fault_map.key))
+    every = max(1, round(gradual.inject_every_epochs * experiment.amounts.steps_per_epoch))
+    return Injection(gradual.inject_parts, every, derive(experiment.seed, "inject", fault_map.key))
 
 
-def group_job(experiment: Experiment, baseline: Baseline, group: Group, on: bool) -> TrainingJob:
-    """Describe the training of a group's model: for its amount, and `on` from there if it is short.
+def group_job(
+    experiment: Experiment, baseline: Baseline, group: Group, until_pass: bool
+) -> TrainingJob:
+    """Return the job that trains a group's model for its retraining amount.
 
-    A group beyond the resilience map (amount inf) is trained for the whole budget. Going on, the
-    metric is measured at the amount and after each evaluation interval, until the constraint is
-    met or the next interval would not fit in the budget.
+    A group beyond the resilience map (amount inf) is trained for the whole budget. With
+    `until_pass` the metric is measured at the amount and after each further evaluation interval,
+    until the constraint is met or the next interval would not fit in the budget.
     """
     budget, every = experiment.amounts.budget_steps, experiment.amounts.eval_every_steps
     planned = int(min(group.amount_steps, budget))
     job = retraining_job(experiment, baseline, group.fused, planned)
-    if not on:
+    if not until_pass:
         return job
-    room = budget - (experiment.selection.sustained - 1) * every  # for all that have to meet it
+    room = budget - (experiment.selection.sustained - 1) * every  # for evaluations in a row
     first = min(planned, room)
     last = first + (budget - first) // every * every
     until = replace(until_met(experiment, baseline), from_steps=first)
@@ -78,14 +80,14 @@ def group_job(experiment: Experiment, baseline: Baseline, group: Group, on: bool
 
 
 def until_met(experiment: Experiment, baseline: Baseline) -> StopCriterion:
-    """Describe the constraint on validation."""
+    """Return the criterion that ends a training once the constraint is met on validation."""
     target = experiment.selection.constraint.target(baseline.val_metric)
     better = experiment.metric.higher_is_better
     return StopCriterion(target, better, experiment.selection.sustained)
 
 
 def repair_of(experiment: Experiment, baseline: Baseline, fault_map: FaultMap) -> RepairSpec | None:
-    """Describe what mends a masked network before it is retrained."""
+    """Return the repair of a masked network before retraining; None: the recipe has none."""
     recipe, measured = experiment.recipe.settled(fault_map.fault_rate), baseline.grams
     if not recipe.repairs:
         return None

@@ -1,4 +1,4 @@
-"""A library of models that only grows: its chips, the models that serve them, what is trained.
+"""A library of finished models and the chips that they serve; it only grows.
 
 `efat.campaign.library_io` reads and writes it.
 """
@@ -47,13 +47,13 @@ class Library:
     """Models and chips of one network on one array.
 
     Args:
-        made_for: Hash of all that a model depends on beside its fault map and amount.
+        compatibility_hash: Of everything a model depends on beside its fault map and amount.
         entries: The models, oldest first.
         chips: Every chip that was ever planned or assigned.
         unsalvageable: Names of those that no model serves, sorted.
         chip_files: Fleet files that hold the chips, relative to the folder.
         map_files: Fleet files that hold the models' fused maps.
-        left_out: Names of models of the run that serve nobody: short on validation, or diverged.
+        left_out: Names of models that serve no chip: they fail on validation, or diverged.
     """
 
     compatibility_hash: str
@@ -70,16 +70,16 @@ class Library:
         return tuple(entry.model for entry in self.entries)
 
     def name_at(self, index: int) -> str:
-        """Name a model; names, which are names of files, go on behind those that were left out."""
+        """Name the model at `index`; new names never reuse the file of a model left out."""
         if index < len(self.entries):
             return self.entries[index].model.name
         return group_name(index + len(self.left_out))
 
 
 def identity(experiment: Experiment) -> str:
-    """Hash all that a model depends on beside its map and amount.
+    """Hash everything that a model depends on beside its fault map and amount.
 
-    That is network, training, constraint, and the recipe, if it is more than retraining.
+    That is network, training, constraint, and the recipe if it is more than retraining.
     """
     recipe = experiment.recipe
     parts = (
@@ -98,7 +98,7 @@ def library_from_plan(
 ) -> Library:
     """Make the library of a plan, whose maps are in the run's `fleet.npz` and `fused_maps.npz`.
 
-    Models known to be short on validation, and those that diverged, are left out.
+    Models that fail on validation or diverged are left out.
 
     Args:
         experiment: What was planned.
@@ -109,16 +109,16 @@ def library_from_plan(
         group_name(i) for i, model in enumerate(models) if model.met is False or model.diverged
     )
     trained = [(model.amount_steps, model.weights) for model in models]
-    found: Sequence[tuple[float, Weights | None]] = trained or [
+    amounts: Sequence[tuple[float, Weights | None]] = trained or [
         (group.amount_steps, None) for group in plan.groups
     ]
     entries = tuple(
         Entry(
-            LibraryModel(group_name(i), group.fused, group.members, finished=where is not None),
+            LibraryModel(group_name(i), group.fused, group.members, finished=weights is not None),
             amount_steps,
-            where,
+            weights,
         )
-        for i, (group, (amount_steps, where)) in enumerate(zip(plan.groups, found, strict=True))
+        for i, (group, (amount_steps, weights)) in enumerate(zip(plan.groups, amounts, strict=True))
         if group_name(i) not in left_out
     )
     return Library(
@@ -138,7 +138,7 @@ def grow_library(
     chips: Sequence[Chip],
     trained: Mapping[str, tuple[float, Weights]],
 ) -> Library:
-    """Return the library with the outcome of an assignment; nothing of the old one is lost.
+    """Return the library with the outcome of an assignment; every old entry is kept.
 
     Args:
         library: As it was when the chips were assigned.
@@ -157,8 +157,8 @@ def grow_library(
         earlier = old.earlier + ((old.weights,) if old.weights else ()) if old else ()
         entries.append(Entry(replace(named, finished=True), amount_steps, weights, earlier))
     served = {placement.chip for placement in assignment.placements}
-    lost = ({*library.unsalvageable} | {*assignment.unsalvageable}) - served
-    grown = replace(library, entries=tuple(entries), unsalvageable=tuple(sorted(lost)))
+    unsalvageable = ({*library.unsalvageable} | {*assignment.unsalvageable}) - served
+    grown = replace(library, entries=tuple(entries), unsalvageable=tuple(sorted(unsalvageable)))
     known = {chip.chip_id for chip in library.chips}
     new = tuple(chip for chip in chips if chip.chip_id not in known)
     return replace(
@@ -180,5 +180,5 @@ def new_maps(before: Library, after: Library) -> tuple[Chip, ...]:
 
 
 def file_names(what: str, chips: tuple[Chip, ...]) -> tuple[str, ...]:
-    """Name the file for some maps by its content, so that no other content ever gets its name."""
+    """Name a file of fault maps by its content, so that no other content gets its name."""
     return (f"library/{what}-{fleet_hash(Fleet(chips))[:16]}.npz",) if chips else ()

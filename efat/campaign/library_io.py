@@ -1,7 +1,7 @@
-"""A library on disk, in the folder of the run that planned it.
+"""Read and write a library in the folder of the run that planned it.
 
-`library.json` says what there is and is replaced as a whole; fault maps lie in fleet files and
-weights in checkpoints beside it, each written once and never again.
+`library.json` lists the entries and is replaced as a whole. Fault maps are in fleet files and
+weights in checkpoints beside it; each is written once.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from efat.io import write_bytes, write_json
 from efat.planning import LibraryModel
 
 FILE = "library.json"
-FORMAT = 1
+FORMAT = 2
 
 
 def write_library(folder: Path, library: Library, before: Library | None, store: Store) -> None:
-    """Write what is new, `library.json` last, so that a reader sees all of it or nothing.
+    """Write the new entries, `library.json` last, so that a reader sees all of them or none.
 
     Args:
         folder: The folder of the library.
         library: What to write.
-        before: What was read when the work began; None: there was no library.
+        before: The library as read when the work began; None: there was none.
         store: Holds the weights.
 
     Raises:
-        EfatError: Another run changed the library meanwhile; nothing of that is lost.
+        EfatError: Another run changed the library meanwhile; its entries are kept.
     """
     if before is not None:
         if read_library(folder) != before:
@@ -58,7 +58,7 @@ def write_library(folder: Path, library: Library, before: Library | None, store:
 def _document(library: Library) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "made_for": library.compatibility_hash,
+        "compatibility_hash": library.compatibility_hash,
         "chip_files": list(library.chip_files),
         "map_files": list(library.map_files),
         "unsalvageable": list(library.unsalvageable),
@@ -104,7 +104,7 @@ def read_library(folder: Path) -> Library:
             for chip in load_fleet(folder / name)
         }
         return Library(
-            document["made_for"],
+            document["compatibility_hash"],
             tuple(_entry(row, maps) for row in document["models"]),
             tuple(chips),
             tuple(document["unsalvageable"]),
@@ -130,5 +130,5 @@ def _entry(row: dict[str, Any], maps: Mapping[str, FaultMap]) -> Entry:
 def _suggest(folder: Path) -> str:
     """Name the newest library beside or below the folder that was given, if there is one."""
     places = [folder, folder.parent]
-    found = sorted(path for place in places for path in place.glob(f"*/{FILE}"))
-    return f", such as library={found[-1].parent}" if found else ""
+    libraries = sorted(path for place in places for path in place.glob(f"*/{FILE}"))
+    return f", such as library={libraries[-1].parent}" if libraries else ""

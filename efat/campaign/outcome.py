@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from efat.campaign.experiment import Experiment
 from efat.campaign.results import Analysis, Measured, TrainedModel
-from efat.campaign.tables import Row, chip_rows, group_name
+from efat.campaign.tables import ChipResult, chip_results, group_name
 from efat.campaign.walk import State, known
-from efat.planning import Plan
+from efat.planning import Plan, info_of
 from efat.resilience import Verification
 
 
@@ -42,40 +42,42 @@ class StrategyResult:
         models: Retrained models to store, one a group.
         beyond_map: Groups whose fused map is beyond the resilience map, retrained for the budget.
         retraining: Of all groups, without the analysis.
-        met_val: Chips that meet the constraint on validation, where decisions are made.
-        met_test: Chips that meet it on the test split.
-        verified: Those of them whose interval does; None: the metric has no interval.
+        pass_val: Chips that meet the constraint on validation, where decisions are made.
+        pass_test: Chips that meet it on the test split.
+        certified: Those of them whose interval does; None: the metric has no interval.
         mean_test: Mean of the test metric over all chips.
         worst_test: The worst of them.
-        short: Names of the chips that miss the constraint on the test split.
+        failing: Names of the chips that fail on the test split.
         diverged: Groups whose training diverged, so that their chips carry the masked baseline.
         repair_s: Seconds of repair before retraining, summed over the processes.
         topped_up: Groups that were short at their planned amount, and trained on.
         topped_up_steps: How much longer those were trained, all together.
-        short_groups: Groups that are short on validation at the end of the budget;
+        failing_groups: Groups that are short on validation at the end of the budget;
             those that diverged are not among them.
         needs_analysis: Whether its amounts come from the resilience analysis.
         kept_groups: Groups that diverged where they were trained on, and carry the model of their
             first evaluation.
+        description: What the strategy does, in a few words.
     """
 
     name: str
     models: int
     beyond_map: int
     retraining: TrainingCost
-    met_val: int
-    met_test: int
-    verified: int | None
+    pass_val: int
+    pass_test: int
+    certified: int | None
     mean_test: float
     worst_test: float
-    short: tuple[str, ...]
+    failing: tuple[str, ...]
     diverged: int = 0
     repair_s: float = 0.0
     topped_up: int = 0
     topped_up_steps: int = 0
-    short_groups: tuple[str, ...] = ()
+    failing_groups: tuple[str, ...] = ()
     needs_analysis: bool = True
     kept_groups: tuple[str, ...] = ()
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Outcome:
     analysis: TrainingCost | None
     strategies: tuple[StrategyResult, ...]
     unsalvageable: tuple[str, ...]
-    chips: tuple[Row, ...]
+    chips: tuple[ChipResult, ...]
     test_samples: int | None = None
     confidence: float = 0.95
     needed: int | None = None
@@ -164,7 +166,7 @@ def build_outcome(state: State) -> Outcome:
         analysis=_analysis_cost(experiment, analysis) if analysis else None,
         strategies=results,
         unsalvageable=chosen.unsalvageable,
-        chips=tuple(chip_rows(state, targets)),
+        chips=chip_results(state, targets),
         test_samples=evaluation.test_samples,
         confidence=verification.confidence,
         needed=verification.needed(targets.test),
@@ -189,7 +191,9 @@ def _strategy_result(
     targets: Measured,
     verification: Verification,
 ) -> StrategyResult:
-    judged = [verification.judge(measured.test, targets.test).status for measured in after.values()]
+    judged = [
+        verification.judge(measured.test, targets.test).verdict for measured in after.values()
+    ]
     tests = [measured.test for measured in after.values()]
     meets = experiment.metric.meets
     longer = [m.topped_up_steps for m in models if m.topped_up and not plan.until_met]
@@ -203,20 +207,21 @@ def _strategy_result(
             sum(model.elapsed_s for model in models),
             sum(model.evaluations for model in models),
         ),
-        met_val=sum(meets(measured.val, targets.val) for measured in after.values()),
-        met_test=sum(meets(test, targets.test) for test in tests),
-        verified=judged.count("verified") if verification.has_interval else None,
+        pass_val=sum(meets(measured.val, targets.val) for measured in after.values()),
+        pass_test=sum(meets(test, targets.test) for test in tests),
+        certified=judged.count("certified") if verification.has_interval else None,
         mean_test=sum(tests) / len(tests),
         worst_test=experiment.metric.worst(tests),
-        short=tuple(chip for chip, m in after.items() if not meets(m.test, targets.test)),
+        failing=tuple(chip for chip, m in after.items() if not meets(m.test, targets.test)),
         diverged=sum(model.diverged for model in models),
         repair_s=sum(model.repair_s for model in models),
         topped_up=len(longer),
         topped_up_steps=sum(longer),
-        short_groups=tuple(
+        failing_groups=tuple(
             group_name(i) for i, m in enumerate(models) if m.met is False and m.kept_steps is None
         ),
         needs_analysis=bool(models) and not plan.until_met,
+        description=info_of(experiment.strategies.get(name)).description,
         kept_groups=tuple(group_name(i) for i, m in enumerate(models) if m.kept_steps is not None),
     )
 

@@ -1,4 +1,4 @@
-"""What the stages of a campaign find out, as values."""
+"""The values that the stages of a campaign return."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from efat.training import Weights
 
 @dataclass(frozen=True)
 class MeasuredGrams:
-    """Gram matrices of the fault-free network: where they are, and what measuring them cost.
+    """Gram matrices of the fault-free network: their place in the store and the cost of measuring.
 
     Args:
         weights: Where they are in the store.
@@ -30,7 +30,7 @@ class MeasuredGrams:
 
 @dataclass(frozen=True)
 class Hardened:
-    """The network after hardening: its weights, its metric without faults, and what it took."""
+    """The network after hardening: weights, metric without faults, steps and seconds."""
 
     weights: Weights
     val_metric: float
@@ -99,16 +99,16 @@ class TrainedModel:
 
     Args:
         group: Its chips, fused map and planned amount.
-        trained_steps: What it was retrained for; the whole budget where the plan says inf, more
-            than planned where it was topped up.
-        weights: Where its weights are.
-        elapsed_s: Training time.
+        trained_steps: Optimizer steps of retraining; the whole budget where the plan says inf,
+            more than planned where it was topped up.
+        weights: Their place in the store.
+        elapsed_s: Seconds of training.
         diverged: Whether its training ended with no finite weights; then there is no network.
-        repair_s: Time of its repair.
-        evaluations: On validation, during the training.
-        met: Whether it met the constraint there; None: nobody looked.
-        topped_up: Whether it was trained on because it was short at its planned amount.
-        kept_steps: Where training on diverged: the amount whose weights it carries; else None.
+        repair_s: Seconds of repair.
+        evaluations: Evaluations on validation during the training.
+        met: Whether the constraint was met on validation; None if not evaluated.
+        topped_up: Whether it failed at its planned amount and was trained further.
+        kept_steps: Where further training diverged: the steps behind the weights that were kept.
     """
 
     group: Group
@@ -124,22 +124,22 @@ class TrainedModel:
 
     @property
     def amount_steps(self) -> float:
-        """The amount that it was trained for in the end, topping up included; may be inf."""
+        """The retraining amount in the end, topping up included; may be inf."""
         return self.group.amount_steps + max(0, self.carried_steps - self.group.amount_steps)
 
     @property
     def carried_steps(self) -> int:
-        """The steps behind the weights that it carries; less than it cost where it diverged."""
+        """The steps behind the weights that are kept; fewer than were run where it diverged."""
         return self.trained_steps if self.kept_steps is None else self.kept_steps
 
     @property
     def topped_up_steps(self) -> int:
-        """What it was topped up by, also where nothing came of it."""
+        """Steps of topping up, also where they did not help."""
         return int(self.trained_steps - self.group.amount_steps) if self.topped_up else 0
 
 
 def diverged_note(names: Sequence[str], planned: bool = True) -> str:
-    """Say what became of groups that diverged where they were trained on.
+    """Say which model is kept for groups whose further training diverged.
 
     Args:
         names: Of the groups, or of the chips where each has a model of its own.
@@ -156,12 +156,16 @@ def diverged_note(names: Sequence[str], planned: bool = True) -> str:
     )
 
 
-def lost_note(beyond: Sequence[str], undecided: Sequence[str]) -> str:
-    """Name the chips beyond the resilience map, those apart that a limit may have kept there."""
-    lost = [name for name in beyond if name not in undecided]
+def unsalvageable_note(beyond: Sequence[str], undecided: Sequence[str]) -> str:
+    """Name the chips beyond the resilience map, separately those that `max_cost` left undecided."""
+    unsalvageable = [name for name in beyond if name not in undecided]
     why = "undecided, since fault_rates.max_cost ended the analysis"
-    said = [f"unsalvageable, beyond the resilience map: {', '.join(lost)}"] if lost else []
-    return "; ".join([*said, f"{why}: {', '.join(undecided)}"] if undecided else said)
+    notes = []
+    if unsalvageable:
+        notes.append(f"unsalvageable, beyond the resilience map: {', '.join(unsalvageable)}")
+    if undecided:
+        notes.append(f"{why}: {', '.join(undecided)}")
+    return "; ".join(notes)
 
 
 @dataclass(frozen=True)
@@ -194,7 +198,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Single:
-    """One chip, retrained for the whole budget: its curve, its network, and what that reaches."""
+    """One chip retrained for the whole budget: its curve, network and metric."""
 
     chip: Chip
     curve: ResilienceCurve
@@ -204,12 +208,12 @@ class Single:
 
 @dataclass(frozen=True)
 class Arrival:
-    """The fleet's chips placed in a library.
+    """New chips assigned to the models of a library.
 
     Args:
-        assignment: Where each chip went; models are numbered as in the library.
-        plan: The models that have to be trained, as groups; those planned before included.
-        names: Of the assignment's models, as in the library.
+        assignment: The model of each chip; models are numbered as in the library.
+        plan: Models still to be trained, as groups; those planned earlier included.
+        names: Names of the assignment's models in the library.
     """
 
     assignment: Assignment

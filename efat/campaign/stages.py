@@ -1,4 +1,4 @@
-"""The stages of a campaign, each inputs -> artifact, in the order in which data flows."""
+"""What each stage of a campaign does: inputs -> artifact (METHOD sections 3 to 7)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from efat.campaign.results import (
     TrainedModel,
 )
 from efat.engine import Runner, Store
-from efat.errors import EfatError, raise_problems
+from efat.errors import EfatError
 from efat.hardware import FaultMap, Fleet
 from efat.nn import magnitude_saliency, taylor_saliency
 from efat.nn.masking import weight_layouts
-from efat.planning import Cost, CountCost, Group, Plan, Random, needs_map, no_cost
+from efat.planning import Cost, CountCost, Group, Plan, Random, make_plan, no_cost
 from efat.resilience import ResilienceMap, Severity, array_rate, saliency_rate, weight_rate
 from efat.seeds import derive
 from efat.training import (
@@ -82,7 +82,7 @@ def measure_grams(experiment: Experiment, runner: Runner, baseline: Baseline) ->
     seed = derive(experiment.seed, "calibration")
     job = GramJob(experiment.baseline_setup, baseline.start, recipe.samples, seed)
     [(key, values)] = runner.run("measure_grams", repair_step.measure_grams, [job])
-    blocks = values.get("blocks", {})  # results from before there were any do not say so
+    blocks = values["blocks"]
     measured = MeasuredGrams(("measure_grams", key), values["samples"], values["elapsed_s"], blocks)
     return replace(baseline, grams=measured)
 
@@ -114,29 +114,21 @@ def plan(
     """Plan the fleet with the chosen planner, first, and with those it is compared with.
 
     Args:
-        experiment: What is planned.
-        resilience_map: None: no strategy needs one (`experiment.needs_map`).
+        experiment: Its fleet, planner and strategies to compare with.
+        resilience_map: None if no strategy needs one (`experiment.needs_map`).
         severity: Its x axis.
 
     Raises:
-        EfatError: A planner that needs no map plans amounts, which nothing but a map knows.
+        EfatError: A planner that needs no resilience map returned amounts.
     """
     chips, seed = experiment.fleet.chips, experiment.seed
     price = cost(experiment, resilience_map, severity)
-    chosen = experiment.planner(chips, price, seed)
+    chosen = make_plan(experiment.planner, chips, price, seed)
     plans = {experiment.planner_name: chosen}
-    for name, planner in experiment.compare.items():
-        if name == "random" and chosen.groups:
-            planner = Random([len(group.members) for group in chosen.groups])
-        if name not in plans:
-            plans[name] = planner(chips, price, seed) if planner else Plan((), ())
-    planners = {**experiment.compare, experiment.planner_name: experiment.planner}
-    raise_problems(
-        f"planner: {name} says needs_map = False, but its plan has amounts; only a plan with "
-        "until_met=True does without the map: return such a plan, or leave needs_map out"
-        for name, planner in planners.items()
-        if plans[name].groups and not plans[name].until_met and not needs_map(planner)
-    )
+    for name, planner in list(experiment.strategies.items())[1:]:
+        if isinstance(planner, Random) and chosen.groups:
+            planner = replace(planner, sizes=[len(group.members) for group in chosen.groups])
+        plans[name] = make_plan(planner, chips, price, seed) if planner else Plan((), ())
     return plans
 
 
@@ -180,14 +172,14 @@ def evaluate(
     ]
     if baseline.hardened:
         jobs.append(_evaluation(experiment, baseline.hardened.weights, (None,)))
-    found = [values for _, values in runner.run("evaluate", trainer.evaluate, jobs)]
-    hardened = _measured(found.pop())[0] if baseline.hardened else None
-    (first, *rest) = map(_measured, found)
+    results = [values for _, values in runner.run("evaluate", trainer.evaluate, jobs)]
+    hardened = _measured(results.pop())[0] if baseline.hardened else None
+    (first, *rest) = map(_measured, results)
     before = dict(zip(maps, first[1:], strict=True))
     after = {name: dict(before) for name in models}
     for (name, model), measured in zip(carried, rest, strict=True):
         after[name].update(zip(model.group.members, measured, strict=True))
-    return Evaluation(first[0], before, after, found[0]["test_samples"], hardened)
+    return Evaluation(first[0], before, after, results[0]["test_samples"], hardened)
 
 
 def single(
@@ -235,7 +227,7 @@ def _model(
 
 
 def cost(experiment: Experiment, resilience_map: ResilienceMap | None, severity: Severity) -> Cost:
-    """Return what a fault map costs; as a table where its number of faults decides alone."""
+    """Return the cost of a fault map; as a table where only its number of faults matters."""
     if resilience_map is None:
         return no_cost
     if severity is array_rate:

@@ -1,9 +1,10 @@
-"""A row a chip and a row a group: what was planned, trained and measured."""
+"""One row per chip and one row per group: what was planned, trained and measured."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from efat.campaign.results import Measured, TrainedModel
@@ -15,23 +16,86 @@ from efat.resilience import Verification
 
 Row = dict[str, Any]
 
-GROUP_COLUMNS = (
-    "group",
-    "chips",
-    "fused_rate",
-    "amount_steps",
-    "trained_steps",
-    "topped_up",
-    "alone_steps",
-    "price",
-    "price_alone",
-    "share_saved",
-    "members",
-)
-"""Of the table of groups."""
+
+@dataclass(frozen=True)
+class ChipResult:
+    """One row of `chips.csv`: what the carried-out plan did to a chip.
+
+    Args:
+        chip_id: Its name.
+        fault_rate: Share of faulty PEs.
+        severity: Of its fault map, on the axis of the resilience map.
+        group: Name of its group; empty: it has none.
+        group_size: Chips in the group.
+        fused_fault_rate: Of the group's fused fault map.
+        amount_steps: Planned retraining amount; None: none, or beyond the resilience map.
+        amount_epochs: The same in epochs.
+        trained_steps: Steps behind the weights that it carries.
+        val_before: Metric on validation, masked baseline.
+        val_after: Metric on validation, its model.
+        test_before: On test, masked baseline.
+        test_after: On test, its model.
+        pass_val: Whether the constraint is met on validation.
+        pass_test: Whether it is met on test.
+        test_low: Lower end of the interval of `test_after`; None: the metric has none.
+        test_high: Upper end.
+        status: `certified`, `pass` or `fail`, on test.
+        salvageable: False: beyond the resilience map.
+    """
+
+    chip_id: str
+    fault_rate: float
+    severity: float
+    group: str
+    group_size: int
+    fused_fault_rate: float | None
+    amount_steps: int | None
+    amount_epochs: float | None
+    trained_steps: int | None
+    val_before: float
+    val_after: float
+    test_before: float
+    test_after: float
+    pass_val: bool
+    pass_test: bool
+    test_low: float | None
+    test_high: float | None
+    status: str
+    salvageable: bool
 
 
-def chip_rows(state: State, targets: Measured) -> list[Row]:
+@dataclass(frozen=True)
+class GroupResult:
+    """One row of `groups.csv`; the row named `unsalvageable` holds chips, and nothing else.
+
+    Args:
+        group: Its name.
+        chips: How many.
+        fused_rate: Fault rate of the fused fault map.
+        amount_steps: Planned retraining amount; None: beyond the resilience map.
+        trained_steps: Steps behind its model; None before it is trained.
+        topped_up: Whether it failed at its planned amount and was trained further.
+        alone_steps: Sum of the amounts of its chips, each on its own.
+        price: Of the group, by the rules.
+        price_alone: Of its chips, each on its own.
+        share_saved: Share of `alone_steps` that the group saves; None where that is nothing.
+        members: Names of its chips, joined by `;`.
+    """
+
+    group: str
+    chips: int
+    fused_rate: float | None = None
+    amount_steps: float | None = None
+    trained_steps: int | None = None
+    topped_up: bool | None = None
+    alone_steps: float | None = None
+    price: float | None = None
+    price_alone: float | None = None
+    share_saved: float | None = None
+    members: str = ""
+
+
+def chip_results(state: State, targets: Measured) -> tuple[ChipResult, ...]:
     """Return one row per chip, in the fleet's order, for the plan that was carried out."""
     experiment, plan, models = state.experiment, state.plan, state.carried
     evaluation, severity = known(state.evaluation), known(state.severity)
@@ -45,23 +109,21 @@ def chip_rows(state: State, targets: Measured) -> list[Row]:
         before, now = evaluation.before[chip.chip_id], after[chip.chip_id]
         steps = int(group.amount_steps) if group and group.amount_steps < math.inf else None
         rows.append(
-            {
-                "chip_id": chip.chip_id,
-                "fault_rate": chip.fault_map.fault_rate,
-                "severity": severity(chip.fault_map),
-                "group": name,
-                "group_size": len(group.members) if group else 0,
-                "fused_fault_rate": group.fused.fault_rate if group else None,
-                "amount_steps": steps,
-                "amount_epochs": None
-                if steps is None
-                else steps / experiment.amounts.steps_per_epoch,
-                "trained_steps": trained.get(name),
+            ChipResult(
+                chip_id=chip.chip_id,
+                fault_rate=chip.fault_map.fault_rate,
+                severity=severity(chip.fault_map),
+                group=name,
+                group_size=len(group.members) if group else 0,
+                fused_fault_rate=group.fused.fault_rate if group else None,
+                amount_steps=steps,
+                amount_epochs=None if steps is None else steps / experiment.amounts.steps_per_epoch,
+                trained_steps=trained.get(name),
                 **measured_cells(verification, before, now, targets),
-                "salvageable": chip.chip_id not in plan.unsalvageable,
-            }
+                salvageable=chip.chip_id not in plan.unsalvageable,
+            )
         )
-    return rows
+    return tuple(rows)
 
 
 def measured_cells(
@@ -74,51 +136,48 @@ def measured_cells(
         "val_after": now.val,
         "test_before": before.test,
         "test_after": now.test,
-        "met_val": metric.meets(now.val, limit.val),
-        "met_test": metric.meets(now.test, limit.test),
+        "pass_val": metric.meets(now.val, limit.val),
+        "pass_test": metric.meets(now.test, limit.test),
         "test_low": judged.low,
         "test_high": judged.high,
-        "status": judged.status,
+        "status": judged.verdict,
     }
 
 
-def group_rows(
+def group_results(
     plan: Plan, chips: Sequence[Chip], cost: PlanCost, models: Sequence[TrainedModel] = ()
-) -> list[Row]:
-    """Return one row a group, dearest first, and one for the unsalvageable chips if there are any.
+) -> tuple[GroupResult, ...]:
+    """Return one row per group, largest amount first, and one for the unsalvageable chips, if any.
 
-    `alone_steps` is what its chips would be retrained for each on its own, and `share_saved` what
-    the group saves of that; None where that is nothing or the group is beyond the resilience map.
-    Prices are those of the rules, and may hold a price a model. `trained_steps` and `topped_up` are
-    None before there are `models`. A plan until the constraint is met has none of those costs.
+    Prices are those of the rules, and may hold a price per model. `trained_steps` and `topped_up`
+    are None before there are `models`. A plan until the constraint is met has no such costs.
     """
     maps = {chip.chip_id: chip.fault_map for chip in chips}
-    rows: list[Row] = []
+    rows = []
     for index, group in enumerate(plan.groups):
         costs = [] if plan.until_met else [cost(maps[name]) for name in group.members]
         rows.append(
-            {
-                "group": group_name(index),
-                "chips": len(group.members),
-                "fused_rate": group.fused.fault_rate,
-                "amount_steps": group.amount_steps if group.amount_steps < math.inf else None,
-                "trained_steps": models[index].carried_steps if models else None,
-                "topped_up": models[index].topped_up if models else None,
+            GroupResult(
+                group=group_name(index),
+                chips=len(group.members),
+                fused_rate=group.fused.fault_rate,
+                amount_steps=group.amount_steps if group.amount_steps < math.inf else None,
+                trained_steps=models[index].carried_steps if models else None,
+                topped_up=models[index].topped_up if models else None,
                 **_cost_cells(plan, group, costs),
-                "members": ";".join(group.members),
-            }
+                members=";".join(group.members),
+            )
         )
     if plan.unsalvageable:
-        lost = dict.fromkeys(GROUP_COLUMNS)
-        count, members = len(plan.unsalvageable), ";".join(plan.unsalvageable)
-        rows.append({**lost, "group": "unsalvageable", "chips": count, "members": members})
-    return rows
+        members = ";".join(plan.unsalvageable)
+        rows.append(GroupResult("unsalvageable", len(plan.unsalvageable), members=members))
+    return tuple(rows)
 
 
 def _cost_cells(plan: Plan, group: Group, costs: Sequence[float]) -> Row:
-    """Return what a group costs beside its chips one by one, whose amounts are `costs`."""
+    """Return the cost of a group beside its chips one by one, whose amounts are `costs`."""
     if not costs:
-        return dict.fromkeys(("alone_steps", "price", "price_alone", "share_saved"))
+        return {}
     alone = sum(map(plan.rules.amount, costs))
     price = plan.rules.price(group.amount_steps)
     finite = price < math.inf

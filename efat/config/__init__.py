@@ -1,17 +1,24 @@
 """From command line and YAML to a checked `Experiment`; all of Hydra is here.
 
-Imports `campaign` and below, never `reporting`. `efat.config.build` is not re-exported here: it
-imports Lightning, which takes seconds that `--help` does not need.
+Imports `campaign` and below, never `reporting`. `build_experiment` and `compose_experiment` are
+imported when they are first used: Lightning takes seconds that `--help` does not need.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from efat.config.compose import ComposedJob, compose_jobs, compose_sweep, label_problems
 from efat.config.schema import CONF
 from efat.config.sweep import ResultsTable, forget_jobs, note_status, worst_status
 
+if TYPE_CHECKING:
+    from efat.config.build import build_experiment, compose_experiment
+
 __all__ = [
     "CONF",
     "ComposedJob",
     "ResultsTable",
+    "build_experiment",
+    "compose_experiment",
     "compose_jobs",
     "compose_sweep",
     "forget_jobs",
@@ -19,3 +26,11 @@ __all__ = [
     "note_status",
     "worst_status",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("build_experiment", "compose_experiment"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from efat.config import build
+
+    return getattr(build, name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from omegaconf import DictConfig
 
 from efat.campaign import Experiment
 from efat.config.amounts import build_amounts, build_hardening
+from efat.config.compose import compose_sweep, planner_options
 from efat.config.selection_checks import build_selection
 from efat.config.validate_library import check_library
 from efat.config.validate_plan import plan_problems
@@ -24,31 +26,33 @@ from efat.engine import Store
 from efat.errors import EfatError, raise_problems
 from efat.hardware import Fleet, SystolicArray
 from efat.hardware.fleets import check_fleet_file
-from efat.planning import (
-    EarlyStopping,
-    Fixed,
-    Greedy,
-    Individual,
-    NoRemap,
-    Planner,
-    Random,
-    Rules,
-    Single,
-    name_of,
-    needs_map,
-)
+from efat.planning import Planner, Rules, info_of
 from efat.resilience import ACCURACY
-from efat.training import Gradual, Recipe, TrainingJob, TrainSpec, trainer
+from efat.training import Gradual, Recipe, trainer
 
-COMPARE: dict[str, Planner | None] = {
-    "none": None,
-    "early_stop": EarlyStopping(),
-    "no_remap": NoRemap(),
-    "fixed": Fixed(),
-    "individual": Individual(),
-    "single": Single(),
-    "random": Random([1]),  # stages.plan gives it the sizes of the chosen plan
-}
+
+def compose_experiment(name: str | None = None, *overrides: str) -> Experiment:
+    """Compose an experiment from `conf/`, and build it.
+
+    >>> experiment = compose_experiment("resnet_fat", "fleet.chips=3", "seed=1")
+    >>> experiment.name, experiment.planner_name, len(experiment.fleet)
+    ('resnet_fat', 'min_cost', 3)
+
+    Args:
+        name: A file of `conf/experiment/`, as after `+experiment=`; None: the defaults alone.
+        overrides: Further settings, `"key=value"` or `"group=option"`, as on the command line.
+
+    Raises:
+        EfatError: All problems of the configuration at once, each with its key.
+    """
+    raise_problems(
+        f"overrides: {text!r} given; options are for the command line, key=value is needed"
+        for text in overrides
+        if text.startswith("-")
+    )
+    chosen = [] if name is None else [f"+experiment={name}"]
+    (job,) = compose_sweep([*chosen, *overrides])
+    return build_experiment(job.cfg, job.problems, job.left_out)
 
 
 def build_experiment(
@@ -72,6 +76,7 @@ def build_experiment(
     problems.try_build("store", lambda: _check_store(cfg))
     _check_trainer(cfg, problems)
     planner = problems.try_build("planner", lambda: _planner(cfg))
+    compare = problems.try_build("compare", lambda: _compared(cfg))
     rules = problems.try_build("rules", lambda: instantiate(cfg.rules))
     array = problems.try_build("array", lambda: _array(cfg))
     _check_array(cfg, array, problems)
@@ -88,6 +93,7 @@ def build_experiment(
     raise_problems(dict.fromkeys(problems.found))
     # no problem was found, so all of them are there; this tells mypy
     assert array and planner and rules and selection and fleet and data and recipe  # noqa: S101, PT018
+    assert compare is not None  # noqa: S101
     experiment = Experiment(
         name=cfg.name,
         seed=cfg.seed,
@@ -102,7 +108,7 @@ def build_experiment(
         selection=selection,
         rules=rules,
         planner=planner,
-        compare=_compared(cfg, rules),
+        compare=compare,
         metric=metric,
         checkpoint=workload.checkpoint,
         skipped=getattr(data, "skipped", ()),
@@ -130,20 +136,29 @@ def _check_work(cfg: DictConfig, experiment: Experiment) -> None:
     elif cfg.library is not None:
         raise EfatError(f"library: {cfg.library} given; only stage=assign uses one; leave it out")
     if cfg.stage in ("plan", "retrain", "evaluate"):
-        counted = experiment.severity_name == "array_rate"
-        excludes = counted and needs_map(experiment.planner)  # chips, by their number of faults
+        raise_problems(dict.fromkeys(_plan_problems(experiment)))
+
+
+def _plan_problems(experiment: Experiment) -> Iterator[str]:
+    """Yield why the chosen planner, or a compared one, cannot plan this fleet."""
+    counted = experiment.severity_name == "array_rate"
+    for planner in filter(None, experiment.strategies.values()):
+        chosen = planner is experiment.planner
+        rules = experiment.rules if chosen else getattr(planner, "rules", Rules())
+        excludes = counted and info_of(planner).needs_map  # chips, by their number of faults
         highest_rate = max(experiment.fault_rates) if excludes else 1.0
-        raise_problems(
-            plan_problems(
-                experiment.fleet, experiment.planner, experiment.rules, highest_rate, counted
-            )
-        )
+        key = "planner" if chosen else "compare"
+        yield from plan_problems(experiment.fleet, planner, rules, highest_rate, counted, key)
 
 
-def _compared(cfg: DictConfig, rules: Rules) -> dict[str, Planner | None]:
-    """Return the strategies to compare with; greedy, a real alternative, keeps the rules."""
-    strategies = {**COMPARE, "greedy": Greedy(rules=rules)}
-    return {name: strategies[name] for name in cfg.compare}
+def _compared(cfg: DictConfig) -> dict[str, Planner | None]:
+    """Build the planners to compare with; baselines plan without the rules."""
+    compared: dict[str, Planner | None] = dict.fromkeys(cfg.compare)
+    for name, node in planner_options(cfg).items():
+        planner = _with(node, "__call__")
+        keeps = info_of(planner).keeps_rules or not hasattr(planner, "rules")
+        compared[name] = planner if keeps else replace(planner, rules=Rules())
+    return compared
 
 
 def _check_store(cfg: DictConfig) -> None:
@@ -166,10 +181,11 @@ def _with(node: DictConfig, method: str) -> Any:
 def _planner(cfg: DictConfig) -> Any:
     """Build the planner; it plans for the recipe as it is."""
     planner = _with(cfg.planner, "__call__")
-    if without := getattr(planner, "without", ()):
+    info = info_of(planner)
+    if info.without:
         raise EfatError(
-            f"planner: {name_of(planner)} given; it is to compare with: its models are made "
-            f"without {', '.join(without)}; leave that out of recipe.steps instead"
+            f"planner: {info.name} given; it is to compare with: its models are made "
+            f"without {', '.join(info.without)}; leave that out of recipe.steps instead"
         )
     return planner
 
@@ -193,9 +209,8 @@ def _check_trainer(cfg: DictConfig, problems: ErrorCollector) -> None:
 
 
 def _try_trainer(arguments: dict[str, Any]) -> None:
-    setup = TrainSpec({}, {}, 0, {"accelerator": "cpu", **arguments}, {})
     try:
-        trainer.build_trainer(TrainingJob(setup, 0, 0), [])
+        trainer.build_trainer({"accelerator": "cpu", **arguments})
     except MisconfigurationException as error:
         if list(arguments) != ["accelerator"]:
             raise

@@ -7,19 +7,23 @@ from what fits, so that a run folder is made only for a good configuration.
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from hydra import initialize_config_dir
+from hydra import compose, initialize_config_dir
 
 # Hydra offers no public way to read its own command line; the version is pinned below 1.4.
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from efat.config.override_errors import PrimaryError, find_override_errors, key_of, not_given
 from efat.config.schema import CONF
@@ -27,6 +31,9 @@ from efat.errors import EfatError, raise_problems
 
 FLAGS_WITHOUT_WORK = ("help", "hydra_help", "cfg", "info", "shell_completion", "version")
 ONE_OF = ("run", "multirun", "cfg", "info", "shell_completion")
+
+COMPARED = "_compared"
+"""Key for the composed planners that `compare` names; only in memory."""
 
 JOBS_SHOWN = 5
 """Jobs of a sweep that a problem names one by one."""
@@ -78,18 +85,15 @@ def compose_sweep(arguments: Sequence[str]) -> list[ComposedJob]:
         raise_problems(problems)
         return []
     name = flags.config_name or "config"
-    extra = (
-        [f"hydra.searchpath=[file://{Path(flags.config_dir).absolute()}]"]
-        if flags.config_dir
-        else []
-    )
     folder = Path(flags.config_path or CONF).absolute()
     if not folder.is_dir():
         raise EfatError([*problems, f"command line: --config-path {folder} given; no such folder"])
-    with initialize_config_dir(str(folder), version_base="1.3"):
+    with hydra_started(folder):
+        if flags.config_dir:
+            _search_in(Path(flags.config_dir))
         overrides = [o for text in flags.overrides for o in _parse(text, problems)]
         try:
-            drafts = _draft_all(name, extra, overrides, flags.multirun, problems)
+            drafts = _draft_all(name, overrides, flags.multirun, problems)
         except PrimaryError as error:
             there = folder.joinpath(name).with_suffix(".yaml").is_file()
             why = str(error) if there else f"no {name}.yaml in {folder}"
@@ -101,6 +105,28 @@ def compose_sweep(arguments: Sequence[str]) -> list[ComposedJob]:
             missing = map(not_given, map(str, OmegaConf.missing_keys(draft.cfg)))
             raise_problems(set(draft.problems).difference(missing))
         return []
+
+
+@contextlib.contextmanager
+def hydra_started(folder: Path) -> Iterator[None]:
+    """Start Hydra on a folder of YAML files; a Hydra that runs already is put back afterwards."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = running
+
+
+def _search_in(folder: Path) -> None:
+    """Let the open composition search in one more folder, where `hydra.main` does too."""
+    search_path = GlobalHydra.instance().config_loader().get_search_path()
+    search_path.prepend(
+        "command-line", f"file://{folder.absolute()}", SearchPathQuery(provider="schema")
+    )
+    GlobalHydra.instance().clear()
+    Hydra.create_main_hydra2("efat", search_path)
 
 
 def _read_flags(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -145,29 +171,57 @@ def _parse(text: str, problems: list[str]) -> Iterator[Override]:
 
 
 def _draft_all(
-    name: str, extra: list[str], overrides: list[Override], multirun: bool, problems: list[str]
+    name: str, overrides: list[Override], multirun: bool, problems: list[str]
 ) -> list[ComposedJob]:
     """Draft the jobs one after the other; what was wrong in one is suspect in the next."""
     choices = [_choices(override, multirun) for override in overrides]
     drafts = []
     suspects: dict[str, None] = {}
     for job in product(*choices):
-        cfg, errors = find_override_errors(name, extra, job, tuple(suspects))
+        cfg, errors = find_override_errors(name, job, tuple(suspects))
         suspects |= dict.fromkeys(errors)
         missing = {
             key: not_given(key)
             for key in sorted(OmegaConf.missing_keys(cfg))
             if key not in map(key_of, errors)
         }
+        unknown = unknown_planners(cfg)
+        with open_dict(cfg):
+            cfg[COMPARED] = {} if unknown else planner_options(cfg)
         drafts.append(
             ComposedJob(
                 cfg,
                 tuple(o for o, among in zip(job, choices, strict=True) if len(among) > 1),
-                (*problems, *errors.values(), *missing.values()),
-                (*map(key_of, errors), *missing),
+                (*problems, *errors.values(), *missing.values(), *unknown),
+                (*map(key_of, errors), *missing, *(["compare"] if unknown else [])),
             )
         )
     return drafts
+
+
+def unknown_planners(cfg: DictConfig) -> list[str]:
+    """Return the problems with the names in `compare`: each is an option of `planner`, or none."""
+    allowed = ["none", *GlobalHydra.instance().config_loader().get_group_options("planner")]
+    return [
+        f"compare: {name!r} given; allowed: {', '.join(allowed)}"
+        for name in cfg.compare
+        if name not in allowed
+    ]
+
+
+def planner_options(cfg: DictConfig) -> dict[str, DictConfig]:
+    """Return the options of `planner` that `compare` names, composed, without `none`.
+
+    A configuration of `compose_sweep` has them already; one that Hydra composed, inside its job,
+    gets them from the folders where Hydra searches.
+    """
+    if COMPARED in cfg:
+        return dict(cfg[COMPARED])
+    names = [name for name in dict.fromkeys(cfg.compare) if name != "none"]
+    nodes = compose(overrides=[f"+planner@{name}={name}" for name in names])
+    with open_dict(cfg):  # beside what the options refer to
+        cfg[COMPARED] = nodes
+    return dict(cfg[COMPARED])
 
 
 def _choices(override: Override, multirun: bool) -> list[str]:

@@ -39,13 +39,12 @@ def compose_strict(name: str, overrides: Sequence[str]) -> DictConfig:
 
 
 def find_override_errors(
-    name: str, extra: Sequence[str], overrides: Sequence[str], suspects: Sequence[str] = ()
+    name: str, overrides: Sequence[str], suspects: Sequence[str] = ()
 ) -> tuple[DictConfig, OverrideErrors]:
     """Compose from the overrides that fit, and say what is wrong with the others.
 
     Args:
         name: The primary config.
-        extra: What it needs in order to be found.
         overrides: One job's.
         suspects: Overrides that did not fit in other jobs of the sweep; they are tried last, so
             that the others need not be tried one by one again.
@@ -53,13 +52,12 @@ def find_override_errors(
     Raises:
         PrimaryError: It does not fit by itself.
     """
-    good = [*extra, *(o for o in sorted(overrides, key=_is_value) if o not in suspects)]
+    good = [o for o in sorted(overrides, key=_is_value) if o not in suspects]
     errors: OverrideErrors = {}
     try:
         cfg = compose_strict(name, good)
     except Exception:  # Hydra raises ValueError, AssertionError and more for bad overrides
-        cfg = _primary(name, extra)
-        good, cfg = _one_by_one(name, list(extra), good[len(extra) :], errors, cfg)
+        good, cfg = _one_by_one(name, [], good, errors, _primary(name))
     good, cfg = _one_by_one(name, good, [o for o in suspects if o in overrides], errors, cfg)
     lost = {key_of(o) for o in errors if not _is_value(o)}
     return cfg, {  # without keys of an option that does not exist: nobody knows whether they fit
@@ -69,9 +67,9 @@ def find_override_errors(
     }
 
 
-def _primary(name: str, extra: Sequence[str]) -> DictConfig:
+def _primary(name: str) -> DictConfig:
     try:
-        return compose_strict(name, extra)
+        return compose_strict(name, ())
     except Exception as error:  # of many types; see fitting
         raise PrimaryError(first_line(error)) from None
 
@@ -113,7 +111,11 @@ def explain(override: str, error: Exception, cfg: DictConfig) -> str:
     """
     key, value = key_of(override), override.partition("=")[2] or "nothing"
     text = str(error.__cause__ or error)
-    options = GlobalHydra.instance().config_loader().get_group_options(key)
+    options = [
+        option
+        for option in GlobalHydra.instance().config_loader().get_group_options(key)
+        if not option.startswith("_")  # shared parts of others
+    ]
     parent, _, last = key.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
     if options and key not in cfg and not override.startswith("+"):

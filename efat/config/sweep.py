@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +82,17 @@ def _rows(job: Path) -> list[Row]:
     }
     if not (job / "summary.json").exists():
         return [first]
-    strategies = json.loads((job / "summary.json").read_text())["strategies"]
-    return [first | _cells(strategy) for strategy in strategies]
+    from efat.campaign.run_result import RunResult  # seconds to import: not for --help
+
+    return [first | _cells(strategy) for strategy in RunResult.load(job).strategies]
 
 
-def _cells(strategy: Row) -> Row:
-    cost = {f"retraining_{name}": value for name, value in strategy["retraining"].items()}
-    names = ("met_val", "met_test", "mean_test", "worst_test")
+def _cells(strategy: Any) -> Row:
+    cost = {f"retraining_{name}": value for name, value in asdict(strategy.retraining).items()}
+    names = ("pass_val", "pass_test", "mean_test", "worst_test")
     return {
-        "strategy": strategy["name"],
-        "models": strategy["models"],
+        "strategy": strategy.name,
+        "models": strategy.models,
         **cost,
-        **{name: strategy[name] for name in names},
+        **{name: getattr(strategy, name) for name in names},
     }

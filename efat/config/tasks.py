@@ -64,7 +64,8 @@ def try_task(
     with torch.no_grad():
         output = unwrap(network.eval()(inputs))
     loss = _attempt("loss", lambda: build_loss(setup)(output, targets), output, targets)
-    value = _attempt("metric", lambda: instantiate(setup.metric)(output, targets), output, targets)
+    metric: Any = setup.metric
+    value = _attempt("metric", lambda: metric()(output, targets), output, targets)
     for name, result in (("loss", loss), ("metric", value)):
         if not isinstance(result, torch.Tensor) or result.numel() != 1:
             raise EfatError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from inspect import Parameter, signature
 from itertools import pairwise
@@ -25,9 +25,6 @@ from efat.resilience import IN_WORDS, Search
 Value = TypeVar("Value")
 
 SEVERITIES = tuple(IN_WORDS)
-STRATEGIES = (
-    "none", "greedy", "fixed", "individual", "early_stop", "no_remap", "single", "random",
-)  # fmt: skip
 BUDGET_DEPENDENT = ("CosineAnnealingLR", "OneCycleLR", "PolynomialLR")
 
 
@@ -96,7 +93,7 @@ def build(node: DictConfig) -> Any:
             for key in node
             if key not in parameters and not str(key).startswith("_")
         )
-    return instantiate(node)
+    return instantiate(node, _convert_="all")  # lists and dicts, as jobs build it
 
 
 def _parameters(node: DictConfig) -> Mapping[str, Parameter]:
@@ -205,8 +202,6 @@ def _check_compare(cfg: DictConfig, problems: ErrorCollector) -> None:
     problems.check(
         len(set(cfg.compare)) == len(cfg.compare), f"compare: {list(cfg.compare)} names one twice"
     )
-    for name in cfg.compare:
-        check_choice(problems, "compare", name, STRATEGIES)
 
 
 def _require_int(cfg: DictConfig, problems: ErrorCollector, key: str, least: int) -> None:
@@ -215,7 +210,7 @@ def _require_int(cfg: DictConfig, problems: ErrorCollector, key: str, least: int
         problems.check(value >= least, f"{key}: {value} given; an int >= {least} is needed", key)
 
 
-def check_choice(problems: ErrorCollector, key: str, value: str, allowed: tuple[str, ...]) -> None:
+def check_choice(problems: ErrorCollector, key: str, value: str, allowed: Collection[str]) -> None:
     """Note a problem unless `value` is one of `allowed`."""
     problems.check(value in allowed, f"{key}: {value!r} given; allowed: {', '.join(allowed)}", key)
 

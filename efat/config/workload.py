@@ -16,7 +16,7 @@ from efat.config.validation import ErrorCollector, build
 from efat.errors import EfatError
 from efat.nn.masking import mapped_layers
 from efat.resilience import Metric
-from efat.training import FineTuneOptions, PretrainedWeights, TrainSpec, unwrap
+from efat.training import Factory, FineTuneOptions, PretrainedWeights, TrainSpec, unwrap
 
 TRIED = 8
 """Samples that are passed through the network before any work."""
@@ -45,22 +45,28 @@ class Workload:
     def setup(self, cfg: DictConfig, training: DictConfig) -> TrainSpec:
         """Describe training it; `training` is the node of the baseline's or of retraining."""
 
-        def plain(node: Any) -> Any:
-            return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        def plain(node: DictConfig) -> Any:
+            return OmegaConf.to_container(node, resolve=True)
+
+        def factory(node: DictConfig) -> Factory:
+            return Factory.from_node(plain(node))
+
+        def optional(node: DictConfig | None) -> Factory | None:
+            return factory(node) if isinstance(node, DictConfig) else None
 
         trainer = plain(cfg.trainer)
         return TrainSpec(
-            model=plain(cfg.model),
-            data=plain(cfg.data),
+            model=factory(cfg.model),
+            data=factory(cfg.data),
             num_classes=self.outputs,
-            optimizer=plain(training.optimizer),
-            scheduler=plain(training.scheduler),
+            optimizer=factory(training.optimizer),
+            scheduler=optional(training.scheduler),
             off_array=tuple(cfg.array.off_array),
-            loss=plain(cfg.task.loss),
-            metric=metric_node(cfg, self.outputs),
+            loss=optional(cfg.task.loss),
+            metric=Factory.from_node(metric_node(cfg, self.outputs)),
             channels_last=trainer.pop("channels_last"),
             trainer=trainer,
-            retraining=self.retraining if training is cfg.training else FineTuneOptions(),
+            finetune=self.retraining if training is cfg.training else FineTuneOptions(),
             split_hash=getattr(self.data, "split_hash", None),
         )
 

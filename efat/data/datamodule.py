@@ -1,62 +1,64 @@
-"""The LightningDataModule of all data sets that efat reads: split, decoded once, in batches."""
+"""The base of all data sets that efat reads: split, decoded once, in batches."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
-from efat.data.augment import Augmentation
 from efat.data.decode import as_targets, check_targets, decode_all
-from efat.data.loaders import TensorBatches, share_of
+from efat.data.loaders import StreamBatches, TensorBatches, share_of
 from efat.data.resize import Sizing
 from efat.data.samples import Array, ArraySamples, Samples
-from efat.data.splits import SPLITS, Size, SplitSizes, hash_arrays, split_parts
-from efat.data.stream import StreamBatches
-from efat.data.transforms import Preparation, add_border, channel_statistics
-from efat.errors import EfatError, raise_problems
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+from efat.data.splits import SPLITS, SplitSizes, hash_arrays, split_parts
+from efat.data.transforms import Augmentation, Preparation, add_border, channel_statistics
+from efat.errors import EfatError, checked
 
 KEPT_SETS = 2
-"""Decoded data sets that a process keeps: each unit of work asks for its data anew."""
+"""Decoded data sets that a process keeps: each unit of work builds its data module anew."""
 
 
-class Options(TypedDict, total=False):
-    """What all data sets take.
+Batch = Annotated[int, Field(ge=1, strict=True)]
 
-    `batch_size`, `eval_batch_size`: samples a batch. `val_size`, `val_from`, `test_size`,
-    `train_size`, `split_seed`: see `SplitSizes`. `mean`, `std`: one value a channel, on a scale
-    where white is 1; null takes the training split's. `crop`, `flip`, `cutout`: see `Augmentation`.
-    `image_size`, `resize`: see `Sizing`. `bad_images`: `error` or `skip`. `in_memory`: decode all
-    images once and keep them as uint8, or each when it is needed, with `workers` processes.
+
+@checked("data")
+class Options(SplitSizes, Augmentation, Sizing):
+    """Options that all data sets take, beside those of splits, augmentation and sizing.
+
+    Args:
+        batch_size: Samples per training batch.
+        eval_batch_size: Samples per batch of validation and test.
+        mean: One value per channel, on a scale where white is 1; None takes the training split's.
+        std: Deviation of each channel, on the same scale; None takes the training split's.
+        bad_images: `skip` leaves out images that cannot be decoded.
+        in_memory: Decode all images once and keep them as uint8; false decodes each when it is
+            needed.
+        workers: Processes that decode, where images are not in memory.
+
+    Raises:
+        EfatError: All wrong values at once.
     """
 
-    batch_size: int
-    eval_batch_size: int
-    val_size: Size
-    val_from: Literal["train", "test"]
-    test_size: Size
-    train_size: Size
-    split_seed: int
-    mean: Sequence[float] | None
-    std: Sequence[float] | None
-    crop: int
-    flip: bool
-    cutout: int
-    image_size: int | None
-    resize: int | None
-    bad_images: Literal["error", "skip"]
-    in_memory: bool
-    workers: int
+    batch_size: Batch = 128
+    eval_batch_size: Batch = 512
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    bad_images: Literal["error", "skip"] = "error"
+    in_memory: bool = True
+    workers: Annotated[int, Field(ge=0, strict=True)] = 0
+
+    def problems(self) -> Iterator[str]:
+        yield from Sizing.problems(self)
+        if (self.mean is None) != (self.std is None):
+            yield "data.mean, data.std: only one given; give both or neither"
 
 
 @dataclass
@@ -65,10 +67,12 @@ class Loaded:
 
     Args:
         samples: By split; tensors of all inputs where the set is in memory.
-        indices: Which samples of them, by split.
+        indices: Indices of the split's samples, by split.
         targets: By split.
-        skipped: Why images were left out, one line each.
+        skipped: Why images were skipped, one line each.
         key: Hash of everything above.
+        statistics: Mean and deviation of the training split, once they are needed.
+        bordered: Training images with their border, by its width.
     """
 
     samples: dict[str, Tensor | Samples]
@@ -87,22 +91,15 @@ class DataModule(pl.LightningDataModule):
     """Train, validation and test splits of what `read` returns.
 
     Args:
-        options: See `Options`.
+        options: Fields of `Options`.
 
     Raises:
         EfatError: All wrong values at once.
     """
 
-    def __init__(self, **options: Unpack[Options]) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__()
-        problems: list[str] = []
-        given = {**DEFAULTS, **options}
-        _check_options(given, problems)
-        self.options = given
-        self.sizes = _attempt(problems, lambda: SplitSizes(*(given[k] for k in SPLIT_KEYS)))
-        self.how = _attempt(problems, lambda: Augmentation(*(given[k] for k in AUGMENT_KEYS)))
-        self.sizing = _attempt(problems, lambda: Sizing(given["image_size"], given["resize"]))
-        raise_problems(problems)
+        self.options = Options(**options)
         self.loaded: Loaded | None = None
 
     def read(self) -> dict[str, Samples]:
@@ -110,13 +107,13 @@ class DataModule(pl.LightningDataModule):
         raise NotImplementedError
 
     def stamp(self) -> str:
-        """Name the data set, and what on disk would change it, for this process's memory of it."""
+        """Identify the data set and the state of its files, for the cache of this process."""
         raise NotImplementedError
 
     def setup(self, stage: str) -> None:
         if self.loaded is None:
-            shared = ("in_memory", "bad_images", "image_size", "resize", *SPLIT_KEYS)
-            key = repr((type(self), self.stamp(), [self.options[name] for name in shared]))
+            shared = [getattr(self.options, name) for name in SHARED]
+            key = repr((type(self), self.stamp(), shared))
             if key not in _kept:
                 _kept[key] = self._load()
             _kept.move_to_end(key)
@@ -139,17 +136,17 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """Images left out, one line each, with `bad_images=skip`."""
+        """Skipped images, one line each, with `bad_images=skip`."""
         return self._ready.skipped
 
     def train_dataloader(self) -> TensorBatches | StreamBatches:
-        return self._batches("train", self.options["batch_size"])
+        return self._batches("train", self.options.batch_size)
 
     def val_dataloader(self) -> TensorBatches | StreamBatches:
-        return self._batches("val", self.options["eval_batch_size"])
+        return self._batches("val", self.options.eval_batch_size)
 
     def test_dataloader(self) -> TensorBatches | StreamBatches:
-        return self._batches("test", self.options["eval_batch_size"])
+        return self._batches("test", self.options.eval_batch_size)
 
     @property
     def _ready(self) -> Loaded:
@@ -162,9 +159,9 @@ class DataModule(pl.LightningDataModule):
         skipped: tuple[str, ...] = ()
         for name, part in parts.items():
             check_targets(name, part.targets)
-        if self.options["in_memory"]:
-            parts, skipped = decode_all(parts, self.sizing, self.options["bad_images"] == "skip")
-        splits = split_parts({n: part.targets for n, part in parts.items()}, self.sizes)
+        if self.options.in_memory:
+            parts, skipped = decode_all(parts, self.options, self.options.bad_images == "skip")
+        splits = split_parts({n: part.targets for n, part in parts.items()}, self.options)
         indices = {split: index for split, (_, index) in splits.items()}
         targets = {s: as_targets(parts[name].targets[i]) for s, (name, i) in splits.items()}
         samples = {
@@ -179,7 +176,7 @@ class DataModule(pl.LightningDataModule):
 
     def _held(self, part: Samples, indices: NDArray[np.int64]) -> Tensor | Samples:
         """Return a split as one tensor where the set is in memory."""
-        if self.options["in_memory"] and isinstance(part, ArraySamples):
+        if self.options.in_memory and isinstance(part, ArraySamples):
             return torch.from_numpy(part.inputs[indices])
         return part
 
@@ -188,12 +185,12 @@ class DataModule(pl.LightningDataModule):
         samples, targets = loaded.samples[split], loaded.targets[split]
         device, shard = self._device(), share_of(self) if shuffle else (0, 1)
         axes = samples.ndim if isinstance(samples, Tensor) else 4
-        how = self.how if shuffle else Augmentation()
+        how = self.options if shuffle else Augmentation()
         prepare = Preparation.of(*self._statistics(), axes, how, device)
         if not isinstance(samples, Tensor):
             return StreamBatches(
-                samples, loaded.indices[split], targets, batch_size, shuffle, prepare, self.sizing,
-                self.options["bad_images"] == "skip", self.options["workers"], device, shard,
+                samples, loaded.indices[split], targets, batch_size, shuffle, prepare, self.options,
+                self.options.bad_images == "skip", self.options.workers, device, shard,
             )  # fmt: skip
         inputs = self._bordered(samples) if shuffle else samples
         return TensorBatches(
@@ -202,14 +199,14 @@ class DataModule(pl.LightningDataModule):
 
     def _bordered(self, images: Tensor) -> Tensor:
         bordered = self._ready.bordered
-        if self.how.crop not in bordered:
+        if self.options.crop not in bordered:
             with torch.inference_mode(False):  # a Trainer may be validating in it
-                bordered[self.how.crop] = add_border(images, self.how.crop)
-        return bordered[self.how.crop]
+                bordered[self.options.crop] = add_border(images, self.options.crop)
+        return bordered[self.options.crop]
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
         """Return mean and deviation in the unit of the stored inputs."""
-        mean, std = self.options["mean"], self.options["std"]
+        mean, std = self.options.mean, self.options.std
         train, loaded = self._ready.samples["train"], self._ready
         if mean is not None and std is not None:
             scale = 1.0 if isinstance(train, Tensor) and train.is_floating_point() else 255.0
@@ -222,38 +219,13 @@ class DataModule(pl.LightningDataModule):
         return loaded.statistics
 
     def _device(self) -> torch.device:
-        """Return where training happens; the CPU while no Trainer is attached."""
+        """Return the device of training; the CPU while no Trainer is attached."""
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
 
-DEFAULTS: dict[str, Any] = {
-    "batch_size": 128, "eval_batch_size": 512, "val_size": 0.1, "val_from": "train",
-    "test_size": None, "train_size": None, "split_seed": 0, "mean": None, "std": None,
-    "crop": 0, "flip": False, "cutout": 0, "image_size": None, "resize": None,
-    "bad_images": "error", "in_memory": True, "workers": 0,
-}  # fmt: skip
-SPLIT_KEYS = ("val_size", "val_from", "test_size", "train_size", "split_seed")
-AUGMENT_KEYS = ("crop", "flip", "cutout")
-
-
-def _attempt(problems: list[str], build: Callable[[], Any]) -> Any:
-    try:
-        return build()
-    except EfatError as error:
-        problems += error.problems
-
-
-def _check_options(given: dict[str, Any], problems: list[str]) -> None:
-    for name, low in (("batch_size", 1), ("eval_batch_size", 1), ("workers", 0)):
-        if type(given[name]) is not int or given[name] < low:
-            problems.append(f"data.{name}: {given[name]!r} given; an int >= {low} is needed")
-    if given["bad_images"] not in ("error", "skip"):
-        problems.append(f"data.bad_images: {given['bad_images']!r} given; allowed: error, skip")
-    if (given["mean"] is None) != (given["std"] is None):
-        problems.append("data.mean, data.std: only one given; give both or neither")
-    unknown = sorted(set(given) - set(DEFAULTS))
-    if unknown:
-        problems.append(f"data: no such key: {', '.join(unknown)}; allowed: {', '.join(DEFAULTS)}")
+SHARED = [each.name for each in (*fields(Sizing), *fields(SplitSizes))]
+SHARED += ["in_memory", "bad_images"]
+"""Options that decide what is decoded and split."""
 
 
 def _contents(samples: Tensor | Samples, indices: NDArray[np.int64]) -> Array:

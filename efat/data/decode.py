@@ -1,4 +1,4 @@
-"""What is read of a data set, decoded once and held against what a network can be trained on."""
+"""Decode the samples of a data set once, and check that a network can be trained on them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from efat.errors import EfatError
 
 
 def check_targets(part: str, targets: Array) -> None:
-    """Refuse targets that cannot be.
+    """Refuse invalid targets.
 
     Raises:
-        EfatError: No samples, targets that are no finite numbers, or classes below 0.
+        EfatError: No samples, targets that are not finite numbers, or classes below 0.
     """
     if not np.issubdtype(targets.dtype, np.number):
         raise EfatError(
@@ -48,11 +48,11 @@ def decode_all(
 
     Args:
         parts: Samples by name of the part.
-        sizing: What is made of an image.
-        skip_bad: Leave out what cannot be decoded.
+        sizing: Size of the decoded images.
+        skip_bad: Skip samples that cannot be decoded.
 
     Returns:
-        The decoded parts, and what is wrong with each sample that was left out.
+        The decoded parts, and the problem of each skipped sample.
 
     Raises:
         EfatError: Every sample that cannot be decoded, or samples of different shapes.
@@ -65,7 +65,7 @@ def decode_all(
             try:
                 inputs.append(to_tensor(samples[index], sizing).numpy())
                 kept.append(index)
-            except BadImageError as error:  # noqa: PERF203 - one at a time is the point
+            except BadImageError as error:  # noqa: PERF203 - each sample may fail
                 problems += error.problems
         if problems and (not skip_bad or not inputs):
             raise EfatError(problems)

@@ -9,8 +9,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from efat.data.datamodule import Options
 from efat.data.loaders import TensorBatches, share_of
-from efat.errors import raise_problems
 
 Split = tuple[Tensor, Tensor]
 
@@ -21,11 +21,11 @@ class Digits(pl.LightningDataModule):
     Images are [1, 8, 8], standardised with the mean and deviation of the training split.
 
     Args:
-        batch_size: Samples a training batch.
-        eval_batch_size: Samples a batch of validation and test; with an output- or
+        batch_size: Samples per training batch.
+        eval_batch_size: Samples per batch of validation and test; with an output- or
             input-stationary array a sample's place in its batch decides its PEs.
-        split_seed: Which samples go where; apart from the run's seed, so that runs with different
-            seeds are tested on the same images.
+        split_seed: Of the splits; apart from the run's seed, so that runs with different seeds are
+            tested on the same images.
     """
 
     num_classes = 10
@@ -34,25 +34,18 @@ class Digits(pl.LightningDataModule):
         self, batch_size: int = 64, eval_batch_size: int = 512, split_seed: int = 0
     ) -> None:
         super().__init__()
-        values = {"batch_size": batch_size, "eval_batch_size": eval_batch_size}
-        problems = [
-            f"data.{name}: {value!r} given; an int >= 1 is needed"
-            for name, value in values.items()
-            if type(value) is not int or value < 1
-        ]
-        if type(split_seed) is not int or split_seed < 0:
-            problems.append(f"data.split_seed: {split_seed!r} given; an int >= 0 is needed")
-        raise_problems(problems)
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.split_seed = split_seed
+        self.options = Options(
+            batch_size=batch_size, eval_batch_size=eval_batch_size, split_seed=split_seed
+        )
         self.splits: dict[str, Split] = {}
 
     def setup(self, stage: str) -> None:
         if self.splits:
             return
         images, labels = load_digits(return_X_y=True)
-        rest, test = _split(np.arange(len(labels)), labels, len(labels) // 5, self.split_seed)
-        train, val = _split(rest, labels, len(labels) // 5, self.split_seed)
+        fifth, seed = len(labels) // 5, self.options.split_seed
+        rest, test = _split(np.arange(len(labels)), labels, fifth, seed)
+        train, val = _split(rest, labels, fifth, seed)
         scaled = (images - images[train].mean()) / images[train].std()
         x = torch.from_numpy(scaled.astype(np.float32)).reshape(-1, 1, 8, 8)
         y = torch.from_numpy(labels.astype(np.int64))
@@ -60,20 +53,20 @@ class Digits(pl.LightningDataModule):
 
     def train_dataloader(self) -> TensorBatches:
         return TensorBatches(
-            *self.splits["train"], self.batch_size, shuffle=True, shard=share_of(self)
+            *self.splits["train"], self.options.batch_size, shuffle=True, shard=share_of(self)
         )
 
     def val_dataloader(self) -> TensorBatches:
-        return TensorBatches(*self.splits["val"], self.eval_batch_size)
+        return TensorBatches(*self.splits["val"], self.options.eval_batch_size)
 
     def test_dataloader(self) -> TensorBatches:
-        return TensorBatches(*self.splits["test"], self.eval_batch_size)
+        return TensorBatches(*self.splits["test"], self.options.eval_batch_size)
 
 
 def _split(
     indices: np.ndarray, labels: np.ndarray, size: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut `size` of `indices` off, stratified by label."""
+    """Split `size` of `indices` off, stratified by label."""
     kept, cut = train_test_split(
         indices, test_size=size, stratify=labels[indices], random_state=seed
     )

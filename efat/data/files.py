@@ -1,4 +1,4 @@
-"""Finding the files of a data set, with errors that name the key."""
+"""Find the files of a data set."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ PART_NAMES = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
-"""The names that files and folders of each part go by."""
+"""Accepted names of the files and folders of each part."""
 
 
 def find_parts(folder: Path, suffix: str) -> dict[str, list[Path]]:
     """Return the files `<part>*<suffix>` of each part, sorted (shards: train-00000-of-00002...).
 
     Args:
-        folder: Also looked at: its folder `data`, as on the Hugging Face hub.
+        folder: Its folder `data` is searched, too, as on the Hugging Face hub.
         suffix: With the dot; empty for folders.
 
     Raises:
@@ -49,5 +49,5 @@ def _is_of(path: Path, names: tuple[str, ...], suffix: str) -> bool:
 
 
 def stamp_files(paths: Iterable[Path]) -> str:
-    """Name files with size and time of change."""
+    """Describe files by path, size and time of change."""
     return repr([(str(p.absolute()), p.stat().st_size, p.stat().st_mtime_ns) for p in paths])

@@ -1,20 +1,17 @@
-"""Any data set of the Hugging Face hub, or files of one, through the library `datasets`."""
+"""Read data sets of the Hugging Face hub, or local files, with the library `datasets`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from efat.data.datamodule import DataModule, Options
+from efat.data.datamodule import DataModule
 from efat.data.files import PART_NAMES
 from efat.data.samples import Array, Samples, decode
 from efat.errors import EfatError, raise_problems
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 class HubData(DataModule):
@@ -22,12 +19,12 @@ class HubData(DataModule):
 
     Args:
         path: Name on the hub (`uoft-cs/cifar10`), or `parquet`, `imagefolder`, ... with files.
-        name: Which of its configurations, or None.
+        name: One of its configurations, or None.
         image: Column of images.
         label: Column of class indices.
         data_files: Files by part, or None.
         image_mode: Pillow's mode to convert to (`RGB`, `L`); None keeps each image's own.
-        options: See `efat.data.datamodule.Options`.
+        options: Fields of `efat.data.datamodule.Options`.
     """
 
     def __init__(
@@ -38,7 +35,7 @@ class HubData(DataModule):
         label: str = "label",
         data_files: Mapping[str, Any] | None = None,
         image_mode: str | None = None,
-        **options: Unpack[Options],
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self.path, self.name, self.image, self.label = path, name, image, label
@@ -51,10 +48,8 @@ class HubData(DataModule):
     def read(self) -> dict[str, Samples]:
         """Load the data set; raises EfatError without the library, the network or a column."""
         loaded = _load(self.path, self.name, self.data_files)
-        names = {part: [n for n in given if n in loaded] for part, given in PART_NAMES.items()}
-        return {
-            part: self._samples(part, loaded[found[0]]) for part, found in names.items() if found
-        }
+        names = {part: [n for n in known if n in loaded] for part, known in PART_NAMES.items()}
+        return {part: self._samples(part, loaded[n[0]]) for part, n in names.items() if n}
 
     def _samples(self, part: str, dataset: Any) -> Samples:
         import datasets

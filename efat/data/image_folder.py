@@ -1,25 +1,22 @@
-"""A folder of images, one folder a class, as ImageNet is usually laid out."""
+"""Read a folder of images, one folder per class, as ImageNet is usually laid out."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from efat.data.datamodule import DataModule, Options
+from efat.data.datamodule import DataModule
 from efat.data.files import find_parts
 from efat.data.samples import ImageSamples, Samples
 from efat.errors import EfatError
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 class FolderData(DataModule):
-    """`train/<class>/*.png` (`.jpg`, ...), and `val/` and `test/` if they are there.
+    """`train/<class>/*.png` (`.jpg`, ...), and `val/` and `test/` if they exist.
 
     Classes are numbered in the order of the names of their folders.
 
@@ -28,7 +25,7 @@ class FolderData(DataModule):
         image_mode: Pillow's mode to convert to (`RGB`, `L`); None keeps each image's own.
         val_is_test: Take `val/` as the test split, as is usual for ImageNet, whose test labels are
             secret; validation is then cut off `train/`.
-        options: See `efat.data.datamodule.Options`.
+        options: Fields of `efat.data.datamodule.Options`.
     """
 
     def __init__(
@@ -36,7 +33,7 @@ class FolderData(DataModule):
         path: str,
         image_mode: str | None = "RGB",
         val_is_test: bool = False,
-        **options: Unpack[Options],
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self.path, self.image_mode, self.val_is_test = Path(path), image_mode, val_is_test
@@ -52,7 +49,7 @@ class FolderData(DataModule):
 
     def read(self) -> dict[str, Samples]:
         """List the files; raises EfatError where a part has other classes than `train`."""
-        folders = {part: found[0] for part, found in find_parts(self.path, "").items()}
+        folders = {part: places[0] for part, places in find_parts(self.path, "").items()}
         if self.val_is_test:
             if "val" not in folders:
                 raise EfatError(f"data.val_is_test: true given, but {self.path} has no folder val")
@@ -64,7 +61,7 @@ class FolderData(DataModule):
         unknown = sorted(set(_classes(folder)) - set(classes))
         if unknown:
             raise EfatError(
-                f"data: {folder} has classes that train has not: {', '.join(unknown[:5])}"
+                f"data: {folder} has classes that train lacks: {', '.join(unknown[:5])}"
             )
         files = [
             (path, index)

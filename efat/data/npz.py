@@ -1,34 +1,31 @@
-"""Arrays of a NumPy file: images as uint8, or numbers of any kind."""
+"""Read the arrays of a NumPy file: images as uint8, or numbers of any kind."""
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from efat.data.datamodule import DataModule, Options
+from efat.data.datamodule import DataModule
 from efat.data.files import stamp_files
 from efat.data.samples import Array, ArraySamples, Samples
 from efat.errors import EfatError
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
 
 class NpzData(DataModule):
-    """Arrays `x_train`, `y_train`, and `x_val`, `y_val`, `x_test`, `y_test` if they are there.
+    """Arrays `x_train`, `y_train`, and `x_val`, `y_val`, `x_test`, `y_test` if they exist.
 
     Inputs are uint8 images [samples, height, width] or [samples, height, width, channels], or
-    numbers [samples, ...], where axis 1 is what is normalised one by one.
+    numbers [samples, ...], where each entry of axis 1 is normalised by itself.
 
     Args:
         path: The `.npz` file.
-        options: See `efat.data.datamodule.Options`.
+        options: Fields of `efat.data.datamodule.Options`.
     """
 
-    def __init__(self, path: str, **options: Unpack[Options]) -> None:
+    def __init__(self, path: str, **options: Any) -> None:
         super().__init__(**options)
         self.path = Path(path)
 

@@ -1,30 +1,27 @@
-"""Parquet files with an image column, as the Hugging Face hub holds data sets."""
+"""Read Parquet files with an image column, the format of the Hugging Face hub."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from efat.data.datamodule import DataModule, Options
+from efat.data.datamodule import DataModule
 from efat.data.files import find_parts, stamp_files
 from efat.data.samples import Array, ImageSamples, Samples
 from efat.errors import EfatError, raise_problems
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
 
 class ParquetData(DataModule):
-    """`train*.parquet`, and `test*.parquet` and `validation*.parquet` if they are there.
+    """`train*.parquet`, and `test*.parquet` and `validation*.parquet` if they exist.
 
     Args:
         path: The folder.
         image: Column of encoded images: bytes, or a struct with `bytes`.
         label: Column of class indices or numbers.
         image_mode: Pillow's mode to convert to (`RGB`, `L`); None keeps each image's own.
-        options: See `efat.data.datamodule.Options`.
+        options: Fields of `efat.data.datamodule.Options`.
     """
 
     def __init__(
@@ -33,7 +30,7 @@ class ParquetData(DataModule):
         image: str = "image",
         label: str = "label",
         image_mode: str | None = None,
-        **options: Unpack[Options],
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self.path, self.image, self.label = Path(path), image, label
@@ -68,12 +65,12 @@ def _read_table(file: Path, columns: tuple[str, ...]) -> Any:
     except ImportError:
         raise EfatError("data: reading parquet needs pyarrow; pip install 'efat[data]'") from None
     try:
-        there = pyarrow.parquet.read_schema(file).names
+        existing = pyarrow.parquet.read_schema(file).names
         raise_problems(
-            f"data: {file} has no column {column!r}; its columns: {', '.join(there)}; set "
+            f"data: {file} has no column {column!r}; its columns: {', '.join(existing)}; set "
             "data.image and data.label"
             for column in columns
-            if column not in there
+            if column not in existing
         )
         return pyarrow.parquet.read_table(file, columns=list(columns))
     except (pyarrow.ArrowException, OSError) as error:

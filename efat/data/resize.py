@@ -1,19 +1,23 @@
-"""Bringing images to one size and layout."""
+"""Bring images to one size and layout."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import Annotated
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import Field
 from torch import Tensor
 
 from efat.data.samples import Array
-from efat.errors import raise_problems
+from efat.errors import checked
+
+Pixels = Annotated[int, Field(ge=1, strict=True)]
 
 
-@dataclass(frozen=True)
+@checked("data")
 class Sizing:
     """Resize the shorter side, then cut the middle out.
 
@@ -25,20 +29,13 @@ class Sizing:
         EfatError: All wrong values at once.
     """
 
-    image_size: int | None = None
-    resize: int | None = None
+    image_size: Pixels | None = None
+    resize: Pixels | None = None
 
-    def __post_init__(self) -> None:
-        problems = [
-            f"data.{name}: {value!r} given; an int >= 1 or null is needed"
-            for name, value in (("image_size", self.image_size), ("resize", self.resize))
-            if value is not None and (type(value) is not int or value < 1)
-        ]
-        if not problems and self.resize is not None and self.resize < (self.image_size or 1e9):
-            problems.append(
-                f"data.resize: {self.resize} given; at least data.image_size ({self.image_size})"
-            )
-        raise_problems(problems)
+    def problems(self) -> Iterator[str]:
+        if self.resize is not None and self.resize < (self.image_size or 1e9):
+            size = self.image_size
+            yield f"data.resize: {self.resize} given; at least data.image_size ({size}) is needed"
 
 
 def to_tensor(sample: Array, sizing: Sizing) -> Tensor:

@@ -1,4 +1,4 @@
-"""Samples as they are stored: arrays, encoded images, image files; and how they decode."""
+"""Stored samples (arrays, encoded images, image files) and their decoding."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BadImageError(EfatError):
 class Samples(Protocol):
     """One part of a data set (`train`, say).
 
-    `targets` is [samples] of class indices (integers), or of any shape and type for another task.
+    `targets` is [samples] of class indices (integers), or of any shape and type for other tasks.
     An input is uint8 [height, width] or [height, width, channels], or float of any shape.
     """
 
@@ -58,9 +58,9 @@ class ImageSamples:
     """Images that are still encoded (PNG, JPEG, ...).
 
     Args:
-        images: The bytes of a file, or the path of one, or None where there is none.
+        images: Bytes of a file, path of a file, or None if the image is missing.
         targets: [samples].
-        name: Where they are from, for messages; followed by the row for images in memory.
+        name: Of their source, for messages; the row follows for images in memory.
         mode: Pillow's mode to convert to (`RGB`, `L`); None keeps each image's own.
     """
 
@@ -88,7 +88,7 @@ def decode(image: bytes | Path | None, name: str, mode: str | None = None) -> Ar
     """
     try:
         if image is None:
-            raise OSError("there is none")
+            raise OSError("it is missing")
         with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
             pixels: Array = np.asarray(_plain(opened, mode))
             return pixels

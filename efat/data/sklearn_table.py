@@ -1,36 +1,33 @@
-"""Tables of numbers, such as those that ship with scikit-learn."""
+"""Read tables of numbers, such as those that ship with scikit-learn."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from efat.data.datamodule import DataModule, Options
+from efat.data.datamodule import DataModule
 from efat.data.samples import Array, ArraySamples, Samples
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 class TableData(DataModule):
-    """What a function such as `sklearn.datasets.load_diabetes(return_X_y=True)` returns.
+    """The table of a function such as `sklearn.datasets.load_diabetes(return_X_y=True)`.
 
-    Features are normalised one by one on the training split. Targets of classes (integers) stay;
+    Each feature is normalised on the training split. Class targets (integers) stay as they are;
     others become [samples, 1].
 
     Args:
         load: Returns (features [samples, features], targets [samples]).
         target_scale: Targets that are not classes are divided by it: their unit.
-        options: See `efat.data.datamodule.Options`.
+        options: Fields of `efat.data.datamodule.Options`.
     """
 
     def __init__(
         self,
         load: Callable[[], tuple[Array, Array]],
         target_scale: float = 1.0,
-        **options: Unpack[Options],
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self.load, self.target_scale = load, target_scale

@@ -1,64 +1,56 @@
-"""Which samples train, validate and test: stratified, and the same for the same seed."""
+"""Split a data set into train, val and test: stratified, and the same for the same seed."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, PlainValidator
+from pydantic_core import PydanticCustomError
 from sklearn.model_selection import train_test_split
 
-from efat.errors import EfatError, raise_problems
+from efat.errors import EfatError, checked
 
 Array = NDArray[Any]
 Indices = NDArray[np.int64]
-Size = float | int | None
-"""A share in (0, 1) or a count of samples, as in scikit-learn's `train_test_split`."""
-
 SPLITS = ("train", "val", "test")
 
 
-@dataclass(frozen=True)
+def _size(value: Any) -> Any:
+    share = 0 < value < 1 if isinstance(value, float) else type(value) is int and value >= 1
+    if value is not None and not share:
+        raise PydanticCustomError("size", "a share in (0, 1), a count >= 1 or null")
+    return value
+
+
+Size = Annotated[float | int | None, PlainValidator(_size)]
+"""A share in (0, 1) or a count of samples, as in scikit-learn's `train_test_split`."""
+
+
+@checked("data")
 class SplitSizes:
     """How the parts of a data set become three splits.
 
     Args:
-        val: Cut off for validation, unless the data set has a part `val`.
-        val_from: Where it is cut off: `train`, or `test` where a published checkpoint has seen all
-            of `train`, so that accuracy there says nothing.
-        test: Cut off for the test where the data set has no part `test`.
-        train: Keep only so many of what is left to train on; None keeps all.
-        seed: Of the cuts.
+        val_size: Cut off for validation, unless the data set has a part `val`.
+        val_from: Part that it is cut off: `train`, or `test` where a published checkpoint was
+            trained on all of `train`, so that accuracy there is no evidence.
+        test_size: Cut off for the test where the data set has no part `test`.
+        train_size: Keep only so many of the remaining samples to train on; None keeps all.
+        split_seed: Of the cuts.
 
     Raises:
         EfatError: All wrong values at once.
     """
 
-    val: Size = 0.1
+    val_size: Size = 0.1
     val_from: Literal["train", "test"] = "train"
-    test: Size = None
-    train: Size = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        sizes = {"val_size": self.val, "test_size": self.test, "train_size": self.train}
-        problems = [
-            f"data.{name}: {size!r} given; a share in (0, 1), a count >= 1 or null is needed"
-            for name, size in sizes.items()
-            if size is not None and not _is_size(size)
-        ]
-        if self.val_from not in ("train", "test"):
-            problems.append(f"data.val_from: {self.val_from!r} given; allowed: train, test")
-        if type(self.seed) is not int or self.seed < 0:
-            problems.append(f"data.split_seed: {self.seed!r} given; an int >= 0 is needed")
-        raise_problems(problems)
-
-
-def _is_size(size: Any) -> bool:
-    return 0 < size < 1 if isinstance(size, float) else type(size) is int and size >= 1
+    test_size: Size = None
+    train_size: Size = None
+    split_seed: Annotated[int, Field(ge=0, strict=True)] = 0
 
 
 def split_parts(parts: Mapping[str, Array], sizes: SplitSizes) -> dict[str, tuple[str, Indices]]:
@@ -66,7 +58,7 @@ def split_parts(parts: Mapping[str, Array], sizes: SplitSizes) -> dict[str, tupl
 
     Args:
         parts: Targets of the parts that the data set has: `train`, and perhaps `val` and `test`.
-        sizes: What to cut off.
+        sizes: How much to cut off.
 
     Raises:
         EfatError: A split cannot be made.
@@ -77,13 +69,13 @@ def split_parts(parts: Mapping[str, Array], sizes: SplitSizes) -> dict[str, tupl
         name: (name, np.arange(len(parts[name]))) for name in SPLITS if parts.get(name) is not None
     }
     if "test" not in splits:
-        _cut(splits, "test", "train", sizes.test, parts, sizes.seed)
+        _cut(splits, "test", "train", sizes.test_size, parts, sizes.split_seed)
     if "val" not in splits:
-        _cut(splits, "val", sizes.val_from, sizes.val, parts, sizes.seed)
-    if sizes.train is not None:
+        _cut(splits, "val", sizes.val_from, sizes.val_size, parts, sizes.split_seed)
+    if sizes.train_size is not None:
         part, indices = splits["train"]
-        if isinstance(sizes.train, float) or sizes.train < len(indices):
-            kept = cut(indices, parts[part], sizes.train, sizes.seed, "train_size")[1]
+        if isinstance(sizes.train_size, float) or sizes.train_size < len(indices):
+            kept = cut(indices, parts[part], sizes.train_size, sizes.split_seed, "train_size")[1]
             splits["train"] = (part, kept)
     return {name: splits[name] for name in SPLITS}
 
@@ -124,7 +116,7 @@ def cut(
 
 
 def is_classes(targets: Array) -> bool:
-    """Tell class indices, one a sample, from other targets."""
+    """Return whether targets are class indices, one per sample."""
     return bool(targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer))
 
 

@@ -1,6 +1,6 @@
-"""Runs content-addressed jobs: looks results up, computes the missing ones, keeps them.
+"""Run content-addressed jobs: look up stored results, compute the missing ones, store them.
 
-Knows nothing of faults or networks; imports `errors` and `io`. Where jobs run: `executors`.
+Knows nothing of faults or networks; imports `errors` and `io`. `executors` run the jobs.
 """
 
 from efat.engine.progress import Progress

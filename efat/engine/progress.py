@@ -1,4 +1,4 @@
-"""What a user sees while a campaign runs: one live view with an ETA, or plain lines into a file."""
+"""Progress of a campaign: one live view with the remaining time, or plain lines into a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from efat.io import pluralise
 
 PLAIN_EVERY_S = 30.0
-"""Between two lines about the same stage where the output is no terminal."""
+"""Seconds between two lines about the same stage where the output is no terminal."""
 
 
 class Progress:
@@ -24,7 +24,7 @@ class Progress:
     chips are repaired or measured without training.
 
     Args:
-        console: Where to draw; where it is not a terminal, lines are printed instead.
+        console: A terminal shows the bar; for others, lines are printed instead.
         estimate_steps: Expected work by stage; replaced when the stage begins.
         steps_per_epoch: Optimizer steps of an epoch.
     """
@@ -52,7 +52,7 @@ class Progress:
         self.task = self.bar.add_task("start", total=sum(self.steps.values()), clock="")
 
     def begin(self, stage: str, steps: int, units: int) -> None:
-        """Name the stage and replace its estimate by what it takes, with its rounds so far."""
+        """Name the stage and replace its estimate by its actual steps, with its rounds so far."""
         self.begun_steps[stage] = self.begun_steps.get(stage, 0) + steps
         self.steps[stage] = self.begun_steps[stage]
         self.stage, self.units, self.done, self.running, self.waiting = stage, units, 0, 0, 0
@@ -65,7 +65,7 @@ class Progress:
             self.console.print(f"{stage}: {pluralise(units, 'unit')} to compute")
 
     def advance(self, steps: int) -> None:
-        """Count a finished unit, with its work."""
+        """Count a finished unit of so many steps."""
         self.done, self.spent_steps, self.waiting = self.done + 1, self.spent_steps + steps, 0
         self.finished, self.stage_spent = self.finished + 1, self.stage_spent + steps
         self.bar.advance(self.task, steps + 1)
@@ -77,25 +77,25 @@ class Progress:
             )
 
     def fail(self) -> None:
-        """Count a unit that gave no result."""
+        """Count a failed unit."""
         self.failed += 1
 
     def wait_for(self, units: int) -> None:
-        """Say, once, that another campaign on this store computes what is left."""
+        """Report, once, that another campaign on this store computes the remaining units."""
         if not self.waiting and not self.console.is_terminal:
             self.console.print(
                 f"{self.stage}: waiting for {pluralise(units, 'unit')} of another run"
             )
         self.waiting = units
 
-    def say(self, what: RenderableType) -> None:
+    def say(self, message: RenderableType) -> None:
         """Print a result above the bar."""
-        self.console.print(what, highlight=False)
+        self.console.print(message, highlight=False)
 
     def describe(self) -> str:
-        """Return the line about the stage: units, rate, and the work done and left.
+        """Return the line about the stage: units, rate, and the work done and remaining.
 
-        Work is training and what measuring costs of it, so more than the epochs trained.
+        Work includes evaluations, in training epochs, so it is more than the epochs trained.
         """
         parts = [f"{self.stage}: {self.done} of {pluralise(self.units, 'unit')}"]
         parts += [f"{self.running} running"] if self.running else []
@@ -103,26 +103,28 @@ class Progress:
         parts += [f"{self.waiting} in another run"] if self.waiting else []
         elapsed_s = time.monotonic() - self.stage_s
         parts += [f"{self.done / elapsed_s:.1f}/s"] if self.done and elapsed_s else []
-        spent, left = (steps / self.steps_per_epoch for steps in (self.spent_steps, self.left()))
-        return f"{', '.join(parts)}; work in epochs: {spent:.1f} done, about {left:.1f} left"
+        spent, rest = (
+            steps / self.steps_per_epoch for steps in (self.spent_steps, self.remaining_steps())
+        )
+        return f"{', '.join(parts)}; work in epochs: {spent:.1f} done, about {rest:.1f} left"
 
-    def left(self) -> int:
-        """Count the steps that are left; a guess, for stages that have not begun."""
+    def remaining_steps(self) -> int:
+        """Count the remaining steps; an estimate for stages that have not begun."""
         return max(0, sum(self.steps.values()) - self.spent_steps)
 
     def clock(self) -> str:
-        """Return the time elapsed and left: of this stage at its own rate, then of the others."""
+        """Return elapsed and remaining time: this stage at its own rate, then the others."""
         now = time.monotonic()
-        here_s = self._left_here_s(now - self.stage_s)
-        later = max(0, self.left() - (self.stage_steps - self.stage_spent))
+        stage_s = self._stage_remaining_s(now - self.stage_s)
+        later = max(0, self.remaining_steps() - (self.stage_steps - self.stage_spent))
         spent_s = now - self.begin_s
         later_s = spent_s * later / self.spent_steps if self.spent_steps else None
-        known = here_s is not None and (later_s is not None or not later)
-        rest = _minutes((here_s or 0) + (later_s or 0)) if known else "-:--"
+        known = stage_s is not None and (later_s is not None or not later)
+        rest = _minutes((stage_s or 0) + (later_s or 0)) if known else "-:--"
         return f"elapsed {_minutes(spent_s)} left {rest}"
 
-    def _left_here_s(self, elapsed_s: float) -> float | None:
-        """Return the seconds that this stage still takes; none before its first unit is done."""
+    def _stage_remaining_s(self, elapsed_s: float) -> float | None:
+        """Return the seconds that this stage still takes; None before its first unit is done."""
         whole, done = self.stage_steps + self.units, self.stage_spent + self.done
         if whole <= done:
             return 0.0
@@ -139,7 +141,7 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take the bar away, also after an error."""
+        """Remove the bar, also after an error."""
         self.bar.stop()
 
 
@@ -149,7 +151,7 @@ class _TwoLines(Bar):
     view: Progress | None = None
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """Draw both, as they are now."""
+        """Draw both in their current state."""
         if self.view and self.tasks:
             self.tasks[0].fields["clock"] = self.view.clock()
         yield self.make_tasks_table(self.tasks)

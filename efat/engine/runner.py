@@ -1,4 +1,4 @@
-"""Which units of work exist, which are done, and running the rest."""
+"""Run the units of a stage that have no result yet, and record the state of each."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ MOST_NAMED = 10
 class Executor(Protocol):
     """See `efat.engine.executors`."""
 
-    workers: int
-    fail_fast: bool
-
+    @property
+    def workers(self) -> int: ...
+    @property
+    def fail_fast(self) -> bool: ...
     def start(self) -> None: ...
-    def run(self, function: Callable[[Any], Any], tasks: Any) -> Any: ...
+    def run(self, function: Callable[[Any], Any], units: Any) -> Any: ...
 
 
 class Runner(Protocol):
-    """What a stage asks for: results of jobs, in their order, and the store they are in."""
+    """Runs the jobs of a stage: returns key and values of each, in their order, from its store."""
 
     store: Store
 
@@ -43,7 +44,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class Record:
-    """What became of a unit: `computed` here, `found` in the store, `failed`, still `missing`."""
+    """State of a unit: `computed` in this campaign, `found` in the store, `failed` or `missing`."""
 
     unit: Unit
     state: str
@@ -61,7 +62,7 @@ class UnitRunner:
     Args:
         store: Where results are looked up and kept.
         executor: Where missing units run.
-        progress: What the user sees meanwhile.
+        progress: Shows the user the state of the campaign.
         checkpoint_every: Steps between two checkpoints of a long training; 0 writes none.
     """
 
@@ -70,9 +71,9 @@ class UnitRunner:
     progress: Progress
     checkpoint_every: int = 0
     records: dict[tuple[str, str], Record] = field(default_factory=dict)
-    """Every unit asked for so far, by stage and key."""
+    """Every unit requested so far, by stage and key."""
     on_computed: Callable[[Unit, Result], None] | None = None
-    """Told of every unit computed here, once its result is saved."""
+    """Called with every unit computed in this campaign, once its result is saved."""
     stages: list[str] = field(default_factory=list)
     """Stages that ran so far, also those without a unit."""
     damaged: set[str] = field(default_factory=set)
@@ -80,7 +81,7 @@ class UnitRunner:
 
     @property
     def computed(self) -> dict[str, int]:
-        """Count the units computed in this campaign, by stage; the others were found."""
+        """Count the units computed in this campaign, by stage; the others were in the store."""
         stages = dict.fromkeys(self.stages, 0)
         for (stage, _), record in self.records.items():
             stages[stage] += record.state == "computed"
@@ -110,7 +111,7 @@ class UnitRunner:
         return [(key, result.values if (result := values[key]) else {}) for key in keys]
 
     def _look_up(self, unit: Unit) -> Result | None:
-        """Return a finished unit; a damaged one is reported, and missing."""
+        """Return the result of a finished unit; a damaged one is reported and counts as missing."""
         try:
             result = self.store.read(unit.stage, unit.key)
         except DamagedError as error:
@@ -123,26 +124,28 @@ class UnitRunner:
         return result
 
     def _compute(self, missing: list[Unit], function: Callable[..., Result]) -> None:
-        """Compute units; those that another campaign holds are waited for, or taken over."""
+        """Compute units; wait for those that another campaign holds, or take them over."""
         store = replace(self.store, root=self.store.root.absolute())
-        work = JobRunner(function, store, self.checkpoint_every, process_name())
+        job_runner = JobRunner(function, store, self.checkpoint_every, process_name())
         while missing:
-            shift = _LockedUnits(self.store, missing, self._look_up, self.progress)
-            with shift, contextlib.closing(self.executor.run(work, shift)) as outputs:
+            locked = _LockedUnits(self.store, missing, self._look_up, self.progress)
+            with locked, contextlib.closing(self.executor.run(job_runner, locked)) as outputs:
                 for number, output in outputs:
-                    unit = shift.taken[number]
-                    self._finish(unit, output, work)
-                    shift.release(unit, done=not isinstance(output, Failure | WorkerDied))
+                    unit = locked.taken[number]
+                    self._finish(unit, output, job_runner)
+                    locked.release(unit, done=not isinstance(output, Failure | WorkerDied))
                     self.progress.advance(unit.job.cost_steps)
-            for unit in shift.found:
+            for unit in locked.done_elsewhere:
                 self.progress.advance(unit.job.cost_steps)
-            missing = shift.held_elsewhere
-            if missing and not shift.taken:
+            missing = locked.held_elsewhere
+            if missing and not locked.taken:
                 self.progress.wait_for(len(missing))
                 time.sleep(0.1)
 
-    def _finish(self, unit: Unit, output: Result | Failure | WorkerDied, work: JobRunner) -> None:
-        """Save a result, or note a failure."""
+    def _finish(
+        self, unit: Unit, output: Result | Failure | WorkerDied, job_runner: JobRunner
+    ) -> None:
+        """Save a result, or record a failure."""
         if isinstance(output, Failure | WorkerDied):
             self._note(unit, "failed", reason=output.reason)
             self.progress.fail()
@@ -153,11 +156,11 @@ class UnitRunner:
         self._note(unit, "computed", replace(output, weights=None))
         if self.on_computed:
             self.on_computed(unit, output)
-        if work.keeps_checkpoints(unit):
+        if job_runner.keeps_checkpoints(unit):
             self.store.drop_checkpoints(unit.stage, unit.key)
 
     def _note(self, unit: Unit, state: str, result: Result | None = None, reason: str = "") -> None:
-        """Keep the record of a unit; one computed here stays so when it is asked for again."""
+        """Keep the record of a unit; one computed in this campaign stays `computed`."""
         before = self.records.get((unit.stage, unit.key))
         if not (before and before.state == "computed" and state == "found"):
             self.records[unit.stage, unit.key] = Record(unit, state, result, reason)
@@ -186,8 +189,8 @@ class _LockedUnits:
     Args:
         store: Where the locks are.
         units: Candidates, in the order in which they are offered.
-        look_up: Reads a unit's result once it is locked: another campaign may have saved it.
-        progress: Told how many units are out.
+        look_up: Reads a unit's result once it is locked; another campaign may have saved it.
+        progress: Shows the number of running units.
     """
 
     def __init__(
@@ -200,7 +203,7 @@ class _LockedUnits:
         self.store, self.candidates, self.look_up = store, deque(units), look_up
         self.progress = progress
         self.taken: list[Unit] = []
-        self.found: list[Unit] = []
+        self.done_elsewhere: list[Unit] = []
         self.held_elsewhere: list[Unit] = []
         self.locks: dict[str, FileLock] = {}
 
@@ -208,7 +211,7 @@ class _LockedUnits:
         return self
 
     def __iter__(self) -> Iterator[Unit]:
-        """Yield units that nobody else computes."""
+        """Yield units that no other campaign computes."""
         while self.candidates:
             unit = self.candidates.popleft()
             if self._claim(unit):
@@ -226,14 +229,14 @@ class _LockedUnits:
         self.locks[unit.key] = lock
         if self.look_up(unit) is None:
             return True
-        self.found.append(unit)
+        self.done_elsewhere.append(unit)
         self.release(unit, done=True)
         return False
 
     def release(self, unit: Unit, done: bool) -> None:
-        """Let go of a unit; the lock file of one that is done has served."""
+        """Release the unit's lock, and delete the lock file if the unit is done."""
         lock = self.locks.pop(unit.key)
-        if done:  # whoever still waits for this file then finds the result
+        if done:  # a campaign that still waits for this file then reads the result
             self.store.lock_path(unit.stage, unit.key).unlink(missing_ok=True)
         lock.release()
         self.progress.running = len(self.locks)

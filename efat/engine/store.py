@@ -1,4 +1,4 @@
-"""The ledger: results of finished units of work, found again by what determined them."""
+"""The store: results of finished units of work, by a hash of everything that determines them."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ from efat.errors import EfatError
 from efat.io import write_bytes, write_json
 
 FORMAT = 2
-"""Raised when a unit computes something else from the same inputs; older results are not found."""
+"""Increase it when a unit computes something else from the same inputs; it is part of keys."""
 
 FORMATS = {"evaluate": 3}
-"""Of stages that have one of their own."""
+"""Formats of stages that differ."""
 
 LAYOUT = 2
-"""Raised when the files of a store mean something else; a store of another layout is refused."""
+"""Increase it when the files of a store change; a store of another layout is refused."""
 
 
 OPTIONAL = {"optional": True}
-"""Metadata of a field that came later: where it has its default, keys are those without it."""
+"""Metadata of a field that was added later: at its default it does not change keys."""
 
 HALF_WRITTEN = re.compile(r"\.[0-9a-f]{64}\.(json|safetensors)\.")
-"""Names of what `atomic` writes before it is renamed to a result."""
+"""Names of files that `efat.io` writes before it renames them to a result."""
 
 
 @runtime_checkable
 class HasContent(Protocol):
-    """A value that says itself what determines it, such as a fault map."""
+    """A value with its own description of what determines it, such as a fault map."""
 
     def content(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a unit of work leaves behind.
+    """Result of a unit of work.
 
     Args:
         values: Numbers and texts, as JSON holds them.
         weights: State dict of a plain model, or other tensors by name, or None.
-        origin: Where it was computed; not part of what was asked, and never of a key.
-        header: Texts that are kept in the header of the weights' file.
+        origin: Host that computed it, and retries; never part of a key.
+        header: Texts for the header of the weights' file.
     """
 
     values: dict[str, Any]
@@ -64,7 +64,7 @@ class Result:
 
 
 class DamagedError(Exception):
-    """A stored result is there, but not as it was written."""
+    """A stored result is truncated or changed."""
 
 
 def content_key(stage: str, inputs: Any) -> str:
@@ -73,15 +73,17 @@ def content_key(stage: str, inputs: Any) -> str:
     Args:
         stage: Kind of unit.
         inputs: Dataclasses, values with `content()`, mappings, sequences and JSON scalars, nested.
-            A field with `metadata={"key": False}` determines nothing, one with `{"key": "name"}`
-            goes by that name, and an `OPTIONAL` one counts where it is not its default.
+            A field with `metadata={"key": False}` is left out, and so is an `OPTIONAL` one at
+            its default.
     """
     value = [FORMATS.get(stage, FORMAT), torch.__version__, stage, plain(inputs)]
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def plain(value: Any) -> Any:
-    """Return `value` as nested mappings, lists and scalars: what a key is the hash of."""
+    """Return `value` as nested mappings, lists and scalars, whose JSON is hashed."""
+    if value is None or isinstance(value, str | int | float):
+        return value
     if isinstance(value, HasContent):
         return value.content()
     if is_dataclass(value):
@@ -94,11 +96,11 @@ def plain(value: Any) -> Any:
 
 
 def _keyed(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the fields of a dataclass that determine something, by their name in keys."""
+    """Yield name and value of the fields that are part of keys."""
     for each in fields(value):
-        name, item = each.metadata.get("key", True), getattr(value, each.name)
-        if name is not False and not (each.metadata.get("optional") and item == each.default):
-            yield (each.name if name is True else name), item
+        item, unused = getattr(value, each.name), each.metadata.get("optional")
+        if each.metadata.get("key", True) and not (unused and item == each.default):
+            yield each.name, item
 
 
 @dataclass(frozen=True)
@@ -113,11 +115,11 @@ class Store:
     root: Path
 
     def path(self, stage: str, key: str, suffix: str) -> Path:
-        """Return where a unit's file is."""
+        """Return the path of a unit's file."""
         return self.root / stage / f"{key}{suffix}"
 
     def log(self, stage: str, key: str) -> Path:
-        """Return where a unit's log is."""
+        """Return the path of a unit's log."""
         return self.root / "logs" / stage / f"{key}.log"
 
     def checkpoints(self, stage: str, key: str) -> Path:
@@ -137,7 +139,7 @@ class Store:
         shutil.rmtree(self.checkpoints(stage, key), ignore_errors=True)
 
     def is_running(self, stage: str, key: str) -> bool:
-        """Return whether somebody computes a unit now."""
+        """Return whether a process computes a unit now."""
         if not self.lock_path(stage, key).exists():
             return False
         try:
@@ -154,24 +156,24 @@ class Store:
         Raises:
             EfatError: Its layout is older or newer.
         """
-        found = self._layout()
-        if found not in (None, LAYOUT):
-            age = "an older" if found < LAYOUT else "a newer"
+        layout = self._layout()
+        if layout not in (None, LAYOUT):
+            age = "an older" if layout < LAYOUT else "a newer"
             raise EfatError(
-                f"store: {self.root} given; {age} version of efat wrote it (layout {found}, this "
-                f"one reads {LAYOUT}); name another store=..., or delete that folder: what is in "
-                "it is then computed again"
+                f"store: {self.root} given; {age} version of efat wrote it (layout {layout}, this "
+                f"one reads {LAYOUT}); name another store=..., or delete that folder: its "
+                "results are then computed again"
             )
 
     def check_writable(self) -> None:
-        """Refuse a folder that cannot be written, and leave nothing there.
+        """Refuse a folder that cannot be written; leave no file in it.
 
         Raises:
             EfatError: It is read-only, full, or no folder.
         """
-        there = next(p for p in (self.root, *self.root.absolute().parents) if p.exists())
+        existing = next(p for p in (self.root, *self.root.absolute().parents) if p.exists())
         try:
-            with tempfile.TemporaryFile(dir=there) as stream:
+            with tempfile.TemporaryFile(dir=existing) as stream:
                 stream.write(b"x")
         except OSError as error:
             raise EfatError(
@@ -180,13 +182,13 @@ class Store:
             ) from None
 
     def open(self) -> None:
-        """Prepare the folder for writing; remove what a killed writer left half-written."""
+        """Prepare the folder for writing; remove the half-written files of killed writers."""
         self.root.mkdir(parents=True, exist_ok=True)
         if self._layout() is None:
             write_json(self.root / "layout.json", {"layout": LAYOUT})
         for rest in self.root.glob("*/.*"):
             if not HALF_WRITTEN.match(rest.name) or not rest.is_file():
-                continue  # whoever names a folder with files of his own keeps them
+                continue  # a file of the user's own
             stage, key = rest.parent.name, rest.name.split(".")[1]
             with contextlib.suppress(Timeout, FileNotFoundError), self.lock(stage, key):
                 rest.unlink()
@@ -210,7 +212,7 @@ class Store:
         """Return a finished unit, without its weights, or None if it is missing.
 
         Raises:
-            DamagedError: It is there, but truncated or changed.
+            DamagedError: It is truncated or changed.
         """
         path = self.path(stage, key, ".json")
         try:
@@ -244,7 +246,7 @@ class Store:
         return hashlib.sha256(data).hexdigest()
 
     def _layout(self) -> int | None:
-        """Return the layout of what is there; None if nothing is, 0 if it cannot be read."""
+        """Return the layout of the folder; None if it is empty, 0 if its layout cannot be read."""
         try:
             return int(json.loads((self.root / "layout.json").read_bytes())["layout"])
         except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""One unit of work, wherever it runs: its log, its checkpoints, and what became of it."""
+"""One unit of work, wherever it runs: its log, its checkpoints and its result or failure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Job(Protocol):
 
 @dataclass(frozen=True)
 class Unit:
-    """What is asked for: a job, under the stage and key of its result."""
+    """A job, with the stage and key of its result."""
 
     stage: str
     key: str
@@ -41,21 +41,21 @@ class Unit:
 
 @dataclass(frozen=True)
 class Failure:
-    """A unit that ran and gave no result."""
+    """The reason why a unit gave no result."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class JobRunner:
-    """What an executor sends to where a unit runs, and calls there.
+    """Runs units; an executor sends it to the process of a unit and calls it there.
 
     Args:
         function: Computes a job; called with the job, the store and, for a job that keeps
             checkpoints, `checkpoints=(folder, steps between two)`.
-        store: Where inputs are read, and logs and checkpoints written; never results.
+        store: For inputs, logs and checkpoints; results are written by the driver.
         checkpoint_every: Steps between two checkpoints of a training; 0 writes none.
-        driver: Host and process that hands the units out; marks its attempts in the logs.
+        driver: Host and process that distributes the units; marks its attempts in the logs.
     """
 
     function: Callable[..., Result]
@@ -64,7 +64,7 @@ class JobRunner:
     driver: str
 
     def __call__(self, unit: Unit) -> Result | Failure:
-        """Compute a unit; whatever it raises is a `Failure`, with the whole story in its log."""
+        """Compute a unit; an exception becomes a `Failure`, and its traceback goes into the log."""
         with _Log(self.store.log(unit.stage, unit.key), self.driver) as log:
             try:
                 result = self.function(unit.job, self.store, **self._checkpoints(unit))
@@ -77,7 +77,7 @@ class JobRunner:
             return replace(result, origin=origin)
 
     def keeps_checkpoints(self, unit: Unit) -> bool:
-        """Return whether a unit is long enough to be saved on the way."""
+        """Return whether a unit is long enough for checkpoints."""
         return 0 < self.checkpoint_every < unit.job.checkpoint_steps
 
     def _checkpoints(self, unit: Unit) -> dict[str, Any]:
@@ -93,9 +93,9 @@ def process_name() -> str:
 
 
 class _Log:
-    """A unit's log: one line an attempt, and in a worker all that is printed meanwhile.
+    """A unit's log: one line per attempt, and the output of a worker during it.
 
-    A log that cannot be written stops no training.
+    If a log cannot be written, the unit runs without.
     """
 
     def __init__(self, path: Path, driver: str) -> None:
@@ -110,7 +110,7 @@ class _Log:
             earlier = self.path.read_text() if self.path.exists() else ""
             self.attempts += earlier.count(f" for {self.driver} on ")
             self.mark(f"{time.strftime('%Y-%m-%d %H:%M:%S')} attempt {self.attempts} {mark}\n")
-            if process_name() != self.driver:  # the driver's terminal shows the campaign
+            if process_name() != self.driver:  # the driver's own output stays in its terminal
                 self.stack.enter_context(_output_to(self.path))
         return self
 
@@ -120,7 +120,7 @@ class _Log:
             stream.write(text)
 
     def mark(self, text: str) -> None:
-        """Note the begin or end of an attempt, once for all its processes."""
+        """Append the begin or end of an attempt, once for all its processes."""
         if not is_secondary():
             self.note(text)
 

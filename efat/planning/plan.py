@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import reduce
-from operator import or_
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import numpy as np
 
+from efat.errors import EfatError
 from efat.hardware import Chip, FaultMap
 from efat.planning.cost import Cost
 from efat.planning.rules import NO_RULES, Rules
@@ -52,15 +52,15 @@ class Plan:
     """Every chip of a fleet exactly once: in a group, or named as unsalvageable.
 
     Args:
-        groups: Dearest first.
+        groups: Largest amount first.
         unsalvageable: Names of chips for which no amount within the budget is known, sorted.
         rules: The limits and prices that the plan honours.
         merges: How the groups came about, one chip at a time; rewards telescope: the price of all
             chips on their own, less the sum of the rewards, is the price of the plan.
         bound: No plan under these rules has a lower price; proved in
-        `efat.planning.bounds.lower_bound`. until_met: Whether groups are trained on from their
-            amount until they meet the constraint, whatever the recipe; their amounts are then not
-            of an analysis.
+            `efat.planning.bounds.lower_bound`.
+        until_met: Whether groups are trained until they meet the constraint, whatever the recipe;
+            all amounts are 0. Set by `make_plan`, as is `without`.
         without: Steps of the recipe that its models are made without.
     """
 
@@ -99,28 +99,10 @@ class Plan:
         return tuple(sorted(name for group in self.groups for name in group.members))
 
 
-def make_group(chips: Sequence[Chip], cost: Cost) -> Group:
-    """Fuse the maps of `chips` and ask `cost` for the amount."""
-    fused = reduce(or_, (chip.fault_map for chip in chips))
-    return Group(tuple(sorted(chip.chip_id for chip in chips)), fused, cost(fused))
-
-
-def merge(a: Group, b: Group, cost: Cost) -> Group:
-    """Fuse two groups into one."""
-    fused = a.fused | b.fused
-    return Group(tuple(sorted(a.members + b.members)), fused, cost(fused))
-
-
-def reward(a: Group, b: Group, merged: Group) -> float:
-    """Return what merging saves: `E(a) + E(b) - E(a|b)`; -inf if the merged map is infeasible."""
-    return a.amount_steps + b.amount_steps - merged.amount_steps
-
-
 class Planner(Protocol):
     """Anything that turns chips and a cost into a plan; deterministic under `seed`.
 
-    It may say two things of itself: `name`, where that is not its class's in lower case, and
-    `needs_map = False`, where it never asks for a cost; its plans are then `until_met`.
+    Its class may have the attributes that `PlannerInfo` lists, each with a default.
     """
 
     def __call__(self, chips: Sequence[Chip], cost: Cost, seed: int) -> Plan:
@@ -128,23 +110,107 @@ class Planner(Protocol):
         ...
 
 
-def name_of(planner: Planner) -> str:
-    """Name a planner in tables and files.
+@dataclass(frozen=True)
+class PlannerInfo:
+    """The properties of a planner: class attributes of the same names, where the class has them.
 
-    >>> from efat.planning.planners.early_stop import EarlyStopping
-    >>> name_of(EarlyStopping())
-    'early_stop'
+    Args:
+        name: Its name in tables and files; by default the name of the class in snake case.
+        description: A few words for the report.
+        needs_map: Whether it asks for costs. If False, no analysis is run for it, all its amounts
+            are 0, and its groups are trained until they meet the constraint.
+        keeps_rules: If False, it is a baseline that no limit fits: it plans without the rules
+            where another planner is compared with it.
+        max_group_size: Most chips in a group; None: no limit.
+        one_group: Whether all chips go into one group.
+        max_chips: Most chips that may be grouped; None: no limit.
+        max_chips_called: The same where the cost is a plain callable, not a `CountCost`.
+        without: Steps of the recipe that its models are made without; only for comparison.
     """
-    return str(getattr(planner, "name", type(planner).__name__.lower()))
+
+    name: str
+    description: str = ""
+    needs_map: bool = True
+    keeps_rules: bool = True
+    max_group_size: int | None = None
+    one_group: bool = False
+    max_chips: int | None = None
+    max_chips_called: int | None = None
+    without: tuple[str, ...] = ()
+
+    def limit_problems(
+        self, rules: Rules, free: int, alone: int, counted: bool, key: str = "planner"
+    ) -> list[str]:
+        """Return why it cannot plan so many chips under these rules, whatever their faults are.
+
+        Args:
+            rules: Limits of the plan.
+            free: Chips that may be grouped.
+            alone: Chips that must stay alone.
+            counted: Whether the cost is a `CountCost`.
+            key: The configuration key that names the planner.
+        """
+        problems = []
+        most = self.max_chips if counted else self.max_chips_called or self.max_chips
+        if most is not None and free > most:
+            problems.append(
+                f"{key}: {self.name} was given {free} chips that may be grouped; at most {most} "
+                "with this severity are allowed; use min_cost"
+            )
+        largest = rules.members_within(free)
+        if self.one_group and free > largest:
+            problems.append(
+                f"rules.max_members: {rules.max_members} given; {self.name} makes a group of "
+                f"{free}; use another planner"
+            )
+        name = "a plan"
+        if self.max_group_size is not None:
+            name, largest = self.name, min(largest, self.max_group_size)
+        least = alone + (-(-free // largest) if largest else 0)
+        if rules.max_groups is not None and rules.max_groups < least:
+            problems.append(
+                f"rules.max_groups: {rules.max_groups} given; {name} puts {free} chips in "
+                f"groups of at most {largest} and {alone} alone, which takes at least {least}; "
+                "raise it"
+            )
+        return problems
 
 
-def needs_map(planner: Planner | None) -> bool:
-    """Tell whether a planner asks what fault maps cost, which only a resilience map knows.
+NO_RETRAINING = PlannerInfo("none", "no retraining", needs_map=False)
+
+
+def info_of(planner: Planner | None) -> PlannerInfo:
+    """Return the properties of a planner.
 
     Args:
         planner: None: the strategy without retraining.
 
-    >>> needs_map(None)
-    False
+    >>> from efat.planning import LocalSearch
+    >>> info_of(LocalSearch()).name, info_of(None).needs_map
+    ('local_search', False)
     """
-    return planner is not None and bool(getattr(planner, "needs_map", True))
+    if planner is None:
+        return NO_RETRAINING
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(planner).__name__).lower()
+    given = {
+        each.name: getattr(planner, each.name)
+        for each in fields(PlannerInfo)
+        if hasattr(planner, each.name)
+    }
+    return PlannerInfo(**{"name": name, **given})
+
+
+def make_plan(planner: Planner, chips: Sequence[Chip], cost: Cost, seed: int) -> Plan:
+    """Plan, and note in the plan how its groups are trained (`PlannerInfo`).
+
+    Raises:
+        EfatError: A planner without a resilience map plans amounts, which only a map knows.
+    """
+    info, plan = info_of(planner), planner(chips, cost, seed)
+    if not info.needs_map and any(group.amount_steps for group in plan.groups):
+        raise EfatError(
+            f"planner: {info.name} says needs_map = False, but its plan has amounts; without a "
+            "resilience map groups are trained from amount 0 until they meet the constraint: "
+            "return amounts of 0, or leave needs_map out"
+        )
+    return replace(plan, until_met=not info.needs_map, without=info.without)

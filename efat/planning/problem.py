@@ -138,7 +138,7 @@ def prepare(chips: Sequence[Chip], cost: Cost, rules: Rules) -> Problem:
     words = np.empty((len(free), len(ordered[0].fault_map.words)), dtype=np.uint64)
     for row, chip in zip(words, free, strict=True):
         row[:] = chip.fault_map.words
-    problem = Problem(
+    return Problem(
         tuple(chip.chip_id for chip in free),
         words,
         ordered[0].fault_map.shape,
@@ -151,8 +151,6 @@ def prepare(chips: Sequence[Chip], cost: Cost, rules: Rules) -> Problem:
         ),
         tuple(sorted(lost)),
     )
-    _check_room(problem)
-    return problem
 
 
 def _amount(chip: Chip, cost: Cost) -> float:
@@ -174,20 +172,4 @@ def _fleet_problems(ordered: Sequence[Chip], rules: Rules) -> list[str]:
         for chip in ordered
         if chip.fault_map.shape != shape
     ]
-    known = {chip.chip_id for chip in ordered}
-    return problems + [
-        f"rules.alone: {name!r} given; no chip of the fleet has that name"
-        for name in rules.alone
-        if name not in known
-    ]
-
-
-def _check_room(problem: Problem) -> None:
-    """Refuse rules that leave too few places, whatever the faults are."""
-    limit, members = problem.rules.max_groups, problem.max_members
-    least = len(problem.alone) + (-(-len(problem) // members) if members else 0)
-    if limit is not None and limit < least:
-        raise EfatError(
-            f"rules.max_groups: {limit} given; {len(problem)} chips of at most {members} a group "
-            f"and {len(problem.alone)} alone need at least {least}; raise it"
-        )
+    return problems + rules.name_problems(chip.chip_id for chip in ordered)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +79,15 @@ class Rules:
     def price(self, amount_steps: float) -> float:
         """Price one group; see `prices`."""
         return float(self.prices(np.array([amount_steps]))[0])
+
+    def name_problems(self, names: Iterable[str]) -> list[str]:
+        """Return the problems with `alone`, for a fleet of chips with these names."""
+        known = set(names)
+        return [
+            f"rules.alone: {name!r} given; no chip of the fleet has that name"
+            for name in self.alone
+            if name not in known
+        ]
 
     def members_within(self, chips: int) -> int:
         """Return how many chips a group of a fleet of `chips` may hold."""

@@ -18,7 +18,7 @@ PACKAGES = ("efat", "torch", "pytorch-lightning", "torchmetrics", "hydra-core", 
 SECRET = re.compile(r"(token|secret|passw|api_?key|credential)", re.IGNORECASE)
 
 
-def describe_run(experiment: Experiment, command: str, begun: str) -> dict[str, Any]:
+def describe_provenance(experiment: Experiment, command: str, begun: str) -> dict[str, Any]:
     """Say what it takes to make a run again.
 
     Args:
@@ -28,7 +28,7 @@ def describe_run(experiment: Experiment, command: str, begun: str) -> dict[str, 
     """
     return {
         "name": experiment.name,
-        "command": public(command),
+        "command": redact(command),
         "begun": begun,
         "seed": experiment.seed,
         "array": f"{experiment.array.rows}x{experiment.array.cols}",
@@ -38,7 +38,7 @@ def describe_run(experiment: Experiment, command: str, begun: str) -> dict[str, 
         "platform": platform.platform(terse=True),
         "cores": os.cpu_count(),
         "versions": dict(_versions(PACKAGES)),
-        "made_for_sha256": identity(experiment),
+        "compatibility_hash": identity(experiment),
         "split_sha256": experiment.retrain_setup.split_hash,
         "checkpoint_sha256": experiment.checkpoint.sha256 if experiment.checkpoint else None,
     }
@@ -52,10 +52,10 @@ def _versions(names: Iterable[str]) -> Iterable[tuple[str, str]]:
             yield name, "not installed as a package"
 
 
-def public(value: Any, home: Path | None = None) -> Any:
+def redact(value: Any, home: Path | None = None) -> Any:
     """Return `value` without home folders and secrets, fit to be shown to anybody.
 
-    >>> public({"path": "/home/me/x", "api_key": "abc", "epochs": 3}, Path("/home/me"))
+    >>> redact({"path": "/home/me/x", "api_key": "abc", "epochs": 3}, Path("/home/me"))
     {'path': '~/x', 'api_key': '(left out)', 'epochs': 3}
     """
     home = Path.home() if home is None else home
@@ -63,11 +63,11 @@ def public(value: Any, home: Path | None = None) -> Any:
         return {
             str(key): "(left out)"
             if SECRET.search(str(key)) and item is not None
-            else public(item, home)
+            else redact(item, home)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [public(item, home) for item in value]
+        return [redact(item, home) for item in value]
     if isinstance(value, str | Path):
         return re.sub(rf"{re.escape(str(home))}(?=/|$|\s)", "~", str(value))
     return value

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from rich.console import RenderableType
 
-from efat.campaign import Row, State, group_name, known
-from efat.campaign.outcome import build_outcome
+from efat.campaign import State, group_name, known
+from efat.campaign.run_result import RunResult, write_groups
 from efat.campaign.stages import cost
-from efat.campaign.tables import group_rows
+from efat.campaign.tables import GroupResult, group_results
 from efat.engine import Store
 from efat.reporting.run_folder import RunFolder
 from efat.reporting.terminal import outcome as outcome_terminal
@@ -64,7 +64,7 @@ class StageOutput:
         else:
             self.folder.write_map(state.analysis, severity, plan)
         self.folder.write_fleet(plan)
-        rows = _group_rows(state)
+        rows = _groups(state)
         self.folder.write_plan(plan, rows, severity)
         self.say(terminal.describe_plan(experiment, plan, state.undecided))
         if not plan.until_met:  # else the amounts are known once the models are trained
@@ -74,7 +74,7 @@ class StageOutput:
     def after_retrain(self, state: State) -> None:
         """Write the models, and the library that `stage=assign` adds to."""
         plan, models = state.plan, state.carried
-        self.folder.write_groups(_group_rows(state))
+        write_groups(self.folder.path, _groups(state))
         self.folder.write_models(self.store, models)
         self.folder.write_library(plan, self.store, models)
         if plan.until_met:
@@ -85,10 +85,10 @@ class StageOutput:
 
     def after_evaluate(self, state: State) -> None:
         """Write one row per chip and the summary of every strategy."""
-        outcome = build_outcome(state)
-        self.folder.write_outcome(outcome)
+        result = RunResult.of(state, self.folder.path)
+        self.folder.write_result(result)
         self.folder.write_layers(state.plan, self.store, state.carried)
-        self.say(outcome_terminal.describe_outcome(state.experiment, outcome))
+        self.say(outcome_terminal.describe_outcome(result))
 
     def after_single(self, state: State) -> None:
         """Write the curve and the network of the chip."""
@@ -102,6 +102,6 @@ class StageOutput:
             self.say(line)
 
 
-def _group_rows(state: State) -> list[Row]:
+def _groups(state: State) -> tuple[GroupResult, ...]:
     price = cost(state.experiment, state.resilience_map, known(state.severity))
-    return group_rows(state.plan, state.experiment.fleet.chips, price, state.carried)
+    return group_results(state.plan, state.experiment.fleet.chips, price, state.carried)

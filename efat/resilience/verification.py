@@ -12,21 +12,21 @@ from scipy.stats import binomtest
 from efat.errors import EfatError
 from efat.resilience.metric import Metric
 
-Status = Literal["verified", "met", "short"]
+Verdict = Literal["certified", "pass", "fail"]
 
 
 @dataclass(frozen=True)
-class Statement:
-    """Whether a chip meets the constraint on the verification split.
+class Judgement:
+    """The verdict on a chip, and the confidence interval that it rests on.
 
     Args:
-        status: `verified`: the lower end of the interval meets it; `met`: the point estimate does;
-            `short`: neither.
+        verdict: `certified`: the lower end of the interval meets the constraint; `pass`: the
+            measured value does; `fail`: neither does.
         low: Lower end of the interval, a share in [0, 1]; None: the metric has none.
         high: Its upper end.
     """
 
-    status: Status
+    verdict: Verdict
     low: float | None = None
     high: float | None = None
 
@@ -34,12 +34,12 @@ class Statement:
 def verification_note(
     confidence: float, samples: int | None, needed: int | None, metric: Metric
 ) -> str:
-    """Say what it takes for a chip to be verified, or why no chip is."""
+    """Return the sentence on how a chip is certified, or on why none can be."""
     if not metric.proportion:
         return f"No interval is given: {metric.name} is not a share of samples, each counted alike."
     least = f"it takes {needed} right" if needed else "no number of right ones is enough"
     return (
-        f"verified: the exact {confidence:.0%} interval of {metric.name} (Clopper-Pearson, "
+        f"certified: the exact {confidence:.0%} interval of {metric.name} (Clopper-Pearson, "
         f"{samples} test samples) is above the constraint, for which {least}."
     )
 
@@ -90,17 +90,17 @@ class Verification:
         found = test.proportion_ci(self.confidence, method="exact")
         return float(found.low), float(found.high)
 
-    def judge(self, value: float, limit: float) -> Statement:
+    def judge(self, value: float, limit: float) -> Judgement:
         """Judge a measured value by the constraint."""
         found, met = self.interval(value), self.metric.meets(value, limit)
         if found is None:
-            return Statement("met" if met else "short")
+            return Judgement("pass" if met else "fail")
         if self.metric.meets(found[0], limit):
-            return Statement("verified", *found)
-        return Statement("met" if met else "short", *found)
+            return Judgement("certified", *found)
+        return Judgement("pass" if met else "fail", *found)
 
     def needed(self, limit: float) -> int | None:
-        """Return how many samples must be right for a chip to be verified; None: not all suffice.
+        """Return how many samples must be right for a chip to be certified; None: not all suffice.
 
         >>> from efat.resilience.metric import ACCURACY
         >>> Verification(ACCURACY, 100, 0.95).needed(0.9), Verification(ACCURACY, 9, 0.95).needed(1)
@@ -114,4 +114,4 @@ class Verification:
         return least if least <= self.samples else None
 
     def _suffices(self, limit: float, share: float) -> bool:
-        return self.judge(share, limit).status == "verified"
+        return self.judge(share, limit).verdict == "certified"

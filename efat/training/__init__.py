@@ -1,9 +1,10 @@
-"""One job in, one result out: the Lightning module, its callbacks and the trainer.
+"""Run one job, return one result: the Lightning module, its callbacks and the trainer.
 
 Imports `nn`, `hardware`, `data`, `models`, `resilience` (the metric), `engine` and below.
 """
 
 from efat.training.checkpoints import Checkpoints
+from efat.training.factory import Factory
 from efat.training.finetune import FineTuneOptions
 from efat.training.injection import Injection
 from efat.training.jobs import (
@@ -20,14 +21,16 @@ from efat.training.jobs import (
 from efat.training.loading import load_model, training_batches
 from efat.training.module import FaultAwareModule, unwrap
 from efat.training.pretrained import PretrainedWeights
-from efat.training.recipe import TRAINING, Gradual, Recipe
+from efat.training.recipe import REPAIR_STEPS, STEPS, Gradual, Recipe
 from efat.training.trainer import build_loss
 
 __all__ = [
     "GRAM_STEPS",
-    "TRAINING",
+    "REPAIR_STEPS",
+    "STEPS",
     "Checkpoints",
     "EvaluationJob",
+    "Factory",
     "FaultAwareModule",
     "FineTuneOptions",
     "Gradual",

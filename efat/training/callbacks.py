@@ -43,7 +43,7 @@ class CurveRecorder(pl.Callback):
 
 
 class StopWhenMet(pl.Callback):
-    """Stop a training after the first evaluation on the way at which `met` accepts the curve."""
+    """Stop a training after the first evaluation during it at which `met` accepts the curve."""
 
     def __init__(self, curve: CurveRecorder, met: Callable[[Sequence[float]], bool]) -> None:
         self.curve, self.met = curve, met
@@ -54,11 +54,11 @@ class StopWhenMet(pl.Callback):
 
 
 class KeepFirstEvaluation(pl.Callback):
-    """Keep the weights of the first evaluation, for a training that goes on and diverges.
+    """Keep the weights of the first evaluation, in case the training diverges after it.
 
     Args:
         step: Optimizer step of that evaluation.
-        weights: Copies the network's weights as they are, masked by all faults.
+        weights: Returns a copy of the network's weights, masked by all faults.
     """
 
     def __init__(self, step: int, weights: Callable[[], dict[str, Tensor]]) -> None:
@@ -84,7 +84,7 @@ class ValidateAtSteps(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.step = trainer.global_step
-        trainer.val_check_batch = 1 if self.is_due(self.step) else sys.maxsize  # if it is resumed
+        trainer.val_check_batch = 1 if self.is_due(self.step) else sys.maxsize  # after a resume
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         stepped, self.step = trainer.global_step > self.step, trainer.global_step
@@ -92,17 +92,17 @@ class ValidateAtSteps(pl.Callback):
 
 
 class PreserveRngState(pl.Callback):
-    """Let no validation on the way change what training draws (the prefix rule).
+    """Keep validations from changing the random numbers of training (the prefix rule).
 
-    A torch `DataLoader` takes a number from torch's generator whenever it is iterated over, the
-    validation loader too; the state from before a validation is therefore put back after it.
+    A torch `DataLoader` takes a number from torch's generator at the start of each pass, the
+    validation loader too; therefore each validation restores the state from before it.
     """
 
     def __init__(self) -> None:
         self.state = torch.get_rng_state()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        self.state = torch.get_rng_state()  # the loop validates, if at all, right after this hook
+        self.state = torch.get_rng_state()  # a validation follows right after this hook
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
@@ -110,16 +110,16 @@ class PreserveRngState(pl.Callback):
 
 
 class ProgressiveFaults(pl.Callback):
-    """Put a training under its faults part by part, and every evaluation under all of them.
+    """Mask a training by its faults part by part, and every evaluation by all of them.
 
-    What a chip computes is computed under its whole map: so is what is measured on the way, and
-    what is deployed (`finish`). The training itself goes on with what is not yet pruned.
+    A chip has all its faults: evaluations and the deployed model (`finish`) are masked by the whole
+    fault map. The training continues with the weights that are not pruned yet.
 
     Args:
         model: Masked by the first part.
         mask: Masks it by a fault map.
         whole: All faults.
-        injection: Which of them are there at which step.
+        injection: Gives the faults of each step.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class ProgressiveFaults(pl.Callback):
 
     @torch.no_grad()
     def _inject(self, trainer: pl.Trainer) -> None:
-        """Bring the parts in that are due, and forget the momentum of what they prune."""
+        """Add the parts that are due, and clear the momentum of the weights that they prune."""
         due = self.injection.injected(trainer.global_step)
         if due == self.injected:
             return
@@ -165,7 +165,7 @@ class ProgressiveFaults(pl.Callback):
         self.mask(self.injection.fault_map(self.whole, max(1, self.injected)))
 
     def finish(self) -> None:
-        """Bring all faults in that are not there yet: the training is over."""
+        """Mask by all faults at the end of the training."""
         self.mask(self.whole)
         verify_masks(self.model)
 

@@ -1,7 +1,7 @@
-"""Checkpoints of a training under way: a training that was cut off goes on, equal to the bit.
+"""Checkpoints of unfinished trainings: an interrupted training resumes, equal to the bit.
 
-Lightning saves and restores weights, optimizer, schedule, callbacks and its loops; what it leaves
-to the loader, the order of the samples and the state of torch's generators, is added here.
+Lightning saves and restores weights, optimizer, schedule, callbacks and its loops; this module adds
+the order of the samples and the state of torch's generators.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ Start = tuple[torch.Tensor, torch.Tensor]
 
 
 class Checkpoints(NamedTuple):
-    """Where the checkpoints of one training are, and how many optimizer steps lie between them.
+    """Folder of one training's checkpoints, and the optimizer steps between two.
 
-    A file is named by Lightning's version (another one does not read it), its step and its content:
-    `<version>-<step>-<sha256>.ckpt`. It is renamed into place when it is whole.
+    A file is named `<version>-<step>-<sha256>.ckpt`: Lightning's version (another one does not read
+    it), the step and a hash of the content. It is renamed into place when it is complete.
     """
 
     folder: Path
@@ -47,24 +47,24 @@ class Checkpoints(NamedTuple):
         return None
 
     def save(self, trainer: pl.Trainer) -> None:
-        """Write the state of a training, and remove the checkpoint before it.
+        """Write the state of a training, and remove the previous checkpoint.
 
         Raises:
-            OSError: The disk is full; the checkpoint before it stays.
+            OSError: The disk is full; the previous checkpoint stays.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        draft = self.folder / f".{os.getpid()}"
+        partial = self.folder / f".{os.getpid()}"
         try:
-            trainer.save_checkpoint(draft)  # together with the other processes, if there are any
+            trainer.save_checkpoint(partial)  # all processes of the training take part
             if not trainer.is_global_zero:
                 return
-            with draft.open("rb") as stream:
+            with partial.open("rb") as stream:
                 digest = hashlib.sha256(stream.read()).hexdigest()
                 os.fsync(stream.fileno())
             name = f"{LIGHTNING}-{trainer.global_step:09d}-{digest}.ckpt"
-            draft.replace(self.folder / name)
+            partial.replace(self.folder / name)
         except BaseException:
-            draft.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise
         for path in self.folder.glob("*.ckpt"):
             if path.name != name:
@@ -72,15 +72,15 @@ class Checkpoints(NamedTuple):
 
 
 class Checkpointer(pl.Callback):
-    """Save a training every so many steps, at moments at which Lightning resumes exactly.
+    """Save a training every so many steps, at points from which Lightning resumes exactly.
 
-    Those are the end of a batch, or of the validation after it; never the last batch of an epoch,
-    where the next batch is taken instead. It must be the last callback.
+    These are the end of a batch, or of the validation after it; after the last batch of an epoch,
+    the next batch is used instead. It must be the last callback.
 
     Args:
-        checkpoints: Where they are and how often.
-        evaluates_at: Whether the training validates at an optimizer step.
-        begin: When this attempt began, by `time.perf_counter`.
+        checkpoints: Folder and interval.
+        evaluates_at: Returns whether the training validates at an optimizer step.
+        begin: Begin of this attempt, by `time.perf_counter`.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Checkpointer(pl.Callback):
         self.checkpoints, self.evaluates_at = checkpoints, evaluates_at
         self.saved_step, self.begin = 0, begin
         self.earlier_s = 0.0
-        """Training time of the attempts that were cut off."""
+        """Training time of the interrupted attempts."""
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if self._is_due(trainer) and not self._validates_next(trainer):
@@ -119,7 +119,7 @@ class Checkpointer(pl.Callback):
             steps - self.saved_step >= self.checkpoints.every_steps
             and steps < trainer.max_steps
             and not trainer.is_last_batch
-            and not trainer.should_stop  # an attempt that resumed there would not stop again
+            and not trainer.should_stop  # an attempt resumed at this point would not stop
             and whole % trainer.accumulate_grad_batches == 0
         )
 
@@ -129,10 +129,10 @@ class Checkpointer(pl.Callback):
 
 
 class ResumableLoader:
-    """A loader that goes on in the middle of a pass, with the samples that were next.
+    """A loader that resumes in the middle of a pass, with the next samples.
 
-    It remembers torch's generator at the start of each pass. To resume, it goes through the passes
-    again without their computation, so that a generator of the loader's own gets where it was.
+    It keeps the state of torch's generator at the start of each pass. To resume, it repeats the
+    passes without their computation, so that a generator of the loader's own has the same state.
 
     Args:
         loader: Any iterable with a length; its sampler and other attributes stay visible.
@@ -143,11 +143,11 @@ class ResumableLoader:
         self.starts: tuple[Start, ...] = ()
         self.batches = 0
         self.resumed: State | None = None
-        # Lightning tries to iterate over each loader but torch's; that would draw a number more.
-        self.on_trial = isinstance(loader, DataLoader)
+        # Lightning begins a pass over each torch loader to test it; that would use a random number.
+        self.test_pass = isinstance(loader, DataLoader)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "loader":  # not yet there, as when it is copied
+        if name == "loader":  # not set yet while it is copied
             raise AttributeError(name)
         return getattr(self.loader, name)
 
@@ -157,8 +157,8 @@ class ResumableLoader:
 
     def __iter__(self) -> Iterator[Any]:
         """Go through the samples once."""
-        if self.on_trial:
-            self.on_trial = False
+        if self.test_pass:
+            self.test_pass = False
             return iter(())
         state, self.resumed = self.resumed, None
         if state is not None:
@@ -167,9 +167,9 @@ class ResumableLoader:
         return self._begin(iter(self.loader), before)
 
     def _begin(self, batches: Iterator[Any], before: torch.Tensor) -> Iterator[Any]:
-        """Yield a pass; one that nobody takes a batch of (Lightning tries) is none.
+        """Yield a pass; a pass counts once its first batch is taken (Lightning tests loaders).
 
-        Loaders draw when the iterator is made, when its first batch is taken, or both.
+        Loaders use random numbers when the iterator is made, at its first batch, or both.
         """
         self.starts, self.batches = (*self.starts, (before, torch.get_rng_state())), 0
         yield from self._count(batches)
@@ -190,7 +190,7 @@ class ResumableLoader:
         return batches
 
     def _go_on(self, rest: Iterator[Any], state: State) -> Iterator[Any]:
-        torch.set_rng_state(state["generator"])  # nothing is drawn between this and the batch
+        torch.set_rng_state(state["generator"])  # no random number is used before the batch
         if torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["cuda"])
         yield from self._count(rest)
@@ -201,7 +201,7 @@ class ResumableLoader:
             yield batch
 
     def state_dict(self) -> State:
-        """Return where it is; called when Lightning saves a checkpoint."""
+        """Return its position; called when Lightning saves a checkpoint."""
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         return {
             "starts": self.starts,
@@ -211,7 +211,7 @@ class ResumableLoader:
         }
 
     def load_state_dict(self, state_dict: State) -> None:
-        """Go on from there at the next pass."""
+        """Resume from that position at the next pass."""
         self.resumed = state_dict
 
 
@@ -221,10 +221,10 @@ def _skip(batches: Iterable[Any], count: int) -> None:
 
 
 def can_resume(data: pl.LightningDataModule, processes: int) -> bool:
-    """Return whether a training can go on in the middle of a pass.
+    """Return whether a training can resume in the middle of a pass.
 
-    Not in several processes with a torch `DataLoader`: Lightning gives it a sampler of its own for
-    each process, but only where it finds it bare.
+    It cannot in several processes with a torch `DataLoader`: Lightning replaces its sampler in each
+    process, but only if the loader is not wrapped.
     """
     if processes == 1:
         return True
@@ -234,6 +234,6 @@ def can_resume(data: pl.LightningDataModule, processes: int) -> bool:
 
 
 def make_resumable(data: pl.LightningDataModule) -> None:
-    """Let the training loader of a data module go on in the middle of a pass."""
+    """Make the training loader of a data module resume in the middle of a pass."""
     build = data.train_dataloader
     data.train_dataloader = lambda: ResumableLoader(build())  # type: ignore[method-assign]

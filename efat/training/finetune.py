@@ -1,22 +1,22 @@
-"""How a masked network is retrained, beside optimizer and schedule: what moves, and how fast."""
+"""Options of retraining beside optimizer and schedule: layers that are trained, and their rates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from efat.errors import EfatError, raise_problems
+from efat.errors import EfatError, checked, raise_problems
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
-@dataclass(frozen=True)
+@checked("training")
 class FineTuneOptions:
-    """What to change about plain training; nothing by default.
+    """Differences from plain training; none by default.
 
     Args:
         frozen: Names of layers that are not trained; a name covers what is inside it.
@@ -33,28 +33,24 @@ class FineTuneOptions:
     lr_factors: Mapping[str, float] = field(default_factory=dict)
     batch_norm: Literal["train", "eval"] = "train"
 
-    def __post_init__(self) -> None:
-        problems = [
-            f"training.lr_factors: {name}: {factor!r} given; a number >= 0 is needed"
-            for name, factor in self.lr_factors.items()
-            if not 0 <= factor < float("inf")
-        ]
-        if self.batch_norm not in ("train", "eval"):
-            problems.append(f"training.batch_norm: {self.batch_norm!r} given; allowed: train, eval")
-        raise_problems(problems)
+    def problems(self) -> Iterator[str]:
+        """Check the rates, each with the name of its layer."""
+        for name, factor in self.lr_factors.items():
+            if not 0 <= factor < float("inf"):
+                yield f"training.lr_factors: {name}: {factor!r} given; a number >= 0 is needed"
 
     def check(self, model: nn.Module) -> None:
-        """Raise `EfatError` naming every layer that `model` does not have, or if none is left."""
+        """Raise `EfatError` naming every layer that `model` lacks, or if all are frozen."""
         names = [name for name, _ in model.named_modules()]
         problems = [
             f"training.{key}: {name!r} given; the model has no such layer; its layers: "
             f"{', '.join(names[1:12])}{', ...' if len(names) > 12 else ''}"
-            for key, given in (("frozen", self.frozen), ("lr_factors", self.lr_factors))
-            for name in given
+            for key, layers in (("frozen", self.frozen), ("lr_factors", self.lr_factors))
+            for name in layers
             if name not in names
         ]
         if not problems and all(_covering(name, self.frozen) for name, _ in _parameters(model)):
-            problems.append("training.frozen: covers every layer; nothing is left to train")
+            problems.append("training.frozen: covers every layer; at least one must be trained")
         raise_problems(problems)
 
     def freeze(self, model: nn.Module) -> None:
@@ -64,7 +60,7 @@ class FineTuneOptions:
                 parameter.requires_grad_(False)
 
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """Return what is trained, one group a learning rate; see `scale_rates`."""
+        """Return the trained parameters, one group per learning rate; see `scale_rates`."""
         groups: dict[float, list[nn.Parameter]] = {}
         for name, parameter in _parameters(model):
             if parameter.requires_grad:
@@ -73,7 +69,7 @@ class FineTuneOptions:
         return [{"params": params, "lr_factor": factor} for factor, params in groups.items()]
 
     def set_modes(self, model: nn.Module) -> None:
-        """Put the model in training mode, batch normalisation as told."""
+        """Put the model in training mode, batch normalisation in `batch_norm` mode."""
         model.train()
         for module in model.modules():
             if self.batch_norm == "eval" and isinstance(module, BATCH_NORM):

@@ -1,4 +1,4 @@
-"""Training a fault-free network to stand faults: a fresh fault map each step, outputs of before."""
+"""Train a fault-free network to tolerate faults: a new fault map each step, its own outputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from efat.training.module import Batch, FaultAwareModule, unwrap, with_signature
 class HardeningModule(FaultAwareModule):
     """Train a network to give, under random faults, the outputs that it gave without any.
 
-    Each optimizer step draws its own map, of a rate uniform between two; weights on its faulty PEs
+    Each optimizer step has its own fault map, of a uniform random rate; weights on its faulty PEs
     are 0 in the forward pass and get no gradient, but are not set to 0 (as in DropConnect, Wan et
     al., 2013). The loss is the Kullback-Leibler divergence from the start network's probabilities,
     or, where targets are no classes, the task's own loss to its outputs: no label is used.
@@ -29,7 +29,7 @@ class HardeningModule(FaultAwareModule):
     """
 
     def harden(self, job: TrainingJob, array: SystolicArray) -> HardeningModule:
-        """Take the network as it is now for the teacher, and rates and seed from the job."""
+        """Keep a copy of the network as the teacher, and the job for its rates and seed."""
         self.job, self.array = job, array
         self.classes = job.setup.num_classes is not None
         self.teacher = (copy.deepcopy(self.model).eval().requires_grad_(False),)  # not a submodule
@@ -49,7 +49,7 @@ class HardeningModule(FaultAwareModule):
         return divergence.sum(1).mean()
 
     def _surviving(self) -> dict[str, Tensor]:
-        """Return the weights on the array, those on faulty PEs of this step's map 0."""
+        """Return the weights on the array; those on faulty PEs of this step's fault map are 0."""
         faults = step_map(self.job, self.array, self.trainer.global_step)
         surviving = {}
         for name, weight in mapped_weights(self.model, self.job.setup.off_array).items():
@@ -59,7 +59,7 @@ class HardeningModule(FaultAwareModule):
 
 
 def step_map(job: TrainingJob, array: SystolicArray, step: int) -> FaultMap:
-    """Draw the map of an optimizer step: each has a stream of its own, so that it can resume."""
+    """Draw the fault map of a step; each step has its own stream, so that training can resume."""
     low, high = job.hardening or (0.0, 0.0)
     rng = generator(job.seed, "harden", step)
     return draw_fault_map(array, float(rng.uniform(low, high)), rng)

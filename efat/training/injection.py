@@ -1,4 +1,4 @@
-"""Faults that come into a training part by part, as TRe-Map (DSD 2021) does with many of them."""
+"""Faults that enter a training part by part, as in TRe-Map (DSD 2021)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from efat.seeds import generator
 
 @dataclass(frozen=True)
 class Injection:
-    """Which faults a training is under at which step; a function of the step alone.
+    """Faults of a training at each step; a function of the step alone.
 
     Args:
-        parts: Into so many parts, of equal size but for one fault, the faults are divided.
-        every_steps: Optimizer steps between two parts; the first is there from the beginning.
+        parts: Number of parts; their sizes differ by one fault at most.
+        every_steps: Optimizer steps between two parts; the first enters at step 0.
         seed: Of the order of the faults.
     """
 
@@ -25,7 +25,7 @@ class Injection:
     seed: int
 
     def injected(self, step: int) -> int:
-        """Return how many parts are there at an optimizer step.
+        """Return the number of parts that have entered at an optimizer step.
 
         >>> [Injection(3, 8, 0).injected(step) for step in (0, 7, 8, 16, 80)]
         [1, 1, 2, 3, 3]
@@ -33,7 +33,7 @@ class Injection:
         return min(self.parts, 1 + step // self.every_steps)
 
     def fault_map(self, whole: FaultMap, injected: int) -> FaultMap:
-        """Return the first parts of `whole`; each covers those before it."""
+        """Return the first `injected` parts of the fault map `whole`."""
         faults = np.flatnonzero(whole.faulty)
         order = generator(self.seed, "inject").permutation(faults)
         grid = np.zeros(whole.faulty.size, dtype=bool)

@@ -1,4 +1,4 @@
-"""What a unit of work is asked for: values, whose content is the key of their result."""
+"""Jobs as values: their content is the key of their result in the store."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Any
 from efat.engine import OPTIONAL
 from efat.hardware import FaultMap, SystolicArray
 from efat.resilience import Metric
+from efat.training.factory import Factory
 from efat.training.finetune import FineTuneOptions
 from efat.training.injection import Injection
 from efat.training.pretrained import PretrainedWeights
 from efat.training.recipe import Mode, Remap, Step
-
-Node = Mapping[str, Any]
-"""A Hydra node: `_target_` and its arguments."""
 
 Weights = tuple[str, str]
 """Stage and key of weights in the store."""
@@ -23,52 +21,51 @@ Weights = tuple[str, str]
 PLAIN = FineTuneOptions()
 
 GRAM_STEPS = 100
-"""What measuring Gram matrices is worth, roughly, for a progress bar."""
+"""Rough cost of measuring Gram matrices in training steps, for a progress bar."""
 
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """What is trained, on what, and how; one for the baseline, one for fault-aware retraining.
+    """Network, data and training; one for the baseline, one for fault-aware retraining.
 
     Args:
-        model: Node of the network.
-        data: Node of the `LightningDataModule`.
+        model: Builds the network.
+        data: Builds the `LightningDataModule`.
         num_classes: Classes of the data set; None where targets are not classes.
         trainer: Arguments of Lightning's `Trainer`.
-        optimizer: Node of a partial torch optimizer.
-        scheduler: Node of a partial learning-rate schedule, or None.
+        optimizer: Its value builds a torch optimizer from parameters; so usually a partial.
+        scheduler: Its value builds a learning-rate schedule from an optimizer; None: constant.
         off_array: Names of layers that do not run on the array.
-        loss: Node of the loss; None is cross-entropy.
-        metric: Node of a torchmetrics metric; None is accuracy.
-        retraining: Frozen layers, learning rates by layer, mode of batch normalisation; keys know
-            it by its former name.
+        loss: Its value is the loss of (outputs, targets); None: cross-entropy.
+        metric: Builds a torchmetrics metric; None: accuracy.
+        finetune: Frozen layers, learning rates by layer, mode of batch normalisation.
         channels_last: Keep images and convolutions in memory with channels innermost.
-        split_hash: Of the samples in each split, where the data module tells it.
+        split_hash: Hash of the samples in each split, if the data module has one.
     """
 
-    model: Node
-    data: Node
+    model: Factory
+    data: Factory
     num_classes: int | None
     trainer: Mapping[str, Any]
-    optimizer: Node
-    scheduler: Node | None = None
+    optimizer: Factory
+    scheduler: Factory | None = None
     off_array: tuple[str, ...] = ()
-    loss: Node | None = None
-    metric: Node | None = None
-    retraining: FineTuneOptions = field(default=PLAIN, metadata={"key": "recipe"})
+    loss: Factory | None = None
+    metric: Factory | None = None
+    finetune: FineTuneOptions = PLAIN
     channels_last: bool = False
     split_hash: str | None = None
 
 
 @dataclass(frozen=True)
 class RepairSpec:
-    """What mends a masked network before its training; see `efat.training.recipe.Recipe`.
+    """Repair of a masked network before its training; see `efat.training.recipe.Recipe`.
 
     Args:
         steps: `remap`, `compensate`, `recalibrate`, in this order.
         mode: Of `compensate`.
-        grams: Where the Gram matrices of the fault-free network are, if a step needs them.
-        samples: Calibration samples that a step needs; 0: none does.
+        grams: Stage and key of the fault-free network's Gram matrices, if a step needs them.
+        samples: Calibration samples; 0 if no step needs them.
         seed: Of their order.
         remap: Of `remap`.
     """
@@ -83,14 +80,14 @@ class RepairSpec:
 
 @dataclass(frozen=True)
 class StopCriterion:
-    """Where a training may end: once it has met the constraint.
+    """End of a training that has met the constraint.
 
-    A curve's: what is read off it is known then. A group's: it needs no more.
+    A curve then shows the required amount; a group needs no more retraining.
 
     Args:
-        limit: Of the constraint, on validation.
+        limit: Target accuracy, or greatest error, on validation.
         higher_is_better: False where the metric is an error.
-        sustained: So many evaluations in a row have to meet it.
+        sustained: Number of evaluations in a row that have to meet it.
         from_steps: The first evaluation, in optimizer steps; None: before any training.
     """
 
@@ -100,7 +97,7 @@ class StopCriterion:
     from_steps: int | None = field(default=None, metadata=OPTIONAL)
 
     def met(self, values: Sequence[float]) -> bool:
-        """Tell whether the last values of the metric meet it."""
+        """Return whether the last values of the metric meet it."""
         metric, last = Metric(higher_is_better=self.higher_is_better), values[-self.sustained :]
         return len(last) == self.sustained and all(metric.meets(v, self.limit) for v in last)
 
@@ -117,13 +114,13 @@ class TrainingJob:
             many steps after; 0 never.
         start: Stage and key of the stored weights to start from; None starts at random.
         array: The array, with `fault_map`.
-        fault_map: Mask the network by this map; None trains it fault-free.
+        fault_map: Mask the network by this fault map; None trains it fault-free.
         keep_weights: Whether the result holds the trained weights.
         checkpoint: A user's file to start from instead.
-        repair: What is done to the masked network first; None: nothing.
+        repair: Repair of the masked network before training; None: no repair.
         until: Stop once this is met, at an evaluation; None: never.
-        injection: How the faults come in; None: all at once, before the first step.
-        hardening: Lowest and highest rate of a fresh fault map each step; see
+        injection: How the faults enter; None: all at once, before the first step.
+        hardening: Lowest and highest rate of a new fault map each step; see
             `efat.training.hardening`.
     """
 
@@ -145,28 +142,28 @@ class TrainingJob:
     def cost_steps(self) -> int:
         """Estimate the work, for a progress bar; an evaluation is worth about three steps."""
         every, first = self.eval_every_steps, self.first_evaluation
-        if first:  # most trainings that are topped up end there
+        if first:  # most trainings that are topped up end at it
             return first + 3
         return self.amount_steps + (3 * (self.amount_steps // every + 1) if every else 0)
 
     @property
     def checkpoint_steps(self) -> int:
-        """Steps after which the training could be resumed."""
+        """Optimizer steps, between which the training can resume."""
         return self.amount_steps
 
     @property
     def first_evaluation(self) -> int:
-        """The amount at which the metric is first recorded, if it is."""
+        """The amount at which the metric is first recorded, if at all."""
         return (self.until.from_steps or 0) if self.until else 0
 
     def evaluates_at(self, steps: int) -> bool:
-        """Tell whether the metric is recorded at this amount."""
+        """Return whether the metric is recorded at this amount."""
         every, past = self.eval_every_steps, steps - self.first_evaluation
         return every > 0 and past >= 0 and past % every == 0
 
 
 def trained_steps(job: TrainingJob, values: Mapping[str, Any]) -> int:
-    """Return the optimizer steps that a training took, from the values of its result."""
+    """Return the optimizer steps of a training, from the values of its result."""
     diverged: int | None = values["diverged_steps"]
     if diverged is not None:
         return diverged
@@ -202,7 +199,7 @@ class GramJob:
     """Measure the Gram matrices of the fault-free network's layer inputs.
 
     Args:
-        setup: See `TrainSpec`; its training plays no part.
+        setup: See `TrainSpec`; its optimizer has no effect.
         start: Stage and key of the stored weights.
         samples: Training samples, at the most one pass over the split.
         seed: Of their order.

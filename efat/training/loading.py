@@ -1,11 +1,10 @@
-"""The network and the samples that a job starts from."""
+"""Load the network and the samples that a job starts from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 import torch
-from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from efat.engine import Store
@@ -15,7 +14,7 @@ from efat.training.jobs import TrainSpec, Weights
 
 def load_model(setup: TrainSpec, store: Store, start: Weights | None) -> nn.Module:
     """Build the plain network, with stored weights if `start` names some."""
-    model: nn.Module = instantiate(setup.model)
+    model: nn.Module = setup.model()
     if start is not None:
         model.load_state_dict(store.weights(*start))
     return model
@@ -23,7 +22,7 @@ def load_model(setup: TrainSpec, store: Store, start: Weights | None) -> nn.Modu
 
 def training_batches(setup: TrainSpec, seed: int) -> Iterable[tuple[Tensor, Tensor]]:
     """Return one pass over the training split, in the order that `seed` gives."""
-    data = instantiate(setup.data)
+    data = setup.data()
     data.prepare_data()
     data.setup("fit")
     torch.manual_seed(seed)
@@ -33,10 +32,10 @@ def training_batches(setup: TrainSpec, seed: int) -> Iterable[tuple[Tensor, Tens
 
 def calibration_batches(setup: TrainSpec, samples: int, seed: int) -> Iterator[Tensor]:
     """Yield inputs of the training split, augmented as in training: `samples`, or one pass."""
-    left = samples
+    remaining = samples
     for batch in training_batches(setup, seed):
-        inputs = inputs_of(batch)[:left]
-        left -= len(inputs)
+        inputs = inputs_of(batch)[:remaining]
+        remaining -= len(inputs)
         yield inputs
-        if not left:
+        if not remaining:
             return

@@ -27,9 +27,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def with_signature(function: Function) -> Function:
-    """Keep a function's signature with it: Lightning asks for that of `training_step` each step.
+    """Store a function's signature in it: Lightning reads that of `training_step` at each step.
 
-    It has `inspect` work it out from the code each time, unless there is a `__signature__`.
+    Without `__signature__`, `inspect` computes it from the code each time.
     """
     function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
     return function
@@ -45,11 +45,11 @@ class FaultAwareModule(pl.LightningModule):
             not. Output objects are unwrapped, see `unwrap`.
         num_classes: Classes of the data set; used by the accuracy, so not with another `metric`.
         optimizer: Makes the optimizer from the parameters, e.g. `partial(SGD, lr=0.01)`.
-        scheduler: Makes a learning-rate schedule, stepped once an optimizer step; none by default.
+        scheduler: Makes a learning-rate schedule, stepped once per optimizer step; none by default.
             For resilience curves it must not depend on the budget (the prefix rule).
         loss: Mean loss of (outputs, targets).
         metric: Of (outputs, targets); accuracy by default.
-        retraining: Frozen layers, learning rates by layer, mode of batch normalisation.
+        finetune: Frozen layers, learning rates by layer, mode of batch normalisation.
     """
 
     def __init__(
@@ -60,29 +60,29 @@ class FaultAwareModule(pl.LightningModule):
         scheduler: SchedulerFactory | None = None,
         loss: Loss = functional.cross_entropy,
         metric: torchmetrics.Metric | None = None,
-        retraining: FineTuneOptions | None = None,
+        finetune: FineTuneOptions | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
-        self.loss, self.retraining = loss, retraining or FineTuneOptions()
+        self.loss, self.finetune = loss, finetune or FineTuneOptions()
         self.val_metric = metric or MulticlassAccuracy(num_classes, average="micro")
         self.test_metric = self.val_metric.clone()
-        self.retraining.freeze(model)
+        self.finetune.freeze(model)
 
     check_masks = False
-    """Whether `CheckMasksAndDivergence` runs, so that `keep_masked` may trust gradients."""
+    """True if `CheckMasksAndDivergence` runs, so that `keep_masked` may trust gradients."""
 
     def on_test_start(self) -> None:
         self.tested: list[int] = []
-        """Targets seen on the test split, one a batch; as many as samples where each has one."""
+        """Number of targets of each batch of the test split."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set a text, or None, in place of another as a plain object does.
+        """Replace a text or None by another as a plain object does.
 
-        torch looks whether a value is a parameter, a module or a buffer, and Lightning notes the
-        name of each hook that it calls, 40 times a step. An attribute that is in `__dict__` is none
-        of the three.
+        torch checks whether a value is a parameter, a module or a buffer, and Lightning sets the
+        name of each hook that it calls, 40 times per step. An attribute in `__dict__` is none of
+        the three.
         """
         if (value is None or isinstance(value, str)) and name in self.__dict__:
             object.__setattr__(self, name, value)
@@ -93,7 +93,7 @@ class FaultAwareModule(pl.LightningModule):
         return unwrap(self.model(x))
 
     def on_train_start(self) -> None:
-        self.retraining.set_modes(self.model)
+        self.finetune.set_modes(self.model)
 
     @with_signature
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -106,7 +106,7 @@ class FaultAwareModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        if gradient_clip_val:  # else Lightning looks through its names of algorithms each step
+        if gradient_clip_val:  # else Lightning searches its names of algorithms at each step
             super().configure_gradient_clipping(
                 optimizer, gradient_clip_val, gradient_clip_algorithm
             )
@@ -123,7 +123,7 @@ class FaultAwareModule(pl.LightningModule):
         self.log("test_metric", self.test_metric)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer_factory(self.retraining.parameter_groups(self.model))
+        optimizer = self.optimizer_factory(self.finetune.parameter_groups(self.model))
         scale_rates(optimizer)
         if masked_layers(self.model):
             keep_masked(self.model, optimizer, self.check_masks)
@@ -146,9 +146,9 @@ def unwrap(output: Any) -> Tensor:
         return output
     if isinstance(output, Mapping) or hasattr(output, "logits"):
         for name in ("logits", "out"):
-            found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
-            if isinstance(found, Tensor):
-                return found
+            value = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+            if isinstance(value, Tensor):
+                return value
     elif isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
         return output[0]
     raise EfatError(

@@ -1,4 +1,4 @@
-"""Weights from a user's file into a plain network, strictly; nothing is unpickled but tensors."""
+"""Load weights from a user's file into a plain network; only tensors are unpickled."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from efat.errors import EfatError, raise_problems
 
 SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin", ".safetensors")
 NESTED = ("state_dict", "model_state_dict", "model", "net", "weights")
-"""Where training scripts put the state dict in what they save; the first that is there counts."""
+"""Keys under which training scripts save the state dict; the first that exists counts."""
 PREFIXES = ("module.", "model.", "net.", "_orig_mod.")
-"""What wrappers (DataParallel, Lightning modules, torch.compile) put before every name."""
+"""Prefixes that wrappers (DataParallel, Lightning modules, torch.compile) add to every name."""
 SHOWN = 8
 
 
 @dataclass(frozen=True)
 class PretrainedWeights:
-    """A file of weights; its content, not its place, is part of a result's key."""
+    """A file of weights; its content, not its path, is part of a result's key."""
 
     path: str = field(metadata={"key": False})
     sha256: str
 
     @classmethod
     def of(cls, path: str) -> PretrainedWeights:
-        """Look at a file; raises EfatError if there is none, or of another kind."""
+        """Hash a file; raises EfatError if it is missing or has another suffix."""
         file = Path(path)
         if not file.is_file():
             raise EfatError(f"baseline.checkpoint: {path!r} given; no such file")
@@ -49,12 +49,12 @@ class PretrainedWeights:
         """Load all weights of `model`.
 
         Raises:
-            EfatError: The file is broken or holds other things; or its names or shapes are not the
-                model's, each listed.
+            EfatError: The file is broken or holds no state dict; or its names or shapes are not
+                the model's, each listed.
         """
         wanted = model.state_dict()
         state = strip_prefixes(read_state(Path(self.path)), wanted)
-        for name in wanted:  # torch before 0.4.1 had no such counters, and only momentum=None needs
+        for name in wanted:  # absent before torch 0.4.1; only momentum=None uses them
             if name.endswith("num_batches_tracked"):
                 state.setdefault(name, wanted[name])
         raise_problems(_mismatches(state, wanted, self.path))
@@ -100,26 +100,26 @@ def _state_in(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def strip_prefixes(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take `PREFIXES` off that stand before the names, as long as names of `wanted` lack them.
+    """Remove `PREFIXES` from the names, as long as names of `wanted` are missing.
 
-    In a Lightning checkpoint some tensors (of metrics, say) may lie beside `model.`: where a
-    prefix stands before some names only, those with it are taken, and the rest is left.
+    A Lightning checkpoint may hold other tensors (of metrics, say) beside `model.`: if only some
+    names have the prefix, the others are dropped.
 
     >>> x = torch.zeros(1)
     >>> list(strip_prefixes({"module.fc.bias": x}, {"fc.bias": x}))
     ['fc.bias']
     """
-    found = dict(state)
-    while not set(wanted) <= set(found):
-        prefix = next((p for p in PREFIXES if any(n.startswith(p) for n in found)), None)
+    stripped = dict(state)
+    while not set(wanted) <= set(stripped):
+        prefix = next((p for p in PREFIXES if any(n.startswith(p) for n in stripped)), None)
         if prefix is None:
             break
-        found = {n.removeprefix(prefix): t for n, t in found.items() if n.startswith(prefix)}
-    return found
+        stripped = {n.removeprefix(prefix): t for n, t in stripped.items() if n.startswith(prefix)}
+    return stripped
 
 
 def _mismatches(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: str) -> list[str]:
-    """Describe every difference in names and shapes, a line a kind."""
+    """Describe every difference in names and shapes, one line per kind."""
     missing = [name for name in wanted if name not in state]
     unexpected = [name for name in state if name not in wanted]
     shapes = [

@@ -1,4 +1,4 @@
-"""A fault map's network before any retraining: the repair steps of a recipe, in turn."""
+"""Apply the repair steps of a recipe to a masked network, before any retraining."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from efat.training.jobs import GramJob, RepairSpec, TrainSpec
 from efat.training.loading import calibration_batches, load_model
 
 BATCH = 128
-"""Samples whose own statistics normalise them in `recalibrate`."""
+"""Samples per batch in `recalibrate`, which normalises each batch by its own statistics."""
 
 
 def measure_grams(job: GramJob, store: Store) -> Result:
-    """Measure the Gram matrices of the fault-free network; they are the tensors of the result.
+    """Measure the Gram matrices of the fault-free network; the result holds them as tensors.
 
     Returns:
         Values `norms` and `blocks` (see `efat.nn.repair.Grams`), `samples` that were passed
@@ -59,16 +59,16 @@ def apply_repair(
     setup: TrainSpec,
     store: Store,
 ) -> tuple[nn.Module, Placement | None]:
-    """Return a masked, repaired copy of the fault-free network, and where its weights lie."""
+    """Return a masked, repaired copy of the fault-free network, and its weights' placement."""
     off_array, placement = setup.off_array, None
     if "remap" in repair.steps:
         grams = _load_grams(store, repair)
         rows = repair.remap == "rows_and_columns"
         placement = remap(model, fault_map, array, grams, rows=rows, off_array=off_array)
     if "compensate" not in repair.steps:
-        mended = mask_model(copy.deepcopy(model).eval(), fault_map, array, off_array, placement)
+        repaired = mask_model(copy.deepcopy(model).eval(), fault_map, array, off_array, placement)
     elif repair.mode == "sequential":
-        mended = compensate_sequentially(
+        repaired = compensate_sequentially(
             model,
             fault_map,
             array,
@@ -78,16 +78,16 @@ def apply_repair(
         )
     else:
         grams = _load_grams(store, repair)
-        mended = compensate(
+        repaired = compensate(
             model, fault_map, array, grams, placement=placement, off_array=off_array
         )
     if "recalibrate" in repair.steps:
         inputs = _calibration_set(setup, repair)
-        if has_statistics(mended):
-            mended = recalibrate(mended, inputs.split(BATCH))
+        if has_statistics(repaired):
+            repaired = recalibrate(repaired, inputs.split(BATCH))
         else:
-            mended = rescale(model, mended, inputs, off_array)
-    return mended, placement
+            repaired = rescale(model, repaired, inputs, off_array)
+    return repaired, placement
 
 
 def _load_grams(store: Store, repair: RepairSpec) -> Grams:

@@ -1,6 +1,6 @@
-"""One job in, one result out: training, or evaluating, one masked network.
+"""Train or evaluate one masked network: one job in, one result out.
 
-The only builder of a Lightning `Trainer`.
+Only this module builds a Lightning `Trainer`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ import copy
 import logging
 import time
 import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
 from pytorch_lightning.profilers import PassThroughProfiler
 from torch import nn
 from torch.nn import functional
@@ -42,23 +43,24 @@ from efat.training.module import FaultAwareModule, Loss, unwrap
 from efat.training.repair_step import BATCH, apply_repair
 
 NORMALISED_BY = 8192
-"""Training samples, at the most, that BatchNorm statistics without faults are taken from."""
+"""Training samples, at the most, for BatchNorm statistics without faults."""
 
 
 def train(job: TrainingJob, store: Store, checkpoints: tuple[Path, int] | None = None) -> Result:
-    """Run a training job; with `checkpoints`, go on where an attempt before was cut off.
+    """Run a training job; with `checkpoints`, resume an interrupted attempt.
 
     Args:
-        job: What to train.
-        store: Where the weights that it starts from are.
+        job: The training.
+        store: Holds the weights that it starts from.
         checkpoints: Folder of its checkpoints, and steps between two.
 
     Returns:
         Values `amount_steps` and `metric` (the curve, on validation), `elapsed_s`, and
-        `diverged_steps`: where the loss or a weight stopped being finite, else None; the curve ends
-        before that. With a repair, `repair_s` of them. And the weights of the plain model, unless
-        it diverged, with their placement. Where it diverged after the first evaluation of a
-        training `until` a constraint is met, they are those of that evaluation, at `kept_steps`.
+        `diverged_steps`: the step at which the loss or a weight became infinite or NaN, else None;
+        the curve ends before it. With a repair, `repair_s` is its part of `elapsed_s`. And the
+        weights of the plain model with their placement, unless it diverged. If a training `until`
+        a constraint is met diverged after its first evaluation, the weights are those of that
+        evaluation, at `kept_steps`.
     """
     begin = time.perf_counter()
     torch.manual_seed(job.seed)
@@ -73,16 +75,18 @@ def train(job: TrainingJob, store: Store, checkpoints: tuple[Path, int] | None =
     first = KeepFirstEvaluation(job.first_evaluation, lambda: _plain_weights(module.model))
     if job.until and job.keep_weights:
         callbacks.append(first)
-    data, resume_from = instantiate(job.setup.data), None
+    data, resume_from = job.setup.data(), None
     if checkpoints and can_resume(data, processes=job.setup.trainer.get("devices", 1)):
         make_resumable(data)
         saved = Checkpoints(*checkpoints)
         resume_from = saved.latest()
         callbacks.append(Checkpointer(saved, job.evaluates_at, begin))
-    trainer = build_trainer(job, [curve, *callbacks])
+    trainer = build_trainer(
+        job.setup.trainer, [curve, *callbacks], job.amount_steps, job.eval_every_steps
+    )
     if job.evaluates_at(0) and not resume_from:
         trainer.validate(module, data, verbose=False)
-    torch.manual_seed(job.seed)  # what training draws depends on nothing that came before
+    torch.manual_seed(job.seed)  # the random numbers of training depend on the seed alone
     diverged_steps = None
     try:
         if job.amount_steps and not (job.until and job.until.met(curve.metric)):
@@ -112,7 +116,7 @@ def harden(job: TrainingJob, store: Store, checkpoints: tuple[Path, int] | None 
     """Run a hardening job; BatchNorm statistics are then those without faults.
 
     Returns:
-        As `train` does; the curve is one point, the metric without faults in the end.
+        As `train` does; the curve is one point, the final metric without faults.
     """
     begin, result = time.perf_counter(), train(job, store, checkpoints)
     if result.weights is None:
@@ -122,9 +126,9 @@ def harden(job: TrainingJob, store: Store, checkpoints: tuple[Path, int] | None 
     if any(isinstance(m, BatchNorm) and m.running_mean is not None for m in model.modules()):
         inputs = torch.cat(list(calibration_batches(job.setup, NORMALISED_BY, job.seed)))
         model = recalibrate(model, inputs.split(BATCH))
-    trainer = build_trainer(TrainingJob(job.setup, 0, 0), [])
+    trainer = build_trainer(job.setup.trainer)
     module = _build_module(job.setup, model)
-    metric = trainer.validate(module, instantiate(job.setup.data), verbose=False)[0]["val_metric"]
+    metric = trainer.validate(module, job.setup.data(), verbose=False)[0]["val_metric"]
     measured = {"amount_steps": [job.amount_steps], "metric": [metric]}
     earlier_s = result.values["elapsed_s"]
     elapsed_s = earlier_s + time.perf_counter() - begin
@@ -132,23 +136,23 @@ def harden(job: TrainingJob, store: Store, checkpoints: tuple[Path, int] | None 
 
 
 def _start(job: TrainingJob, store: Store) -> tuple[nn.Module, Placement | None]:
-    """Return the network to train, masked and repaired as the job says, and its placement."""
+    """Return the job's network, masked and repaired, and its placement."""
     model = load_model(job.setup, store, job.start)
     if job.checkpoint is not None:
         job.checkpoint.load_into(model)
     if job.fault_map is None or job.array is None:
         return model, None
     if job.repair:
-        mended, placement = apply_repair(
+        repaired, placement = apply_repair(
             model, job.fault_map, job.array, job.repair, job.setup, store
         )
-        return mended.train(), placement  # the mode of a network that was just built
+        return repaired.train(), placement  # a newly built network is in this mode
     first = job.injection.fault_map(job.fault_map, 1) if job.injection else job.fault_map
     return mask_model(model, first, job.array, job.setup.off_array), None
 
 
 def _injector(job: TrainingJob, model: nn.Module) -> list[ProgressiveFaults]:
-    """Return who brings the faults in on the way, if they do not come all at once."""
+    """Return the callback that adds faults during the training, if the job has one."""
     fault_map, array = job.fault_map, job.array
     if job.injection is None or fault_map is None or array is None:
         return []
@@ -160,7 +164,7 @@ def _injector(job: TrainingJob, model: nn.Module) -> list[ProgressiveFaults]:
 
 
 def _check_grid(job: TrainingJob, amount_steps: list[int]) -> None:
-    """Refuse a curve that was not recorded exactly where it says."""
+    """Refuse a curve that was not recorded at exactly the expected steps."""
     every, last = job.eval_every_steps, job.amount_steps
     if job.until and amount_steps:
         last = amount_steps[-1]
@@ -176,11 +180,11 @@ def evaluate(job: EvaluationJob, store: Store) -> Result:
     """Run an evaluation job.
 
     Returns:
-        Values `val` and `test`: the metric, one a fault map; `test_samples`; and `elapsed_s`.
+        Values `val` and `test`: the metric under each fault map; `test_samples`; and `elapsed_s`.
     """
     begin = time.perf_counter()
-    data = instantiate(job.setup.data)
-    trainer = build_trainer(TrainingJob(job.setup, 0, 0), [])
+    data = job.setup.data()
+    trainer = build_trainer(job.setup.trainer)
     plain = _build_module(job.setup, load_model(job.setup, store, job.start))
     placement = placement_of(store.header(*job.start))
     val, test = [], []
@@ -195,7 +199,7 @@ def evaluate(job: EvaluationJob, store: Store) -> Result:
 
 
 class Unprofiled(PassThroughProfiler):
-    """Profiles nothing in one context for all actions: Lightning makes 35 a step."""
+    """Profile nothing, with one context for all actions; Lightning makes 35 per step."""
 
     CONTEXT = nullcontext()
 
@@ -203,24 +207,36 @@ class Unprofiled(PassThroughProfiler):
         return self.CONTEXT
 
 
-def build_trainer(job: TrainingJob, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Build the Trainer of one short job: no bar, no log, no checkpoint files of its own."""
+def build_trainer(
+    arguments: Mapping[str, Any],
+    callbacks: Sequence[pl.Callback] = (),
+    amount_steps: int = 0,
+    eval_every_steps: int = 0,
+) -> pl.Trainer:
+    """Build the Trainer of one short job: no bar, no log, no checkpoint files of its own.
+
+    Args:
+        arguments: The user's, for Lightning's `Trainer`.
+        callbacks: In the order in which they are called.
+        amount_steps: Optimizer steps.
+        eval_every_steps: Optimizer steps between two validations; 0: none while it trains.
+    """
     _quiet_lightning()
-    batches_a_step = job.setup.trainer.get("accumulate_grad_batches", 1)
+    batches_per_step = arguments.get("accumulate_grad_batches", 1)
     return pl.Trainer(
-        **{"devices": 1, "profiler": Unprofiled(), **job.setup.trainer},
-        max_steps=job.amount_steps,
+        **{"devices": 1, "profiler": Unprofiled(), **arguments},
+        max_steps=amount_steps,
         max_epochs=-1,
-        val_check_interval=(job.eval_every_steps or 1) * batches_a_step,
+        val_check_interval=(eval_every_steps or 1) * batches_per_step,
         check_val_every_n_epoch=None,
-        limit_val_batches=1.0 if job.eval_every_steps or not job.amount_steps else 0,
+        limit_val_batches=1.0 if eval_every_steps or not amount_steps else 0,
         num_sanity_val_steps=0,
-        inference_mode=False,  # its tensors would live on in metrics and in data sets kept
+        inference_mode=False,  # its tensors would stay in metrics and in cached data sets
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=callbacks,
+        callbacks=list(callbacks),
     )
 
 
@@ -232,22 +248,22 @@ def _build_module(
     return kind(
         model,
         setup.num_classes,
-        instantiate(setup.optimizer),
-        instantiate(setup.scheduler) if setup.scheduler else None,
+        setup.optimizer.value(),
+        setup.scheduler.value() if setup.scheduler else None,
         build_loss(setup),
-        instantiate(setup.metric) if setup.metric else None,
-        setup.retraining,
+        setup.metric() if setup.metric else None,
+        setup.finetune,
     )
 
 
 def build_loss(setup: TrainSpec) -> Loss:
     """Build the loss of (outputs, targets)."""
-    loss: Loss = instantiate(setup.loss) if setup.loss else functional.cross_entropy
+    loss: Loss = setup.loss.value() if setup.loss else functional.cross_entropy
     return loss
 
 
 def loss_of_outputs(setup: TrainSpec) -> Loss:
-    """Return the loss of what a bare network returns, before it is unwrapped."""
+    """Build the loss of (output of the bare network, targets)."""
     loss = build_loss(setup)
     return lambda output, targets: loss(unwrap(output), targets)
 
@@ -261,12 +277,12 @@ def _training_module(job: TrainingJob, model: nn.Module) -> FaultAwareModule:
 
 
 def _plain_weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Copy the state dict: safetensors wants contiguous tensors that share no memory."""
+    """Copy the state dict; safetensors needs contiguous tensors that share no memory."""
     return {n: t.detach().cpu().clone().contiguous() for n, t in model.state_dict().items()}
 
 
 def _quiet_lightning() -> None:
-    """Keep one campaign from printing thousands of identical lines."""
+    """Suppress lines that each of thousands of trainings would print."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     for text in (
         "The '\\w+_dataloader' does not have many workers",  # batches are cut in memory

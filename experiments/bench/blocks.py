@@ -19,18 +19,18 @@ from efat.engine import Store
 from efat.hardware.fleets import uniform_fleet
 from efat.models import ResNet
 from efat.nn.repair import compensate, compensate_sequentially, measure_grams, remap
-from efat.training import TrainingJob, TrainSpec
+from efat.training import Factory, TrainingJob, TrainSpec
 from efat.training.trainer import train
 
 ARRAY, RATES, CHIPS = SystolicArray(16, 16), (0.2, 0.3, 0.4), 10
 LARGEST, SEQUENTIAL, SEQUENTIAL_CHIPS = (4608, 288, 144, 72, 36), (4608, 72), 4
 NETWORK = {"depth": 8, "num_classes": 10, "in_channels": 1, "width": 16}
 SETUP = TrainSpec(
-    {"_target_": "efat.models.ResNet", **NETWORK},
-    {"_target_": "efat.data.Digits", "batch_size": 32},
+    Factory("efat.models.ResNet", NETWORK),
+    Factory("efat.data.Digits", {"batch_size": 32}),
     10,
     {"accelerator": "cpu"},
-    {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.01, "momentum": 0.9},
+    Factory("torch.optim.SGD", {"lr": 0.01, "momentum": 0.9}, partial=True),
 )
 
 

@@ -21,20 +21,16 @@ from efat.engine.executors import Processes, Ray
 from efat.errors import EfatError
 from efat.hardware.fleets import draw_fault_map
 from efat.seeds import generator
-from efat.training import TrainingJob, TrainSpec, trainer
+from efat.training import Factory, TrainingJob, TrainSpec, trainer
 
-EMPTY = TrainSpec({}, {}, 10, {}, {})
+DICT = Factory("builtins.dict")
+EMPTY = TrainSpec(DICT, DICT, 10, {}, DICT)
 DIGITS = TrainSpec(
-    model={
-        "_target_": "efat.models.ResNet",
-        "depth": 8,
-        "num_classes": 10,
-        "in_channels": 1,
-    },
-    data={"_target_": "efat.data.Digits", "batch_size": 32},
+    model=Factory("efat.models.ResNet", {"depth": 8, "num_classes": 10, "in_channels": 1}),
+    data=Factory("efat.data.Digits", {"batch_size": 32}),
     num_classes=10,
     trainer={"accelerator": "cpu"},
-    optimizer={"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.01, "momentum": 0.9},
+    optimizer=Factory("torch.optim.SGD", {"lr": 0.01, "momentum": 0.9}, partial=True),
 )
 ARRAY = SystolicArray(16, 16)
 

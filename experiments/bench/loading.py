@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from efat import FaultMap, SystolicArray, mask_model
 from efat.data import ArraySamples, DataModule, Samples
 from efat.models import MLP, ResNet
-from efat.training import FaultAwareModule, TrainingJob, TrainSpec
+from efat.training import FaultAwareModule
 from efat.training.callbacks import CheckMasksAndDivergence, CurveRecorder, PreserveRngState
 from efat.training.trainer import build_trainer
 
@@ -116,12 +116,9 @@ def fit_over_bare(
     timed = Rounds({name: bare_loop(build(), batches) for name, batches in loops.items()}, steps)
     model = mask_model(build(), FAULTS, ARRAY)
     module = FaultAwareModule(model, 10, partial(torch.optim.SGD, lr=0.01, momentum=0.9))
-    module.trust_masked_gradients = True
-    setup = TrainSpec({}, {}, 10, {"accelerator": "cpu"}, {})
-    job = TrainingJob(setup, 0, rounds * steps + 1)
-    trainer = build_trainer(
-        job, [timed, CurveRecorder(), PreserveRngState(), CheckMasksAndDivergence()]
-    )
+    module.check_masks = True
+    callbacks = [timed, CurveRecorder(), PreserveRngState(), CheckMasksAndDivergence()]
+    trainer = build_trainer({"accelerator": "cpu"}, callbacks, rounds * steps + 1)
     trainer.fit(module, Images(shape, augmented, batch))
     fit_s = np.array(timed.fit_s[1:])  # one round warms up
     bare = {name: np.array(values[1:rounds]) for name, values in timed.bare_s.items()}

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from efat.reporting.figures.fault_rates import draw_fault_rates
+
 from efat.resilience import ResilienceCurve
 from experiments.records import load, read, where, write
 from experiments.studies import curve_rows, run_command

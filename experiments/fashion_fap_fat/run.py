@@ -55,7 +55,7 @@ def measure(repeats: int, arguments: Sequence[str]) -> list[dict[str, object]]:
     return [
         {
             "model": arguments[0].rpartition("=")[2],
-            "lr": experiment.retrain_setup.optimizer["lr"],
+            "lr": experiment.retrain_setup.optimizer.arguments["lr"],
             "fault_rate": rate, "repeat": repeat, "fat_steps": amount,
             "val_fap": measured.before[chip.chip_id].val,
             "val_fat": measured.after["fat"][chip.chip_id].val,

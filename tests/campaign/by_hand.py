@@ -12,13 +12,14 @@ from efat.planning.plan import Group
 from efat.planning.planners.greedy import Greedy
 from efat.planning.rules import NO_RULES
 from efat.resilience.constraint import Constraint
-from efat.training import trainer
+from efat.training import Factory, trainer
 from efat.training.jobs import TrainSpec
 
 ARRAY = SystolicArray(2, 8)
-MLP_NODE = {"_target_": "efat.models.MLP", "sizes": [64, 4, 10]}
-DATA_NODE = {"_target_": "efat.data.Digits", "batch_size": 256}
-SETUP = TrainSpec(MLP_NODE, DATA_NODE, 10, {}, {}, off_array=("layers.1",))
+NETWORK = Factory("efat.models.MLP", {"sizes": [64, 4, 10]})
+DIGITS = Factory("efat.data.Digits", {"batch_size": 256})
+SGD = Factory("torch.optim.SGD", {"lr": 0.1}, partial=True)
+SETUP = TrainSpec(NETWORK, DIGITS, 10, {}, SGD, off_array=("layers.1",))
 BASELINE = Baseline(("pretrain", "base"), val_metric=0.875, elapsed_s=3.0)
 
 

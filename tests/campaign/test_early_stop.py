@@ -5,16 +5,16 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from efat.reporting.html.run_reader import read_run
+from efat.reporting.html.summary_text import headline, sentences
 from omegaconf import OmegaConf
 
 from efat.campaign.results import TrainedModel
 from efat.hardware.chip import Chip, Fleet
 from efat.hardware.fleets import load_fleet, save_fleet
-from efat.planning.planners.early_stop import EarlyStopping
+from efat.planning import EarlyStopping
 from efat.reporting.html.comparison import compare_runs
 from efat.reporting.html.comparison_page import compare_figures, without_map
-from efat.reporting.html.run_reader import read_run
-from efat.reporting.html.summary_text import headline, sentences
 from efat.reporting.terminal.stages import describe_until_met
 from efat.reporting.tracking import wandb_results
 from tests.campaign.by_hand import experiment, group
@@ -277,7 +277,7 @@ def test_a_plan_until_the_constraint_is_met_is_no_library(home, alone):
 
 def test_a_limit_on_models_is_refused(home):
     (problem,) = errors(efat(home.path, *CAMPAIGN, "rules.max_groups=3", "stage=plan"))
-    assert problem.startswith("rules.max_groups: 3 given; EarlyStopping puts 4 chips in groups of ")
+    assert problem.startswith("rules.max_groups: 3 given; early_stop puts 4 chips in groups of ")
 
 
 def test_the_lineage_leaves_out_what_was_not_made(alone, tmp_path, monkeypatch):

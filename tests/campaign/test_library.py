@@ -20,6 +20,7 @@ from efat.reporting.terminal.assignment import describe_growth
 from efat.resilience.constraint import Constraint
 from efat.resilience.resilience_map import ResilienceMap
 from efat.resilience.severity import array_rate
+from efat.training import Factory
 from tests.campaign.by_hand import BASELINE, CHIPS, FakeRunner, experiment, fault_map, group
 
 GROUPS = (group("a", "b"), group("c"))
@@ -144,13 +145,13 @@ def test_damaged_and_missing_libraries_are_named(tmp_path):
         with pytest.raises(EfatError, match=r"library: .*library.json is damaged"):
             read_library(tmp_path / "run1")
     path.write_text(json.dumps({**json.loads(whole), "format": 9}))
-    with pytest.raises(EfatError, match="is of format 9; 1 is needed"):
+    with pytest.raises(EfatError, match="is of format 9; 2 is needed"):
         read_library(tmp_path / "run1")
 
 
 def test_identity_hangs_on_what_a_model_depends_on_and_on_nothing_else():
     here = experiment()
-    setup = replace(here.retrain_setup, optimizer={"_target_": "torch.optim.Adam"})
+    setup = replace(here.retrain_setup, optimizer=Factory("torch.optim.Adam"))
     same = experiment(fleet=Fleet(CHIPS[:1]), fault_rates=(0.1,), name="other", rules=Rules(2))
     assert identity(same) == identity(here)
     selection = replace(here.selection, constraint=Constraint(max_drop=0.5))

@@ -5,6 +5,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from efat.reporting.html.method_text import repair_sentences
+from efat.reporting.html.summary_text import _against
 
 from efat.campaign.results import MeasuredGrams
 from efat.campaign.stages import plan as plan_fleet
@@ -12,9 +14,7 @@ from efat.campaign.stages import retrain
 from efat.config.build import build_experiment
 from efat.config.compose import compose_jobs
 from efat.errors import EfatError
-from efat.planning.planners.early_stop import EarlyStopping, NoRemap
-from efat.reporting.html.method_text import repair_sentences
-from efat.reporting.html.summary_text import _against
+from efat.planning import EarlyStopping, NoRemap
 from efat.resilience.resilience_map import ResilienceMap
 from efat.resilience.severity import array_rate
 from efat.training.recipe import Recipe

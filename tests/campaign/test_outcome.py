@@ -95,8 +95,8 @@ def test_results_are_judged_split_by_split(outcome):
 def test_chips_are_verified_by_the_lower_end_of_their_interval(outcome):
     rows = {row["chip_id"]: (row["status"], row["test_low"]) for row in outcome.chips}
     low = beta.ppf(0.025, 36, 64 - 36 + 1)  # 36 of 64 right (Clopper & Pearson, 1934)
-    assert rows["a"] == ("met", pytest.approx(low))
-    assert rows["b"][0] == rows["c"][0] == "short"
+    assert rows["a"] == ("pass", pytest.approx(low))
+    assert rows["b"][0] == rows["c"][0] == "fail"
     assert [s.verified for s in outcome.strategies] == [0, 0]
     assert outcome.needed == next(k for k in range(1, 65) if beta.ppf(0.025, k, 65 - k) >= 0.5)
 
@@ -152,7 +152,7 @@ def test_the_last_lines_say_what_to_do_next(outcome):
     console = Console(file=io.StringIO(), width=800)
     console.print(describe_outcome(experiment(), outcome))
     said = console.file.getvalue()
-    assert "\nver., verified: the exact 95% interval of accuracy" in said
+    assert "\nver., certified: the exact 95% interval of accuracy" in said
     assert "Next: For the 2 short chips, try repair before retraining, " in said
     assert "or a looser constraint (selection.max_drop)." in said
 

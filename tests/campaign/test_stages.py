@@ -16,10 +16,9 @@ from efat.campaign.results import TrainedModel
 from efat.config.build import build_experiment
 from efat.config.compose import compose_jobs
 from efat.engine.store import Result, Store, content_key
-from efat.models.mlp import MLP
 from efat.nn.saliency import magnitude_saliency, taylor_saliency
+from efat.planning import Random
 from efat.planning.plan import Plan
-from efat.planning.planners.random import Random
 from efat.resilience.constraint import Constraint
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.resilience.severity import array_rate, saliency_rate
@@ -30,7 +29,7 @@ from tests.campaign.by_hand import (
     ARRAY,
     BASELINE,
     CHIPS,
-    MLP_NODE,
+    NETWORK,
     SETUP,
     FakeRunner,
     accuracy,
@@ -128,7 +127,7 @@ def test_how_amounts_are_made_monotone_reaches_the_resilience_map():
 
 def test_each_saliency_measure_is_its_own(tmp_path):
     torch.manual_seed(0)
-    model, store, here = MLP(MLP_NODE["sizes"]), Store(tmp_path), experiment()
+    model, store, here = NETWORK(), Store(tmp_path), experiment()
     store.write(*BASELINE.weights, Result({}, model.state_dict()))
     batches = training_batches(SETUP, derive(here.seed, "saliency"))
     expected = {

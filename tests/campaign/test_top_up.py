@@ -17,8 +17,8 @@ from efat.config.compose import compose_jobs
 from efat.engine.store import Store
 from efat.hardware.chip import Chip, Fleet
 from efat.hardware.fleets import save_fleet, uniform_fleet
+from efat.planning import EarlyStopping
 from efat.planning.plan import Plan
-from efat.planning.planners.early_stop import EarlyStopping
 from efat.reporting.terminal.stages import describe_top_up
 from efat.resilience.resilience_map import ResilienceMap
 from efat.resilience.severity import array_rate
@@ -31,14 +31,13 @@ from efat.training.trainer import train
 from tests.campaign.by_hand import BASELINE, FakeRunner, experiment, group
 from tests.cli.command_line import efat, rows, run_folder
 from tests.cli.cutting import CutError, cut_off
-from tests.training.recipes import ARRAY, FUSED, SETUP
+from tests.training.specs import ARRAY, FUSED, SETUP, sgd
 
 NEVER = StopCriterion(2.0, from_steps=11)
-FAST = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1, "momentum": 0.9}
 
 
 def job(steps, every=0, until=None, **setup):
-    setup = {"optimizer": FAST, **setup}
+    setup = {"optimizer": sgd(0.1), **setup}
     return TrainingJob(replace(SETUP, **setup), 7, steps, every, None, ARRAY, FUSED, until=until)
 
 
@@ -124,7 +123,8 @@ TOPPING = experiment(recipe=Recipe(("retrain", "top_up")))
 
 def test_a_group_goes_on_from_its_amount_in_intervals_within_the_budget():
     asked = {
-        a: group_job(TOPPING, BASELINE, group("a", amount=a), on=True) for a in (0, 15, math.inf)
+        a: group_job(TOPPING, BASELINE, group("a", amount=a), until_pass=True)
+        for a in (0, 15, math.inf)
     }
     assert {a: (j.until.from_steps, j.amount_steps) for a, j in asked.items()} == {
         0: (0, 40), 15: (15, 35), math.inf: (40, 40),
@@ -132,13 +132,13 @@ def test_a_group_goes_on_from_its_amount_in_intervals_within_the_budget():
     for found in asked.values():
         assert (found.eval_every_steps, found.keep_weights) == (20, True)
         assert (found.until.limit, found.until.sustained) == (0.625, 1)
-    plain = group_job(TOPPING, BASELINE, group("a", amount=15), on=False)
+    plain = group_job(TOPPING, BASELINE, group("a", amount=15), until_pass=False)
     assert (plain.amount_steps, plain.eval_every_steps, plain.until) == (15, 0, None)
 
 
 def test_room_is_left_for_all_evaluations_that_have_to_meet_it():
     here = replace(TOPPING, selection=replace(TOPPING.selection, sustained=2))
-    found = group_job(here, BASELINE, group("a", amount=math.inf), on=True)
+    found = group_job(here, BASELINE, group("a", amount=math.inf), until_pass=True)
     assert (found.until.from_steps, found.amount_steps, found.until.sustained) == (20, 40, 2)
 
 
@@ -320,7 +320,7 @@ def test_early_stop_takes_every_chip_and_stops_as_the_constraint_says():
 def test_early_stop_without_retraining_looks_at_each_repaired_chip():
     here = experiment(recipe=Recipe(("compensate",)))
     here = replace(here, amounts=replace(here.amounts, budget_steps=0))
-    asked = group_job(here, BASELINE, group("a", amount=0), on=True)
+    asked = group_job(here, BASELINE, group("a", amount=0), until_pass=True)
     assert (asked.amount_steps, asked.first_evaluation) == (0, 0)
     assert asked.evaluates_at(0)
     (cfg,) = compose_jobs(["+experiment=resnet_fat", "recipe.steps=[compensate]", "fleet.chips=2"])

@@ -64,7 +64,7 @@ def test_an_error_is_met_from_above():
 def test_the_constraint_is_about_the_chosen_metric(task):
     built = experiment(f"task={task}")
     assert built.metric == Metric(task, proportion=task == "top5")  # F1 is a mean over classes
-    assert built.retrain_setup.metric["num_classes"] == 10
+    assert built.retrain_setup.metric.arguments["num_classes"] == 10
 
 
 def test_segmentation_has_a_map_of_classes(tmp_path):
@@ -76,7 +76,7 @@ def test_segmentation_has_a_map_of_classes(tmp_path):
         "~model", f"+model={node}", "data=npz", f"data.path={tmp_path / 'a.npz'}", "task=miou",
         "data.test_size=10", "data.val_size=10", "data.batch_size=8",
     )  # fmt: skip
-    assert built.retrain_setup.metric["num_classes"] == 3
+    assert built.retrain_setup.metric.arguments["num_classes"] == 3
 
 
 def test_a_regression_from_end_to_end(tmp_path):

@@ -8,11 +8,9 @@ import pytest
 from efat import FaultMap
 from efat.config.validate_plan import plan_problems
 from efat.hardware.chip import Chip, Fleet
+from efat.planning import Fixed, Individual, Single
 from efat.planning.planners.exact import Exact
-from efat.planning.planners.fixed import Fixed
-from efat.planning.planners.individual import Individual
 from efat.planning.planners.min_cost import MinCost
-from efat.planning.planners.single import Single
 from efat.planning.rules import Rules
 
 
@@ -56,7 +54,7 @@ def test_room(planner, rules: Rules, least: int) -> None:
 
 def test_one_group_of_all_must_be_allowed() -> None:
     (problem,) = problems(fleet(5), Single(), Rules(max_members=4))
-    assert problem == ("rules.max_members: 4 given; Single makes a group of 5; use another planner")
+    assert problem == ("rules.max_members: 4 given; single makes a group of 5; use another planner")
     assert problems(fleet(5), Single(), Rules(max_members=5)) == []
     assert problems(fleet(5, lost=5), Individual(), Rules(max_groups=1)) == []
 

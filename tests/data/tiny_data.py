@@ -85,7 +85,8 @@ def overrides_of(name, folder):
         return [f"data.path={write_npz(folder / 'arrays.npz')}", "data.batch_size=32"]
     if name == "imagefolder":
         path = write_folder(folder / name)
-        return [f"data.path={path}", "data.batch_size=8", "data.test_size=0.2", "data.workers=0"]
+        small = ["data.batch_size=8", "data.test_size=0.2", "data.workers=0"]
+        return [f"data.path={path}", *small, "data.image_size=32", "data.resize=36"]
     return []
 
 

@@ -20,9 +20,10 @@ from efat.engine.runner import UnitRunner
 from efat.engine.store import LAYOUT, Result, Store, content_key
 from efat.io import write_csv
 from efat.reporting.unit_table import unit_rows
-from efat.training.jobs import TrainingJob, TrainSpec
+from efat.training.jobs import TrainingJob
+from tests.training.specs import spec
 
-SETUP = TrainSpec({}, {}, 10, {}, {})
+SETUP = spec()
 JOBS = [TrainingJob(SETUP, seed, 10 + seed) for seed in range(6)]
 
 

@@ -1,22 +1,25 @@
 """Networks: the published sizes, names and accuracies."""
 
+from functools import partial
+
 import pytest
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from efat import EfatError
-from efat.config.schema import CONF
+from efat.config import CONF, compose_jobs
 from efat.engine.store import Result, Store
 from efat.hardware.mapping import SystolicArray
 from efat.models.mobilenet import MobileNetV2
 from efat.models.resnet import ResNet
 from efat.models.vgg import VGG
+from efat.training import Factory
 from efat.training.jobs import EvaluationJob, TrainSpec
 from efat.training.module import unwrap
 from efat.training.pretrained import PretrainedWeights
 from efat.training.trainer import evaluate
-from tests.data.tiny_data import real
+from tests.data.tiny_data import CifarTest, real
+from tests.training.specs import sgd
 
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 LARGE = ("resnet50", "vit_tiny")
@@ -38,7 +41,7 @@ INPUTS = {"resnet8": (1, 8, 8), "mlp": (64,), "mlp_vts18": (1, 28, 28)}
 
 
 def config(name):
-    return OmegaConf.load(CONF / "model" / f"{name}.yaml")
+    return compose_jobs([f"model={name}"])[0].model
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -102,14 +105,16 @@ def test_published_accuracy(depth, file, accuracy, tmp_path):
     checkpoint.load_into(model)
     store.write("pretrain", "published", Result({}, model.state_dict()))
     setup = TrainSpec(
-        {"_target_": "efat.models.ResNet", "depth": depth, "num_classes": 10},
-        {
-            "_target_": "tests.data.tiny_data.CifarTest", "path": str(data), "image": "img",
-            "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
-        },
+        Factory("efat.models.ResNet", {"depth": depth, "num_classes": 10}),
+        Factory.of(
+            partial(
+                CifarTest, path=str(data), image="img", mean=[0.485, 0.456, 0.406],
+                std=[0.229, 0.224, 0.225],
+            )
+        ),
         10,
         {"accelerator": "cpu"},
-        {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1},
+        sgd(0.1),
         channels_last=True,
     )  # fmt: skip
     job = EvaluationJob(setup, ("pretrain", "published"), SystolicArray(64, 64), (None,))

@@ -9,13 +9,12 @@ import pytest
 
 from efat import EfatError, FaultMap
 from efat.hardware.chip import Chip
+from efat.planning import Individual, Single
 from efat.planning.cost import CountCost
 from efat.planning.planners.exact import Exact
 from efat.planning.planners.greedy import Greedy
-from efat.planning.planners.individual import Individual
 from efat.planning.planners.local_search import LocalSearch
 from efat.planning.planners.min_cost import MinCost
-from efat.planning.planners.single import Single
 from efat.planning.rules import Rules
 from tests.planning.fleets import fleet, table_cost
 
@@ -100,7 +99,7 @@ def test_bad_options() -> None:
 
 def test_too_few_groups_whatever_the_faults() -> None:
     rules = Rules(max_groups=3, max_members=2, alone=["c00001"])
-    with pytest.raises(EfatError, match=r"rules.max_groups: 3 given; 5 chips .* at least 4"):
+    with pytest.raises(EfatError, match=r"max_groups: 3 given; a plan puts 5 chips .* at least 4"):
         plan(Greedy(rules=rules), fleet("uniform", 6, 16))
 
 
@@ -115,9 +114,9 @@ def test_too_few_groups_for_the_largest_map(planner) -> None:
 
 def test_baselines_refuse_rules_that_they_cannot_keep() -> None:
     chips = fleet("uniform", 6, 16)
-    with pytest.raises(EfatError, match=r"rules.max_groups: 2 given; Individual found no plan"):
+    with pytest.raises(EfatError, match=r"rules.max_groups: 2 given; individual puts 6 chips"):
         plan(Individual(rules=Rules(max_groups=2)), chips)
-    with pytest.raises(EfatError, match=r"rules.max_members: 2 given; Single makes a group of 6"):
+    with pytest.raises(EfatError, match=r"rules.max_members: 2 given; single makes a group of 6"):
         plan(Single(rules=Rules(max_members=2)), chips)
 
 

@@ -4,9 +4,9 @@ import numpy as np
 
 from efat.hardware import FaultMap
 from efat.hardware.chip import Chip
+from efat.planning import Random
 from efat.planning.cost import CountCost
 from efat.planning.planners.greedy import Greedy
-from efat.planning.planners.random import Random
 
 PES = 16
 COST = CountCost(np.arange(PES + 1))  # one step a fault: a merge saves the faults in common

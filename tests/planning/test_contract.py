@@ -9,18 +9,15 @@ from operator import or_
 import numpy as np
 import pytest
 
+from efat.planning import Fixed, Individual, Random, Single
 from efat.planning.plan import Plan
 from efat.planning.planners.base import GroupingPlanner
 from efat.planning.planners.exact import Exact
-from efat.planning.planners.fixed import Fixed
 from efat.planning.planners.greedy import Greedy
 from efat.planning.planners.hierarchical import Hierarchical
-from efat.planning.planners.individual import Individual
 from efat.planning.planners.local_search import LocalSearch
 from efat.planning.planners.min_cost import MinCost
 from efat.planning.planners.packing import Packing
-from efat.planning.planners.random import Random
-from efat.planning.planners.single import Single
 from efat.planning.rules import Rules
 from tests.planning.fleets import CURVES, KINDS, fleet, table_cost
 

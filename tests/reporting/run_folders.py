@@ -80,7 +80,7 @@ def _chip_rows(fleet, groups, fused, worse):
 
 
 def _status(value):
-    return "verified" if value >= 0.88 else "met" if value >= 0.8 else "short"
+    return "certified" if value >= 0.88 else "pass" if value >= 0.8 else "fail"
 
 
 def _group_rows(groups, fused, lost):
@@ -112,7 +112,7 @@ def _summary(rows, models):
         cost = {"steps": int(EPOCH * epochs), "epochs": epochs, "samples": 0, "elapsed_s": 1.0}
         return {"name": name, "models": models, "beyond_map": 0, "retraining": cost,
                 "met_val": len(rows) - len(short), "met_test": len(rows) - len(short),
-                "verified": sum(row["status"] == "verified" for row in rows),
+                "verified": sum(row["status"] == "certified" for row in rows),
                 "mean_test": tests.mean(), "worst_test": tests.min(), "short": short,
                 "diverged": 0}  # fmt: skip
 

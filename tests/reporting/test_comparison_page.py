@@ -4,10 +4,10 @@ import json
 import re
 
 import pytest
+from efat.reporting.html.run_reader import read_run
 
 from efat.errors import EfatError
 from efat.reporting.html.comparison import compare_runs
-from efat.reporting.html.run_reader import read_run
 from efat.reporting.html.write import write_comparison, write_report
 from tests.reporting.html_pages import Page, unpack
 from tests.reporting.run_folders import finished
@@ -49,8 +49,8 @@ def test_the_comparison_says_whose_status_changes(tmp_path):
     page, text = ((tmp_path / f"compare.{end}").read_text() for end in ("html", "md"))
     [table] = re.findall(r'<table id="statuses">(.*?)</table>', page, re.DOTALL)
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in table.split("</tr>")[1:-1]]
-    assert rows == [[f"chip{i:02d}", "verified", "met"] for i in range(1, 11)]  # 00 and 11: short
-    assert "| chip10 | verified | met |" in text
+    assert rows == [[f"chip{i:02d}", "certified", "pass"] for i in range(1, 11)]  # 00 and 11: fail
+    assert "| chip10 | certified | pass |" in text
     assert "| 10 | 10 | 10 | 8.0 |" in text  # met, verified, met on validation, epochs
     assert "| 10 | 0 | 10 | 8.0 |" in text
     same = compare_runs([read_run(folders[0])] * 2)

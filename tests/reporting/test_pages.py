@@ -6,12 +6,12 @@ import re
 
 import numpy as np
 import pytest
+from efat.reporting.html.run_reader import read_run
+from efat.reporting.html.summary_text import headline, sentences
 
 from efat.errors import EfatError
 from efat.hardware.fleets import load_fleet
 from efat.reporting.html.report_page import page_data
-from efat.reporting.html.run_reader import read_run
-from efat.reporting.html.summary_text import headline, sentences
 from efat.reporting.html.write import write_report
 from efat.run import main
 from tests.reporting.html_pages import TEMPLATES, Page, unpack
@@ -53,7 +53,7 @@ def test_the_verdict_comes_first_and_in_words(report):
     assert "What a better plan could save: at most 25% of the price of this one" in said
     assert "none (" not in said
     assert (
-        "On test 10 chips are verified, 0 met and 2 short (1 of them beyond the resilience map); "
+        "On test 10 chips are certified, 0 pass and 2 fail (1 of them beyond the resilience map); "
         "the test split was only measured on" in said
     )
 

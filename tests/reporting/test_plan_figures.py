@@ -9,9 +9,8 @@ import pytest
 
 from efat import FaultMap
 from efat.hardware.chip import Chip
+from efat.planning import Individual, Single
 from efat.planning.planners.hierarchical import Hierarchical
-from efat.planning.planners.individual import Individual
-from efat.planning.planners.single import Single
 from efat.reporting.figures.plan import draw_groups, draw_history, draw_overlaps, draw_rewards
 from tests.planning.fleets import fleet, table_cost
 

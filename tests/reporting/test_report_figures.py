@@ -3,24 +3,21 @@
 import math
 from dataclasses import replace
 from io import BytesIO
-from pathlib import Path
 
 import pytest
+from efat.reporting.figures.map_line import map_line
+from efat.reporting.html.run_reader import read_run
+from efat.reporting.html.summary_text import sentences
 
-from efat.config.build import COMPARE
 from efat.planning.plan import Merge, Plan
 from efat.planning.rules import Rules
 from efat.reporting.advice import Settings, next_steps
-from efat.reporting.figures.map_line import map_line
 from efat.reporting.figures.plan import draw_groups, draw_rewards
 from efat.reporting.figures.resilience import plot_curves, plot_resilience_map
 from efat.reporting.html.captions import figures_of
 from efat.reporting.html.charts import plan_chart
-from efat.reporting.html.glosses import GLOSSES
 from efat.reporting.html.report_page import chip_columns, page_data
 from efat.reporting.html.resilience_charts import curves_chart, map_chart
-from efat.reporting.html.run_reader import read_run
-from efat.reporting.html.summary_text import sentences
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from tests.campaign.by_hand import CHIPS, experiment, group
 from tests.reporting.run_folders import finished
@@ -271,11 +268,6 @@ def test_nothing_is_advised_where_all_is_well(run):
     (advice,) = [line for line in sentences(run) if ", try " in line]
     assert "For the 1 short chip, try repair before" in advice
     assert "; recipe.steps=[retrain,top_up], which trains on" in advice
-
-
-def test_every_strategy_has_a_gloss():
-    named = {path.stem for path in Path("conf/planner").glob("*.yaml")}
-    assert named | set(COMPARE) == set(GLOSSES)
 
 
 def test_what_was_never_met_lies_above_a_budget_of_nothing(run):

@@ -143,7 +143,7 @@ def test_wandbs_tables_say_which_chips_are_verified(tracked):
         document = json.loads(path.read_text())
         return [row[document["columns"].index(name)] for row in document["data"]]
 
-    assert Counter(column("chips", "status")) == {"verified": 10, "short": 2}
+    assert Counter(column("chips", "status")) == {"certified": 10, "fail": 2}
     assert column("strategies", "verified") == [10, 10, 10]
 
 
@@ -312,7 +312,7 @@ def test_wandb_sync_takes_every_offline_run(tracked):
 
 
 def test_the_sweep_drives_the_command_line():
-    sweep = yaml.safe_load((Path(__file__).parents[2] / "conf/sweep.yaml").read_text())
+    sweep = yaml.safe_load((Path(__file__).parents[2] / "experiments/wandb_sweep.yaml").read_text())
     assert sweep["metric"]["name"] in {"epochs"}  # of the campaign's run
     fixed = [part for part in sweep["command"] if not part.startswith("${")]
     assert fixed[:3] == ["python", "-m", "efat.run"]

@@ -113,6 +113,6 @@ def test_a_stage_of_several_rounds_is_the_sum_of_them():
     for steps in (100, 60):
         progress.begin("analyse", steps, 1)
         progress.advance(steps)
-    assert (progress.left(), progress.steps["analyse"]) == (0, 160)
+    assert (progress.remaining_steps(), progress.steps["analyse"]) == (0, 160)
     progress.begin("analyse", 40, 1)
-    assert progress.left() == 40
+    assert progress.remaining_steps() == 40

@@ -31,20 +31,20 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(share):
     assert 0.9 <= sum(held) < 1
 
 
-def test_a_chip_is_verified_met_or_short():
+def test_a_chip_is_certified_passes_or_fails():
     verification = Verification(ACCURACY, 359, 0.95)
     needed = verification.needed(0.97)
     assert beta.ppf(0.025, needed, 360 - needed) >= 0.97 > beta.ppf(0.025, needed - 1, 361 - needed)
-    statuses = [verification.judge(k / 359, 0.97).status for k in range(360)]
-    assert statuses == sorted(statuses, key=["short", "met", "verified"].index)
-    assert statuses.count("verified") == 360 - needed
-    assert statuses.index("met") == math.ceil(0.97 * 359)
+    verdicts = [verification.judge(k / 359, 0.97).verdict for k in range(360)]
+    assert verdicts == sorted(verdicts, key=["fail", "pass", "certified"].index)
+    assert verdicts.count("certified") == 360 - needed
+    assert verdicts.index("pass") == math.ceil(0.97 * 359)
 
 
 def test_an_impossible_verification_says_so():
     verification = Verification(ACCURACY, 50, 0.95)
     assert verification.needed(0.97) is None
-    assert verification.judge(1.0, 0.97).status == "met"
+    assert verification.judge(1.0, 0.97).verdict == "pass"
     note = verification_note(0.95, 50, None, ACCURACY)
     assert "Clopper-Pearson, 50 test samples" in note
     assert "no number of right ones is enough" in note
@@ -53,12 +53,12 @@ def test_an_impossible_verification_says_so():
 def test_what_is_no_share_of_samples_has_no_interval():
     verification = Verification(MSE, 359, 0.95)
     judged = [verification.judge(value, 0.5) for value in (0.4, 0.6, math.nan)]
-    assert [(s.status, s.low, s.high) for s in judged] == [
-        ("met", None, None), ("short", None, None), ("short", None, None)
+    assert [(each.verdict, each.low, each.high) for each in judged] == [
+        ("pass", None, None), ("fail", None, None), ("fail", None, None)
     ]  # fmt: skip
     assert verification.needed(0.5) is None
     assert verification_note(0.95, 359, None, MSE).startswith("No interval is given: mse is not")
-    assert Verification(ACCURACY, None, 0.95).judge(1.0, 0.5).status == "met"
+    assert Verification(ACCURACY, None, 0.95).judge(1.0, 0.5).verdict == "pass"
 
 
 def test_which_metrics_are_proportions():

@@ -1,5 +1,7 @@
 """A training that was cut off and goes on is equal, to the bit, to one that was not."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,10 @@ from torch import nn
 
 from efat import FaultMap, SystolicArray
 from efat.engine.store import Store
-from efat.training import trainer
+from efat.training import Factory, trainer
 from efat.training.checkpoints import Checkpointer, Checkpoints
-from efat.training.jobs import TrainingJob, TrainSpec
+from efat.training.jobs import TrainingJob
+from tests.training.specs import spec
 
 ARRAY = SystolicArray(8, 8)
 FAULTS = FaultMap(np.random.default_rng(0).random((8, 8)) < 0.3)
@@ -22,30 +25,23 @@ def dropout_net():
 
 
 CASES = {
-    "efat's loader": {"data": {"_target_": "efat.data.Digits", "batch_size": 200}},
-    "torch's loader": {
-        "data": {"_target_": "tests.data.plain_data.PlainDigits", "batch_size": 200}
-    },
+    "efat's loader": {"data": Factory("efat.data.Digits", {"batch_size": 200})},
+    "torch's loader": {"data": Factory("tests.data.plain_data.PlainDigits", {"batch_size": 200})},
     "accumulated": {
-        "data": {"_target_": "efat.data.Digits", "batch_size": 107},
+        "data": Factory("efat.data.Digits", {"batch_size": 107}),
         "trainer": {"accelerator": "cpu", "accumulate_grad_batches": 2},
     },
 }
 
 
 def job(case, every):
-    parts = {
-        "model": {"_target_": "tests.training.test_checkpoints.dropout_net"},
-        "num_classes": 10,
-        "trainer": {"accelerator": "cpu"},
-        "optimizer": {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 0.01},
-        "scheduler": {
-            "_target_": "torch.optim.lr_scheduler.StepLR", "_partial_": True,
-            "step_size": 3, "gamma": 0.5,
-        },
+    setup = spec(
+        model=Factory.of(dropout_net),
+        optimizer=Factory.of(partial(torch.optim.AdamW, lr=0.01)),
+        scheduler=Factory.of(partial(torch.optim.lr_scheduler.StepLR, step_size=3, gamma=0.5)),
         **CASES[case],
-    }  # fmt: skip
-    return TrainingJob(TrainSpec(**parts), 7, STEPS, every, None, ARRAY, FAULTS)
+    )
+    return TrainingJob(setup, 7, STEPS, every, None, ARRAY, FAULTS)
 
 
 class CutError(Exception):

@@ -9,8 +9,10 @@ from efat import FaultMap, SystolicArray
 from efat.engine.executors import Launch
 from efat.engine.store import Store, content_key
 from efat.engine.unit import JobRunner, Unit
-from efat.training.jobs import TrainingJob, TrainSpec
+from efat.training import Factory
+from efat.training.jobs import TrainingJob
 from efat.training.trainer import train
+from tests.training.specs import spec
 
 ARRAY = SystolicArray(8, 8)
 FAULTS = FaultMap(np.random.default_rng(0).random((8, 8)) < 0.3)
@@ -18,13 +20,8 @@ IN_TWO = {"accelerator": "cpu", "devices": 2, "strategy": "ddp"}
 
 
 def job(batch_size, trainer):
-    setup = TrainSpec(
-        {"_target_": "efat.models.MLP", "sizes": [64, 24, 10]},
-        {"_target_": "efat.data.Digits", "batch_size": batch_size},
-        10,
-        trainer,
-        {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.05, "momentum": 0.9},
-    )
+    data = Factory("efat.data.Digits", {"batch_size": batch_size})
+    setup = spec(data=data, trainer=trainer)
     return TrainingJob(setup, 7, 40, 10, None, ARRAY, FAULTS)
 
 

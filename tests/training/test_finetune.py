@@ -18,7 +18,7 @@ from efat.training.jobs import TrainingJob
 from efat.training.module import FaultAwareModule
 from efat.training.trainer import train
 from tests.cli.command_line import efat, rows, run_folder
-from tests.training.test_trainer import setup_of
+from tests.training.specs import spec
 
 
 def fit_module(retraining, steps=3, faults=None, lr=0.1):
@@ -29,7 +29,7 @@ def fit_module(retraining, steps=3, faults=None, lr=0.1):
     if faults is not None:
         mask_model(model, faults, SystolicArray(8, 8))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    module = FaultAwareModule(model, 10, partial(torch.optim.SGD, lr=lr), retraining=retraining)
+    module = FaultAwareModule(model, 10, partial(torch.optim.SGD, lr=lr), finetune=retraining)
     pl.Trainer(
         max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, val_check_interval=1,
@@ -73,13 +73,13 @@ def test_reestimating_batch_norm_moves_statistics_alone(tmp_path):
 
 
 def test_what_determines_a_result_is_in_its_key():
-    base = TrainingJob(setup_of(), 7, 4)
+    base = TrainingJob(spec(), 7, 4)
     changes = (
         {"split_hash": "a"},
-        {"retraining": FineTuneOptions(frozen=("x",))},
+        {"finetune": FineTuneOptions(frozen=("x",))},
         {"channels_last": True},
     )
-    jobs = [base, *(TrainingJob(setup_of(**change), 7, 4) for change in changes)]
+    jobs = [base, *(TrainingJob(spec(**change), 7, 4) for change in changes)]
     assert len({content_key("train", job) for job in jobs}) == len(jobs)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from efat import EfatError, SystolicArray, mask_model
+from efat import EfatError, mask_model
 from efat.campaign import State, stages
 from efat.campaign.job_factory import group_job, retraining_job
 from efat.campaign.results import Evaluation, Hardened, Measured
@@ -18,23 +18,16 @@ from efat.engine.store import Result, Store
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
 from efat.nn.masking import masked_weights
-from efat.training import trainer
+from efat.training import Factory, trainer
 from efat.training.checkpoints import Checkpointer, Checkpoints
 from efat.training.hardening import step_map
-from efat.training.jobs import TrainingJob, TrainSpec
+from efat.training.jobs import TrainingJob
 from efat.training.recipe import Recipe
 from tests.campaign.by_hand import BASELINE, CHIPS, FakeRunner, experiment, group
 from tests.cli.command_line import efat
-from tests.training.recipes import SETUP
+from tests.training.specs import ARRAY, SETUP, mlp, sgd, spec
 
-ARRAY = SystolicArray(8, 8)
-PLAIN = TrainSpec(
-    {"_target_": "efat.models.MLP", "sizes": [64, 16, 10]},
-    {"_target_": "efat.data.Digits", "batch_size": 32},
-    10,
-    {"accelerator": "cpu"},
-    {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1},
-)
+PLAIN = spec(model=mlp(16), optimizer=sgd(0.1, 0))
 START = ("pretrain", "start")
 JOB = TrainingJob(PLAIN, 7, 1, 0, START, ARRAY, hardening=(0.2, 0.4))
 
@@ -69,11 +62,11 @@ def test_weights_on_faulty_pes_keep_their_values_and_the_others_learn(store):
         assert after[name][weight.mask == 0].all()
 
 
-@pytest.mark.parametrize("loss", [None, {"_target_": "torch.nn.MSELoss"}])
+@pytest.mark.parametrize("loss", [None, Factory("torch.nn.MSELoss")])
 def test_what_is_learnt_is_the_networks_own_output_not_the_labels(store, loss):
     setup = replace(PLAIN, loss=loss, num_classes=None if loss else 10)
     if loss:
-        setup = replace(setup, metric={"_target_": "tests.training.test_hardening.no_metric"})
+        setup = replace(setup, metric=Factory.of(no_metric))
     before = store.weights(*START)
     after = trainer.train(replace(JOB, setup=setup, hardening=(0.0, 0.0)), store).weights
     for name, weight in before.items():
@@ -144,7 +137,7 @@ def test_everything_starts_from_the_hardened_network_but_the_constraint():
     assert (baseline.start, BASELINE.start) == (("harden", "two"), BASELINE.weights)
     assert State(HERE, baseline=baseline).target == 0.625  # of the baseline's 0.875
     assert retraining_job(HERE, baseline, CHIPS[0].fault_map, 3).start == ("harden", "two")
-    assert group_job(HERE, baseline, group("a"), on=True).until.limit == 0.625
+    assert group_job(HERE, baseline, group("a"), until_pass=True).until.limit == 0.625
     assert stages.harden(experiment(), campaign, BASELINE) is BASELINE
     found = stages.evaluate(HERE, campaign, baseline, {"greedy": ()})
     assert isinstance(found, Evaluation)

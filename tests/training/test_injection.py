@@ -22,12 +22,11 @@ from efat.training.jobs import EvaluationJob, StopCriterion, TrainingJob
 from efat.training.recipe import Gradual, Recipe
 from efat.training.trainer import evaluate, train
 from tests.campaign.by_hand import BASELINE, CHIPS, experiment
-from tests.campaign.test_top_up import FAST
 from tests.cli.cutting import cut_off
-from tests.training.recipes import ARRAY, FUSED, SETUP
+from tests.training.specs import ARRAY, FUSED, SETUP, sgd
 
 PARTS = Injection(3, 4, seed=5)
-JOB = TrainingJob(replace(SETUP, optimizer=FAST), 7, 14, 0, None, ARRAY, FUSED, injection=PARTS)
+JOB = TrainingJob(replace(SETUP, optimizer=sgd(0.1)), 7, 14, 0, None, ARRAY, FUSED, injection=PARTS)
 
 
 @pytest.fixture(scope="module")

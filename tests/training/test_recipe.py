@@ -4,25 +4,25 @@ import copy
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
+from typing import get_args
 
-import hydra
 import pytest
 import torch
 
 from efat import mask_model
-from efat.campaign.results import Baseline
+from efat.campaign.results import Baseline, MeasuredGrams
 from efat.data.digits import Digits
 from efat.engine.store import Store, plain
 from efat.models.resnet import ResNet
 from efat.nn.repair import compensate, measure_grams, placement_of, recalibrate, remap, rescale
-from efat.reporting.html.method_text import repair_sentences
+from efat.reporting.sentences import repair_sentences
 from efat.reporting.terminal.stages import describe_recipe
 from efat.training import repair_step
 from efat.training.jobs import EvaluationJob, GramJob, RepairSpec, StopCriterion, TrainingJob
 from efat.training.loading import calibration_batches
-from efat.training.recipe import Recipe
+from efat.training.recipe import Recipe, Remap
 from efat.training.trainer import evaluate, train
-from tests.training.recipes import ARRAY, FUSED, MEMBER, SETUP
+from tests.training.specs import ARRAY, FUSED, MEMBER, SETUP, mlp
 
 START = ("pretrain", "base")
 
@@ -91,7 +91,7 @@ def test_rows_are_placed_where_the_recipe_says_so(store):
 
 def test_layers_in_blocks_are_repaired_and_named(store, monkeypatch):
     monkeypatch.setattr(
-        "efat.training.repair_step.measure_grams", partial(measure_grams, largest=140)
+        "efat.training.repair_step.measure_model_grams", partial(measure_grams, largest=140)
     )
     result = repair_step.measure_grams(GramJob(SETUP, START, 200, 3), store)
     cut = {"layer3.0.conv2.weight": 2}
@@ -105,26 +105,20 @@ def test_layers_in_blocks_are_repaired_and_named(store, monkeypatch):
         "layer3.0.bn2.running_mean",
     }
     baseline = Baseline(START, 0.9, 1.0, MeasuredGrams(("measure_grams", "blocked"), 200, 1.0, cut))
-    told = describe_recipe(SimpleNamespace(recipe=Recipe(("compensate",))), baseline)
-    assert told.endswith("approximate, in blocks of inputs: layer3.0.conv2.weight in 2")
-    summary = {"recipe": ["compensate"], "calibration_s": 1.0, "analysis_repair_s": 1.0}
-    told = {"blocks": cut}
-    run = SimpleNamespace(summary=summary | told, chosen={"repair_s": 1.0}, analysed=True)
-    assert "Layers (blocks): layer3.0.conv2.weight (2)." in repair_sentences(run)[1]
+    line = describe_recipe(SimpleNamespace(recipe=Recipe(("compensate",))), baseline)
+    assert line.endswith("approximate, in blocks of inputs: layer3.0.conv2.weight in 2")
+    assert "layer3.0.conv2.weight (2)" in repair_sentences(finished(["compensate"], blocks=cut))[1]
 
 
-def test_the_report_says_what_rows_ask_of_the_hardware():
-    summary = {"recipe": ["remap"], "calibration_s": 1.0, "analysis_repair_s": 1.0}
-    summary["strategies"] = []
+def finished(recipe, remap="columns", blocks=None):
+    seconds = {"calibration_s": 1.0, "analysis_repair_s": 1.0}
+    outcome = SimpleNamespace(recipe=recipe, mode="one_shot", remap=remap, blocks=blocks, **seconds)
+    return SimpleNamespace(outcome=outcome, chosen=SimpleNamespace(repair_s=1.0), strategies=())
 
-    def tell(remap):
-        told = summary | {"remap": remap}
-        run = SimpleNamespace(summary=told, chosen={"repair_s": 1.0}, analysed=True)
-        return " ".join(repair_sentences(run))
 
-    told = {remap: tell(remap) for remap in ("columns", "rows_and_columns")}
-    assert "streamed into the rows in an order of the model's own" in told["rows_and_columns"]
-    assert "streamed" not in told["columns"]
+def test_the_report_names_the_hardware_that_rows_need():
+    count = {remap: len(repair_sentences(finished(["remap"], remap))) for remap in get_args(Remap)}
+    assert count == {"columns": 2, "rows_and_columns": 3}
 
 
 def test_recalibration_follows_the_mask(store):
@@ -137,10 +131,9 @@ def test_recalibration_follows_the_mask(store):
 
 
 def test_a_network_without_batch_norm_is_rescaled(tmp_path):
-    network = {"_target_": "efat.models.MLP", "sizes": [64, 16, 10]}
-    setup, store = replace(SETUP, model=network), Store(tmp_path)
+    setup, store = replace(SETUP, model=mlp(16)), Store(tmp_path)
     store.write(*START, train(TrainingJob(setup, 7, 60), store))
-    model = hydra.utils.instantiate(network)
+    model = setup.model()
     model.load_state_dict(store.weights(*START))
     masked = mask_model(copy.deepcopy(model).eval(), FUSED, ARRAY)
     inputs = torch.cat(list(calibration_batches(setup, 200, 3)))
@@ -195,8 +188,7 @@ def test_a_fused_maps_placement_serves_every_member_bit_for_bit(store):
 def test_without_repair_keys_and_files_are_what_they_were(store):
     keyed = plain(TrainingJob(SETUP, 1, 2))
     assert "repair" not in keyed
-    assert keyed["setup"]["recipe"] == {"frozen": [], "lr_factors": {}, "batch_norm": "train"}
-    assert "retraining" not in keyed["setup"]
+    assert keyed["setup"]["finetune"] == {"frozen": [], "lr_factors": {}, "batch_norm": "train"}
     assert plain(job(2))["repair"]["grams"] == ["measure_grams", "grams"]
     assert placement_of(store.header(*START)) is None
 

@@ -1,4 +1,5 @@
 import inspect
+import math
 from functools import partial
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from efat import EfatError, FaultMap, SystolicArray, mask_model, verify_masks
+from efat import EfatError, FaultMap, mask_model, verify_masks
 from efat.data.digits import Digits
 from efat.data.loaders import TensorBatches
 from efat.engine.store import Store
@@ -15,33 +16,16 @@ from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
 from efat.nn.masking import MASK, masked_layers
 from efat.training.callbacks import CheckMasksAndDivergence, CurveRecorder
+from efat.training.factory import Factory
 from efat.training.hardening import HardeningModule
-from efat.training.jobs import EvaluationJob, TrainingJob, TrainSpec
+from efat.training.jobs import EvaluationJob, TrainingJob
 from efat.training.module import FaultAwareModule
 from efat.training.trainer import build_trainer, evaluate, train
-
-ARRAY = SystolicArray(8, 8)
-FAULTS = FaultMap(np.random.default_rng(0).random((8, 8)) < 0.3)
-
-
-def setup_of(**changes):
-    parts = {
-        "model": {"_target_": "efat.models.MLP", "sizes": [64, 24, 10]},
-        "data": {"_target_": "efat.data.Digits", "batch_size": 32},
-        "num_classes": 10,
-        "trainer": {"accelerator": "cpu"},
-        "optimizer": {
-            "_target_": "torch.optim.SGD",
-            "_partial_": True,
-            "lr": 0.05,
-            "momentum": 0.9,
-        },
-    }
-    return TrainSpec(**{**parts, **changes})
+from tests.training.specs import ARRAY, DIGITS, FAULTS, sgd, spec
 
 
 def job(steps, every=0, **changes):
-    return TrainingJob(setup_of(**changes), 7, steps, every, None, ARRAY, FAULTS)
+    return TrainingJob(spec(**changes), 7, steps, every, None, ARRAY, FAULTS)
 
 
 @pytest.fixture
@@ -49,8 +33,7 @@ def store(tmp_path):
     return Store(tmp_path)
 
 
-PLAIN = {"_target_": "tests.data.plain_data.PlainDigits", "batch_size": 32}
-DIGITS = {"_target_": "efat.data.Digits", "batch_size": 32}
+PLAIN = Factory("tests.data.plain_data.PlainDigits", {"batch_size": 32})
 
 
 @pytest.mark.parametrize("data", [DIGITS, PLAIN], ids=["tensors", "torch DataLoader"])
@@ -79,8 +62,7 @@ def test_a_curve_off_its_grid_is_refused(store):
 
 
 def test_a_diverged_training_says_so(store):
-    wild = {**setup_of().optimizer, "lr": float("nan")}
-    result = train(job(4, 2, optimizer=wild), store)
+    result = train(job(4, 2, optimizer=sgd(math.nan)), store)
     assert result.values["diverged_steps"] == 2  # where the loss was NaN first
     assert result.values["amount_steps"] == [0]
     assert result.weights is None
@@ -88,15 +70,15 @@ def test_a_diverged_training_says_so(store):
 
 def test_the_seed_alone_decides(store):
     first, again = train(job(10), store), train(job(10), store)
-    other = train(TrainingJob(setup_of(), 8, 10, 0, None, ARRAY, FAULTS), store)
+    other = train(TrainingJob(spec(), 8, 10, 0, None, ARRAY, FAULTS), store)
     assert all(torch.equal(first.weights[n], again.weights[n]) for n in first.weights)
     assert not all(torch.equal(first.weights[n], other.weights[n]) for n in first.weights)
 
 
 def test_amount_zero_is_the_masked_start(store):
-    store.write("train", "start", train(TrainingJob(setup_of(), 7, 20), store))
+    store.write("train", "start", train(TrainingJob(spec(), 7, 20), store))
     start = ("train", "start")
-    result = train(TrainingJob(setup_of(), 1, 0, 0, start, ARRAY, FAULTS), store)
+    result = train(TrainingJob(spec(), 1, 0, 0, start, ARRAY, FAULTS), store)
     expected = MLP([64, 24, 10])
     expected.load_state_dict(store.weights(*start))
     mask_model(expected, FAULTS, ARRAY)
@@ -119,10 +101,10 @@ def test_weights_of_a_training_are_masked_and_load_into_the_plain_model(store, t
 
 
 def test_evaluation_measures_each_map_and_the_fault_free_network(store):
-    store.write("train", "start", train(TrainingJob(setup_of(), 7, 300), store))
+    store.write("train", "start", train(TrainingJob(spec(), 7, 300), store))
     everything = FaultMap(np.ones((8, 8), bool))
     maps = (None, FaultMap.none(8, 8), FAULTS, everything, None)
-    values = evaluate(EvaluationJob(setup_of(), ("train", "start"), ARRAY, maps), store).values
+    values = evaluate(EvaluationJob(spec(), ("train", "start"), ARRAY, maps), store).values
     val, test = values["val"], values["test"]
     assert values["test_samples"] == 359
     assert val[0] == val[1] == val[4] > 0.9  # masks of one map do not stay for the next
@@ -198,8 +180,7 @@ def test_gradients_are_clipped_where_the_trainer_says_so(trainer, largest):
             norms.append(nn.utils.get_total_norm([p.grad for p in self.model.parameters()]))
 
     module = Watched(MLP([64, 10]), 10, partial(torch.optim.SGD, lr=0.1))
-    run = TrainingJob(setup_of(trainer={"accelerator": "cpu", **trainer}), 7, 2)
-    build_trainer(run, []).fit(module, Digits())
+    build_trainer({"accelerator": "cpu", **trainer}, amount_steps=2).fit(module, Digits())
     assert len(norms) == 2
     assert 0.009 < max(norms) <= largest * 1.001
 
@@ -226,16 +207,14 @@ def test_lightning_is_told_how_many_arguments_a_training_step_takes(monkeypatch)
 
 
 def test_what_is_not_profiled_has_one_context():
-    plain = build_trainer(job(1), []).profiler
+    plain = build_trainer({}).profiler
     with plain.profile("outer"), plain.profile("inner"):
         assert plain.profile("outer") is plain.profile("inner")
 
 
 def test_a_schedule_is_stepped_every_optimizer_step(store):
-    warm_up = {
-        "_target_": "torch.optim.lr_scheduler.LinearLR", "_partial_": True,
-        "start_factor": 1e-9, "total_iters": 4,
-    }  # fmt: skip
+    linear = torch.optim.lr_scheduler.LinearLR
+    warm_up = Factory.of(partial(linear, start_factor=1e-9, total_iters=4))
     cold, warm = train(job(1, scheduler=warm_up), store), train(job(1), store)
     masked_start = train(job(0), store)
     name = "layers.0.weight"

@@ -1,9 +1,8 @@
-"""Where units of work run: here, in worker processes, each in a process, on Ray, on Slurm.
+"""Run units in this process, in worker processes, one process per unit, on Ray or on Slurm.
 
-An executor takes tasks one by one, as it has room for them, and yields `(number, output)` as they
-are finished; `WorkerDied` stands for the output of a task whose process died once too often.
-`retries` says how many attempts more a task has, `fail_fast` whether the campaign stops at the
-first failure.
+An executor takes units one by one, when it has room for them, and yields `(number, output)` as they
+are finished; the output is `WorkerDied` if the unit's process died too often. `retries` is the
+number of further attempts of such a unit; with `fail_fast` the campaign stops at the first failure.
 """
 
 from efat.engine.executors.base import WorkerDied, usable_cores

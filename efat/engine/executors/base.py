@@ -1,20 +1,22 @@
-"""What all executors share."""
+"""Shared parts of the executors."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from efat.errors import EfatError, raise_problems
+from pydantic import Field
 
 Item = TypeVar("Item")
 Output = TypeVar("Output")
+Count = Annotated[int, Field(ge=0, strict=True)]
+Positive = Annotated[int, Field(ge=1, strict=True)]
 
 
 @dataclass(frozen=True)
 class WorkerDied:
-    """Stands for the output of a task that took its process with it, each time it was tried."""
+    """The output of a unit whose process died at each attempt."""
 
     reason: str
 
@@ -26,7 +28,7 @@ def usable_cores() -> int:
 
 
 def one_thread() -> None:
-    """Two threads a process collapse on a busy machine, and sums differ with their number."""
+    """Limit torch to one thread: more is slower on a loaded machine and changes rounding."""
     import torch  # not for --help
 
     torch.set_num_threads(1)
@@ -37,28 +39,6 @@ def is_secondary() -> bool:
     return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
-def check_numbers(*problems: str, **values: tuple[Any, float]) -> None:
-    """Refuse arguments of an executor that are not ints of at least their least value.
-
-    Args:
-        problems: What else is wrong already.
-        values: Value and least value of each.
-
-    Raises:
-        EfatError: All of them at once.
-    """
-    raise_problems(
-        [
-            *problems,
-            *(
-                f"executor.{name}: {value!r} given; an int >= {least} is needed"
-                for name, (value, least) in values.items()
-                if type(value) is not int or value < least
-            ),
-        ]
-    )
-
-
-def missing_extra(name: str) -> EfatError:
-    """Return the error for an executor whose package is not installed."""
-    return EfatError(f"executor: {name} is not installed; pip install 'efat[{name}]'")
+def missing_extra(name: str) -> str:
+    """Return the problem of an executor whose package is not installed."""
+    return f"executor: {name} is not installed; pip install 'efat[{name}]'"

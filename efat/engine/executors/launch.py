@@ -1,4 +1,4 @@
-"""Each unit in a Python process of its own, beside which Lightning can start others."""
+"""Run each unit in a Python process of its own; Lightning can start others beside it."""
 
 from __future__ import annotations
 
@@ -10,58 +10,59 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
-from efat.engine.executors.base import Item, Output, WorkerDied, check_numbers, one_thread
+from efat.engine.executors.base import Count, Item, Output, WorkerDied, one_thread
+from efat.errors import checked
 
-TASK, ANSWER = "task.pickle", "answer.pickle"
+UNIT, ANSWER = "unit.pickle", "answer.pickle"
 """Files in the folder that a unit and its process share."""
 
 
+@checked("executor")
 class Launch:
     """Run one unit after the other, each in a new Python process: for `trainer=ddp`.
 
-    Lightning starts the processes of a distributed training by running the program again. Here the
-    program is the unit alone, so that no other process walks through the campaign.
+    Lightning starts the processes of a distributed training by running the program again. With this
+    executor the program is one unit, so that no other process runs the campaign.
 
     Args:
-        retries: How often a unit is tried again whose process died.
+        retries: Further attempts of a unit whose process died.
         fail_fast: Stop at the first unit that fails, rather than after the others of its stage.
 
     Raises:
         EfatError: Negative retries.
     """
 
-    workers = 1
-
-    def __init__(self, retries: int = 2, fail_fast: bool = False) -> None:
-        check_numbers(retries=(retries, 0))
-        self.retries, self.fail_fast = retries, fail_fast
+    retries: Count = 2
+    fail_fast: bool = False
+    workers: ClassVar[int] = 1
 
     def start(self) -> None:
         """Prepare this process, which only waits."""
         one_thread()
 
     def run(
-        self, function: Callable[[Item], Output], tasks: Iterable[Item]
+        self, function: Callable[[Item], Output], units: Iterable[Item]
     ) -> Iterator[tuple[int, Output | WorkerDied]]:
         """Yield (number, output) in order."""
-        for number, task in enumerate(tasks):
+        for number, unit in enumerate(units):
             with tempfile.TemporaryDirectory(prefix="efat-") as folder:
-                (Path(folder) / TASK).write_bytes(pickle.dumps((function, task)))
+                (Path(folder) / UNIT).write_bytes(pickle.dumps((function, unit)))
                 output: Output | WorkerDied = self._attempt(Path(folder))
             yield number, output
 
     def _attempt(self, folder: Path) -> Output | WorkerDied:
-        how = ""
+        end = ""
         for _ in range(1 + self.retries):
-            how = _launch(folder)
+            end = _launch(folder)
             if (folder / ANSWER).exists():
                 good, output = pickle.loads((folder / ANSWER).read_bytes())  # our own process's
                 if not good:
                     raise output
                 answer: Output = output
                 return answer
-        return WorkerDied(f"its process died {1 + self.retries} times, last by {how}")
+        return WorkerDied(f"its process died {1 + self.retries} times, last by {end}")
 
 
 def _launch(folder: Path) -> str:

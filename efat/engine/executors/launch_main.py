@@ -13,17 +13,17 @@ import threading
 from pathlib import Path
 
 from efat.engine.executors.base import is_secondary, one_thread
-from efat.engine.executors.launch import ANSWER, TASK
+from efat.engine.executors.launch import ANSWER, UNIT
 from efat.io import write_bytes
 
 
 def main(folder: Path) -> None:
-    """Do the task in the folder; the first process of a training writes the answer."""
+    """Run the unit in the folder; the first process of a training writes the answer."""
     threading.Thread(target=_die_with_driver, daemon=True).start()
     one_thread()
-    function, task = pickle.loads((folder / TASK).read_bytes())
+    function, unit = pickle.loads((folder / UNIT).read_bytes())
     try:
-        answer = True, function(task)
+        answer = True, function(unit)
     except Exception as error:
         answer = False, error
     if not is_secondary():
@@ -31,7 +31,7 @@ def main(folder: Path) -> None:
 
 
 def _die_with_driver() -> None:
-    """Leave no orphan: the other end of standard input is the driver's, who writes nothing."""
+    """End all processes of the unit when the driver closes standard input, or dies."""
     os.read(sys.stdin.fileno(), 1)  # not through a buffer, whose lock would be held at exit
     os.killpg(0, signal.SIGKILL)
 

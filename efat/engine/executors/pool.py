@@ -1,7 +1,7 @@
 """Worker processes that live as long as this one; each has a pipe of its own.
 
 With a shared queue (`concurrent.futures`, loky, pebble) a worker killed while it holds the queue's
-lock takes the pool with it. Here a dead worker is the end of its own pipe, and nothing else.
+lock blocks the whole pool. With pipes, a dead worker closes its own pipe and affects no other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from efat.engine.executors.base import one_thread
 
 
 class DeadError(Exception):
-    """A worker died; says how."""
+    """A worker died; the text names the signal or exit status."""
 
 
 class Worker:
@@ -37,15 +37,15 @@ class Worker:
         theirs.close()
 
     def prepare(self) -> None:
-        """Let it import torch and Lightning while the caller goes on; no answer comes."""
-        with contextlib.suppress(OSError):  # a death is told when it is given work
+        """Let it import torch and Lightning in the background; it sends no answer."""
+        with contextlib.suppress(OSError):  # reported when it is given work
             self.pipe.send(None)
 
     def give(self, message: Any) -> None:
-        """Hand it work.
+        """Send it work.
 
         Raises:
-            DeadError: It died while it was idle.
+            DeadError: It had died while it was idle.
         """
         try:
             self.pipe.send(message)
@@ -53,10 +53,10 @@ class Worker:
             raise DeadError(self._end()) from None
 
     def take(self) -> Any:
-        """Return what it made of the work.
+        """Return the output of its work; wait for it.
 
         Raises:
-            DeadError: It died at it.
+            DeadError: It died while it worked.
         """
         try:
             good, output = self.pipe.recv()
@@ -67,7 +67,7 @@ class Worker:
         return output
 
     def kill(self) -> None:
-        """End it at once, whatever it does."""
+        """Kill it at once."""
         self.process.kill()
         self._end()
 
@@ -86,7 +86,7 @@ class Pool:
         atexit.register(self.close)
 
     def top_up(self, busy: int = 0) -> None:
-        """Start workers in place of those that died or were killed; `busy` are at work."""
+        """Start workers until there are `size`, of which `busy` are at work."""
         self.idle += [Worker() for _ in range(self.size - busy - len(self.idle))]
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ def shared_pool(size: int) -> Pool:
 
 @contextlib.contextmanager
 def _ignored_interrupts() -> Iterator[None]:
-    """Let children be born deaf to Ctrl-C, which a terminal sends to all; it is the driver's."""
+    """Start workers with SIGINT ignored; only the driver handles Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -116,25 +116,25 @@ def _ignored_interrupts() -> Iterator[None]:
 
 
 def _serve(pipe: Connection) -> None:
-    """Do what comes through the pipe, until the driver closes it or dies."""
+    """Run the work that comes through the pipe, until the driver closes it or dies."""
     threading.Thread(target=_die_with_driver, daemon=True).start()
     one_thread()
     with contextlib.suppress(EOFError, OSError):
         while True:
             message = pipe.recv()
             if message is None:
-                importlib.import_module("efat.training.trainer")  # seconds, that of Lightning
+                importlib.import_module("efat.training.trainer")  # takes seconds
                 continue
-            function, task = message
+            function, unit = message
             try:
-                answer = True, function(task)
+                answer = True, function(unit)
             except Exception as error:
                 answer = False, error
             pipe.send(answer)
 
 
 def _die_with_driver() -> None:
-    """Leave no orphan that goes on with a unit which a next driver computes as well."""
+    """Exit when the driver dies, so that no two processes compute one unit."""
     driver = multiprocessing.parent_process()
     if driver is not None:
         driver.join()

@@ -1,4 +1,4 @@
-"""Ray Core: one machine, a cluster, GPUs in fractions. The only file that imports ray."""
+"""Run units on Ray: one machine or a cluster, GPUs in fractions. Only this file imports ray."""
 
 from __future__ import annotations
 
@@ -7,62 +7,54 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from efat.engine.executors.base import (
+    Count,
     Item,
     Output,
+    Positive,
     WorkerDied,
-    check_numbers,
     missing_extra,
     one_thread,
 )
-from efat.errors import EfatError
+from efat.errors import EfatError, checked
 
 
+@checked("executor")
 class Ray:
     """Run units as Ray tasks; Ray schedules them and retries those whose worker died.
 
     Every node must see the store under the same path.
 
     Args:
-        address: Of a running cluster (`auto`, `ray://...`); None starts Ray on this machine.
+        address: Address of a running cluster (`auto`, `ray://...`); None starts Ray here.
         num_cpus: Cores of a unit.
         num_gpus: GPUs of a unit; 0.25 lets four units share one.
-        in_flight: Units handed to Ray at once; None takes eight for each that can run, which hides
-            the way to Ray and back. Another campaign on the same store waits for those.
-        retries: How often a unit is tried again whose worker died (Ray's `max_retries`).
+        in_flight: Units submitted to Ray at once; None takes eight for each that can run, which
+            hides Ray's latency. Another campaign on the same store waits for these units.
+        retries: Further attempts of a unit whose worker died (Ray's `max_retries`).
         fail_fast: Stop at the first unit that fails, rather than after the others of its stage.
 
     Raises:
         EfatError: A number that cannot be, or ray is not installed.
     """
 
-    def __init__(
-        self,
-        address: str | None = None,
-        num_cpus: float = 1,
-        num_gpus: float = 0,
-        in_flight: int | None = None,
-        retries: int = 2,
-        fail_fast: bool = False,
-    ) -> None:
+    address: str | None = None
+    num_cpus: Annotated[float, Field(gt=0)] = 1
+    num_gpus: Annotated[float, Field(ge=0)] = 0
+    in_flight: Positive | None = None
+    retries: Count = 2
+    fail_fast: bool = False
+
+    def problems(self) -> Iterator[str]:
+        """Check that ray is installed."""
         try:
-            import ray  # noqa: F401 - only to see that it is there
+            import ray  # noqa: F401
         except ImportError:
-            raise missing_extra("ray") from None
-        shares = (("num_cpus", num_cpus, num_cpus > 0), ("num_gpus", num_gpus, num_gpus >= 0))
-        check_numbers(
-            *(
-                f"executor.{name}: {value!r} given; a share > 0 is needed"
-                for name, value, good in shares
-                if not good
-            ),
-            retries=(retries, 0),
-            in_flight=(1 if in_flight is None else in_flight, 1),
-        )
-        self.address, self.num_cpus, self.num_gpus = address, num_cpus, num_gpus
-        self.in_flight, self.retries, self.fail_fast = in_flight, retries, fail_fast
+            yield missing_extra("ray")
 
     @property
     def workers(self) -> int:
@@ -101,9 +93,9 @@ class Ray:
             raise EfatError(f"executor.address: {self.address!r} given; {error}") from None
 
     def run(
-        self, function: Callable[[Item], Output], tasks: Iterable[Item]
+        self, function: Callable[[Item], Output], units: Iterable[Item]
     ) -> Iterator[tuple[int, Output | WorkerDied]]:
-        """Yield (number, output) as they are finished; keeps `in_flight` of them with Ray."""
+        """Yield (number, output) as they are finished; keeps `in_flight` units submitted."""
         import ray
 
         self.start()
@@ -111,12 +103,12 @@ class Ray:
             num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=self.retries
         )
         shared = ray.put(function)
-        fresh, flying = enumerate(tasks), dict[Any, int]()
+        fresh, flying = enumerate(units), dict[Any, int]()
         most = self.in_flight or 8 * self.workers
 
         def fill() -> None:
-            while len(flying) < most and (task := next(fresh, None)) is not None:
-                flying[remote.remote(shared, task[1])] = task[0]
+            while len(flying) < most and (unit := next(fresh, None)) is not None:
+                flying[remote.remote(shared, unit[1])] = unit[0]
 
         try:
             with _one_error():
@@ -126,7 +118,7 @@ class Ray:
                     (ready,), _ = ray.wait(list(flying), num_returns=1)
                     number = flying.pop(ready)
                     output = self._result(ready)
-                    del ready  # Ray frees an output when nobody refers to it
+                    del ready  # Ray frees an output that has no reference
                     fill()
                 yield number, output
         finally:
@@ -155,7 +147,7 @@ class Ray:
 
 @contextlib.contextmanager
 def _one_error() -> Iterator[None]:
-    """Say what became of Ray itself (its daemon died, the cluster went away) in one line."""
+    """Turn failures of Ray itself (its daemon died, the cluster is gone) into one line."""
     from ray.exceptions import RayError
 
     try:
@@ -169,7 +161,7 @@ def _one_error() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _same_handlers() -> Iterator[None]:
-    """Keep the signal handlers of the command line; Ray sets one of its own for SIGTERM."""
+    """Restore the signal handler of SIGTERM afterwards; Ray sets one of its own."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -177,7 +169,7 @@ def _same_handlers() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _call(function: Callable[[Item], Output], task: Item) -> Output:
-    """Run in a Ray worker, which Ray keeps for the next unit: Lightning is imported once."""
+def _call(function: Callable[[Item], Output], unit: Item) -> Output:
+    """Run a unit in a Ray worker, which Ray reuses, so that Lightning is imported once."""
     one_thread()
-    return function(task)
+    return function(unit)

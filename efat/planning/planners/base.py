@@ -13,9 +13,9 @@ import numpy as np
 from efat.errors import EfatError, raise_problems
 from efat.hardware import Chip
 from efat.planning.bounds.lower_bound import lower_bound
-from efat.planning.cost import Cost
+from efat.planning.cost import Cost, CountCost
 from efat.planning.merge_forest import ChipIndices, merge_history
-from efat.planning.plan import Group, Merge, Plan
+from efat.planning.plan import Group, Merge, Plan, info_of
 from efat.planning.problem import Problem, prepare
 from efat.planning.rules import NO_RULES, Rules
 
@@ -63,11 +63,13 @@ class GroupingPlanner(ABC):
         """
         if self.effort not in get_args(Effort):
             raise EfatError(f"planner.effort: {self.effort!r} given; allowed: cheap, full")
-        problem = prepare(chips, cost, self.rules)
+        problem, info = prepare(chips, cost, self.rules), info_of(self)
+        counted = isinstance(cost, CountCost)
+        raise_problems(info.limit_problems(self.rules, len(problem), len(problem.alone), counted))
         grouping = self.group(problem, seed) if len(problem) else Grouping(())
         full = self.effort == "full" and not grouping.bound  # no second proof
         bound = max(grouping.bound, lower_bound(problem, grouping.groups, full))
-        return finish(problem, grouping, bound, type(self).__name__)
+        return finish(problem, grouping, bound, info.name)
 
 
 def finish(problem: Problem, grouping: Grouping, bound: float, name: str) -> Plan:

@@ -11,25 +11,25 @@ fleets is weak: HiGHS took 28 s on 12 chips that it settles in milliseconds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
-from efat.errors import EfatError, raise_problems
+from efat.errors import EfatError
 from efat.planning.bounds.subsets import (
     MOST_ASKED,
     MOST_COUNTED,
-    affordable,
     best_partition,
     places_of,
     relaxation,
     subset_prices,
     subset_sums,
 )
-from efat.planning.cost import CountCost, Floats
+from efat.planning.cost import Floats
 from efat.planning.merge_forest import ChipIndices
-from efat.planning.planners.base import Effort, Grouping, GroupingPlanner
+from efat.planning.planners.base import Grouping, GroupingPlanner
 from efat.planning.planners.local_search import LocalSearch
 from efat.planning.problem import Problem
 
@@ -41,20 +41,16 @@ TOLERANCE = 1e-6
 class Exact(GroupingPlanner):
     """Prove optimality for up to 20 chips (11 where the cost is a plain callable)."""
 
-    effort: Effort = "cheap"
+    description: ClassVar[str] = "the cheapest plan there is"
+    max_chips: ClassVar[int] = MOST_COUNTED
+    max_chips_called: ClassVar[int] = MOST_ASKED
 
     def group(self, problem: Problem, seed: int) -> Grouping:
         """Return groups of least price; `seed` only breaks ties among equals.
 
         Raises:
-            EfatError: Too many chips, or no plan within `max_groups`.
+            EfatError: No plan within `max_groups`.
         """
-        if not affordable(problem):
-            most = MOST_COUNTED if isinstance(problem.cost, CountCost) else MOST_ASKED
-            raise EfatError(
-                f"planner: exact was given {len(problem)} chips that may be grouped; at most "
-                f"{most} with this cost are allowed; use planner=min_cost"
-            )
         prices = subset_prices(problem)
         groups, price = best_partition(prices)
         if groups and len(groups) <= problem.max_groups:
@@ -99,11 +95,9 @@ def partition(
         options={"mip_rel_gap": 0.0},
     )
     if solved.x is None:
-        raise_problems(
-            [
-                f"rules.max_groups: {problem.rules.max_groups} given; no plan with so few groups "
-                "is within the resilience map; raise it"
-            ]
+        raise EfatError(
+            f"rules.max_groups: {problem.rules.max_groups} given; no plan with so few groups "
+            "is within the resilience map; raise it"
         )
     chosen = tuple(groups[i] for i in np.flatnonzero(solved.x > 0.5).tolist())
     proved = float(solved.mip_dual_bound)

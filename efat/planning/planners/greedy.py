@@ -6,6 +6,7 @@ The rule is ours, in the manner of the paper, whose full text was not at hand.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,7 @@ class Greedy(GroupingPlanner):
         EfatError: A value below 1; all problems at once.
     """
 
+    description: ClassVar[str] = "chips merged pair by pair (eFAT-style)"
     k: int | None = None
     max_sweeps: int = 10
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +28,8 @@ class Hierarchical(GroupingPlanner):
 
     Where `rules.max_groups` asks for fewer groups, the least bad merges follow.
     """
+
+    description: ClassVar[str] = "the best pair merged each time"
 
     def group(self, problem: Problem, seed: int) -> Grouping:
         """Return the groups reached from one a chip; `seed` is not used: nothing is drawn."""

@@ -35,7 +35,7 @@ class LocalSearch(GroupingPlanner):
         seconds: Time limit; null (None): none, and then the plan depends on the seed alone.
     """
 
-    name: ClassVar[str] = "local_search"
+    description: ClassVar[str] = "a plan improved move by move"
     start: GroupingPlanner = HIERARCHICAL
     iterations: int | None = None
     seconds: float | None = None

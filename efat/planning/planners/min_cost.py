@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class MinCost(GroupingPlanner):
         refine: Iterations of local search; null (None): its default.
     """
 
-    name = "min_cost"
+    description: ClassVar[str] = "the cheapest plan that its planners find"
     effort: Effort = "full"
     chunk: int = 1000
     refine: int | None = None

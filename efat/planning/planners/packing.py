@@ -11,6 +11,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class Packing(GroupingPlanner):
         refine: Iterations of local search on the packed groups; null (None): its default.
     """
 
+    description: ClassVar[str] = "grouping as bin packing"
     fills: int = 24
     refine: int | None = None
 

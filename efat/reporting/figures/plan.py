@@ -14,6 +14,7 @@ from scipy.cluster.hierarchy import dendrogram
 
 from efat.hardware import Chip
 from efat.planning import Plan, union_counts
+from efat.reporting.sentences import gap_note
 
 MOST_BARS = 60
 """Groups that are drawn; further ones are counted in the title."""
@@ -187,9 +188,8 @@ def _unit_of_price(plan: Plan, steps_per_epoch: float) -> tuple[float, str]:
 def _title(plan: Plan, steps_per_epoch: float) -> str:
     if math.isinf(plan.price):
         return f"{len(plan.chip_names)} chips in {len(plan.groups)} groups, some beyond the map"
-    lost = f", {len(plan.unsalvageable)} more unsalvageable" if plan.unsalvageable else ""
-    proved = f"more than {plan.gap:.1%} cheaper" if plan.gap >= 0.0005 else "cheaper"
+    more = f", {len(plan.unsalvageable)} more unsalvageable" if plan.unsalvageable else ""
     return (
-        f"{len(plan.chip_names)} chips in {len(plan.groups)} groups{lost}; "
-        f"{plan.total_steps / steps_per_epoch:.1f} epochs; proved: no plan is {proved}"
+        f"{len(plan.chip_names)} chips in {len(plan.groups)} groups{more}; "
+        f"{plan.total_steps / steps_per_epoch:.1f} epochs; {gap_note(plan.gap)}"
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -15,12 +16,18 @@ from matplotlib.ticker import PercentFormatter
 from efat.campaign import Analysis, Experiment, Outcome
 from efat.hardware import Fleet
 from efat.planning import Plan
-from efat.reporting.figures.map_line import ABOVE, map_line
+from efat.reporting.figures.series import (
+    MapSeries,
+    Point,
+    band,
+    cost_series,
+    map_series,
+)
 from efat.reporting.figures.style import BLUE, GREEN, GREY, ORANGE
 from efat.resilience import ACCURACY, IN_WORDS, Metric, ResilienceCurve, ResilienceMap, Severity
 
-Point = tuple[float, float]
-"""Severity and amount (steps; inf: more than the budget)."""
+MOST_LINES = 5
+"""Amounts that are drawn, 0 and the last among them."""
 
 FAULTY = ListedColormap(["#eef2f5", "#22303c"])
 
@@ -90,36 +97,38 @@ def _draw_band(
     axes: Axes, repeats: Sequence[ResilienceCurve], steps_per_epoch: int, unit: int
 ) -> None:
     """Draw mean and range of curves of equal length."""
-    epochs = np.array(repeats[0].amount_steps) / steps_per_epoch
-    values = np.array([curve.metric for curve in repeats])  # NaN after a divergence: a gap
-    axes.fill_between(
-        epochs, unit * values.min(axis=0), unit * values.max(axis=0), color=BLUE, alpha=0.2, lw=0
-    )
-    axes.plot(epochs, unit * values.mean(axis=0), color=BLUE, lw=1.6)
+    drawn = band(repeats, steps_per_epoch, unit)
+    axes.fill_between(drawn.epochs, drawn.low, drawn.high, color=BLUE, alpha=0.2, lw=0)
+    axes.plot(drawn.epochs, drawn.mean, color=BLUE, lw=1.6)
 
 
 def plot_resilience_map(
     experiment: Experiment, analysis: Analysis, severity: Severity, plan: Plan | None = None
 ) -> Figure:
     """Draw the resilience map, the crossings it was read from, the chips and fused groups on it."""
-    resilience_map = analysis.resilience_map
-    epoch = experiment.amounts.steps_per_epoch
+    resilience_map, amounts = analysis.resilience_map, experiment.amounts
+    target, sustained = resilience_map.target, experiment.selection.sustained
+    fused = [g for g in (plan.groups if plan else ()) if len(g.members) > 1]
+    series = map_series(
+        resilience_map,
+        [(curve.severity, curve.crossing(target, sustained)) for curve in analysis.curves],
+        [(chip.chip_id, severity(chip.fault_map)) for chip in experiment.fleet],
+        [("", severity(group.fused), group.amount_steps) for group in fused],
+        amounts.steps_per_epoch,
+        amounts.budget_steps,
+    )
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    target, sustained = resilience_map.target, experiment.selection.sustained
-    crossings = [(c.severity, c.crossing(target, sustained)) for c in analysis.curves]
-    _mark(axes, crossings, epoch, label="one fault map", s=14, color=GREY, alpha=0.6)
-    _mark_beyond(axes, crossings, experiment, "fault maps, not met within the budget", GREY)
-    line = map_line(resilience_map, epoch)
-    axes.plot(*line, color=BLUE, lw=2, label="resilience map")  # type: ignore[arg-type]
+    _mark(axes, series.crossings, label="one fault map", s=14, color=GREY, alpha=0.6)
+    _mark_beyond(axes, series, series.crossings, "fault maps, not met within the budget", GREY)
+    axes.plot(series.severities, series.epochs, color=BLUE, lw=2, label="resilience map")  # type: ignore[arg-type]
     _mark_limit(axes, resilience_map)
-    _mark_chips(axes, experiment, resilience_map, severity, plan)
-    measure = IN_WORDS[experiment.severity_name]
-    axes.set_xlabel(f"severity: share of {measure}")
-    axes.set_ylabel("amount of retraining (epochs)")
+    _mark_chips(axes, series, planned=plan is None or not plan.until_met)
+    axes.set_xlabel(f"severity: share of {IN_WORDS[experiment.severity_name]}")
+    axes.set_ylabel("retraining amount (epochs)")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlim(left=0)
-    axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # what is at 0 is seen whole
+    axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # points at 0 are drawn whole
     axes.grid(alpha=0.25)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     axes.set_title(f"Retraining needed to reach {experiment.metric.show(target, 1)} on validation")
@@ -140,93 +149,56 @@ def _mark_limit(axes: Axes, resilience_map: ResilienceMap) -> None:
         )
 
 
-def _mark_chips(
-    axes: Axes,
-    experiment: Experiment,
-    resilience_map: ResilienceMap,
-    severity: Severity,
-    plan: Plan | None,
-) -> None:
-    epoch = experiment.amounts.steps_per_epoch
-    severities = [severity(chip.fault_map) for chip in experiment.fleet]
-    chips = [(s, resilience_map.amount(s)) for s in severities]
-    inside = sum(amount < math.inf for _, amount in chips)
-    planned = plan is None or not plan.until_met
+def _mark_chips(axes: Axes, series: MapSeries, planned: bool) -> None:
+    chips, groups = series.chips, series.groups
+    inside = sum(epochs is not None for _, epochs, _ in chips)
     label = f"a chip ({inside} of {len(chips)} are {'salvageable' if planned else 'within it'})"
-    _mark(axes, chips, epoch, label=label, marker="|", s=90, color=GREEN, zorder=3)
-    lost = "unsalvageable" if planned else "beyond the map"
-    _mark_beyond(axes, chips, experiment, f"chips, {lost}", GREEN)
-    fused = [
-        (severity(group.fused), group.amount_steps)
-        for group in (plan.groups if plan else ())
-        if len(group.members) > 1
-    ]
-    if fused:
-        ring = {"s": 46, "facecolors": "none", "edgecolors": ORANGE, "lw": 1.4, "zorder": 4}
-        _mark(axes, fused, epoch, label=f"a group of chips, fused ({len(fused)})", **ring)
-        _mark_beyond(axes, fused, experiment, "groups, beyond the map", ORANGE)
+    _mark(axes, chips, label=label, marker="|", s=90, color=GREEN, zorder=3)
+    beyond = "unsalvageable" if planned else "beyond the resilience map"
+    _mark_beyond(axes, series, chips, f"chips, {beyond}", GREEN)
+    ring = {"s": 46, "facecolors": "none", "edgecolors": ORANGE, "lw": 1.4, "zorder": 4}
+    _mark(axes, groups, label=f"a group of chips, fused ({len(groups)})", **ring)
+    _mark_beyond(axes, series, groups, "groups, beyond the resilience map", ORANGE)
 
 
-def _mark(axes: Axes, points: Sequence[Point], epoch: float, **style: Any) -> None:
-    """Mark what meets the constraint within the budget."""
-    met = [(severity, steps / epoch) for severity, steps in points if steps < math.inf]
-    if met:
-        axes.scatter(*zip(*met, strict=True), **style)
+def _mark(axes: Axes, points: Sequence[Point], **style: Any) -> None:
+    """Mark points within the budget."""
+    within = [(severity, epochs) for severity, epochs, _ in points if epochs is not None]
+    if within:
+        axes.scatter(*zip(*within, strict=True), **style)
 
 
 def _mark_beyond(
-    axes: Axes, points: Sequence[Point], experiment: Experiment, name: str, color: str
+    axes: Axes, series: MapSeries, points: Sequence[Point], name: str, color: str
 ) -> None:
-    """Mark what does not, above the budget: how much it would need is not known."""
-    lost = [severity for severity, steps in points if steps == math.inf]
-    amounts = experiment.amounts
-    height = ABOVE * (amounts.budget_steps / amounts.steps_per_epoch or 1)
-    if lost:
-        axes.scatter(
-            lost,
-            [height] * len(lost),
-            marker="^",
-            s=30,
-            facecolors="none",
-            edgecolors=color,
-            label=f"{name} ({len(lost)})",
-            zorder=4,
-        )
+    """Mark the others above the budget: their retraining amount is not known."""
+    beyond = [severity for severity, epochs, _ in points if epochs is None]
+    if beyond:
+        style: dict[str, Any] = {"marker": "^", "s": 30, "facecolors": "none", "zorder": 4}
+        heights = [series.beyond_epochs] * len(beyond)
+        axes.scatter(beyond, heights, edgecolors=color, label=f"{name} ({len(beyond)})", **style)
 
 
-def plot_strategies(outcome: Outcome, chips: int) -> Figure:
-    """Draw the cost of every strategy, with and without the analysis, and the chips it serves."""
-    results = outcome.strategies
-    figure = Figure(figsize=(8.5, 0.55 * len(results) + 1.7), layout="constrained")
+def plot_strategies(outcome: Outcome) -> Figure:
+    """Draw the cost of every strategy, with and without the analysis, and the chips that pass."""
+    series = cost_series(outcome)
+    figure = Figure(figsize=(8.5, 0.55 * len(series.names) + 1.7), layout="constrained")
     axes = figure.subplots()
-    names = [result.name for result in results]
-    retraining = np.array([result.retraining.epochs for result in results])
-    analysis = np.array([outcome.once_epochs(result) for result in results])
-    axes.barh(names, retraining, color=BLUE, label="retraining")
-    once = ["analysis"] * bool(outcome.analysis) + ["hardening"] * bool(outcome.hardening)
-    if once:
-        axes.barh(
-            names,
-            analysis,
-            left=retraining,
-            color="none",
-            edgecolor=GREY,
-            hatch="///",
-            label=f"{' and '.join(once)} (once a network)",
-        )
-    for row, result in enumerate(results):
+    axes.barh(series.names, series.retraining, color=BLUE, label="retraining")
+    if series.once_label:
+        style: dict[str, Any] = {"color": "none", "edgecolor": GREY, "hatch": "///"}
+        style["label"] = series.once_label
+        axes.barh(series.names, series.once, left=series.retraining, **style)
+    ends = [sum(epochs) for epochs in zip(series.retraining, series.once, strict=True)]
+    for row, (epochs, label) in enumerate(zip(series.retraining, series.labels, strict=True)):
+        text, place = f"{epochs:.1f} epochs; {label}", (ends[row], row)
         axes.annotate(
-            f"{result.retraining.epochs:.1f} epochs; {result.met_test} of {chips} chips meet it",
-            (retraining[row] + analysis[row], row),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8.5,
+            text, place, xytext=(5, 0), textcoords="offset points", va="center", fontsize=8.5
         )
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.75 * ((retraining + analysis).max() or 1.0))
+    axes.set_xlim(0, 1.75 * (max(ends) or 1.0))
     axes.set_xlabel("epochs of training, all chips together")
-    axes.set_title("Cost of each strategy, and chips that meet the constraint on test", pad=26)
+    axes.set_title("Cost of each strategy, and chips that pass on test", pad=26)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=8.5, frameon=False)
     return figure
 
@@ -257,3 +229,62 @@ def _draw_map(axes: Axes, faulty: np.ndarray, title: str, color: str = "black") 
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(title, fontsize=8.5, color=color)
+
+
+def plot_fault_rates(
+    curves: Sequence[ResilienceCurve],
+    steps_per_epoch: int,
+    target: float,
+    metric: Metric = ACCURACY,
+) -> Figure:
+    """Draw the metric against fault rate, a line an amount: mean, and range over the fault maps.
+
+    Without repairs the line of amount 0 is masking alone (FAP). A curve that ended where it met
+    the constraint keeps its last value.
+    """
+    steps = max((curve.amount_steps for curve in curves), key=len)
+    shown = sorted({round(i) for i in np.linspace(0, len(steps) - 1, min(len(steps), MOST_LINES))})
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for point in shown:
+        epochs = steps[point] / steps_per_epoch
+        after = f"after {epochs:.3g} epoch{'' if epochs == 1 else 's'}"
+        label = after if point else "before retraining"
+        color = colormaps["cividis"](0.9 * (1 - point / len(steps))) if point else GREY
+        _draw_amount(axes, curves, steps[point], metric, color=color, label=label)
+    unit = 100 if metric.is_share else 1
+    axes.axhline(unit * target, color=ORANGE, lw=1, ls="--", label=f"target: {metric.show(target)}")
+    axes.set_xlabel("fault rate of the array")
+    axes.set_ylabel(f"validation {metric.label}")
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8.5, frameon=False)
+    axes.set_title("Before and after retraining: mean and range over fault maps", fontsize=11)
+    return figure
+
+
+def _draw_amount(
+    axes: Axes,
+    curves: Sequence[ResilienceCurve],
+    steps: int,
+    metric: Metric,
+    color: str | tuple[float, ...],
+    label: str,
+) -> None:
+    """Draw the line of one amount; a divergence is a gap."""
+    rates = sorted({curve.fault_rate for curve in curves})
+    unit = 100 if metric.is_share else 1
+    repeats = [[_at(c, steps) for c in curves if c.fault_rate == rate] for rate in rates]
+    means = [unit * float(np.mean(values)) for values in repeats]
+    below = [mean - unit * min(values) for mean, values in zip(means, repeats, strict=True)]
+    above = [unit * max(values) - mean for mean, values in zip(means, repeats, strict=True)]
+    axes.errorbar(
+        rates, means, np.maximum(0, [below, above]), color=color, label=label,
+        ls="-" if steps else ":", marker="o", ms=3.5, capsize=2.5,
+    )  # fmt: skip
+
+
+def _at(curve: ResilienceCurve, steps: int) -> float:
+    """Return what a curve recorded last at or before an amount."""
+    return curve.metric[bisect_right(curve.amount_steps, steps) - 1]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
+from efat.campaign.run_result import RunResult
 from efat.errors import EfatError, raise_problems
-from efat.reporting.html.run_reader import FinishedRun
 from efat.seeds import generator
 
 Row = dict[str, Any]
@@ -54,12 +54,12 @@ class Comparison:
         rows: One a run.
         differences: One a run; None for the first, and where no chip is in both.
         settings: Keys of the configuration that differ, each with its value in every run.
-        statuses: Chips of the first run that are not `verified`, `met` or `short` alike
-            everywhere, each with what it is in every run; `-`: not in that run.
+        statuses: Chips of the first run whose status differs, each with its status in
+            every run; `-`: not in that run.
         findings: In words.
     """
 
-    runs: tuple[FinishedRun, ...]
+    runs: tuple[RunResult, ...]
     names: tuple[str, ...]
     rows: tuple[Row, ...]
     differences: tuple[Difference | None, ...]
@@ -68,7 +68,7 @@ class Comparison:
     findings: tuple[str, ...]
 
 
-def compare_runs(runs: Sequence[FinishedRun]) -> Comparison:
+def compare_runs(runs: Sequence[RunResult]) -> Comparison:
     """Compare runs with the first of them.
 
     Raises:
@@ -92,27 +92,27 @@ def compare_runs(runs: Sequence[FinishedRun]) -> Comparison:
     return Comparison(tuple(runs), names, rows, differences, settings, statuses, tuple(words))
 
 
-def _name(index: int, run: FinishedRun) -> str:
+def _name(index: int, run: RunResult) -> str:
     """Name a run in tables: a letter, its name and its planner."""
-    return f"{chr(65 + index % 26)}: {run.made.get('name', run.folder.name)}, {run.chosen['name']}"
+    return f"{chr(65 + index % 26)}: {run.name}, {run.chosen.name}"
 
 
-def _row(name: str, run: FinishedRun, difference: Difference | None) -> Row:
+def _row(name: str, run: RunResult, difference: Difference | None) -> Row:
     chosen = run.chosen
     row = {
         "run": name,
         "folder": str(run.folder),
         "chips": len(run.chips),
-        "models": chosen["models"],
-        "epochs": chosen["retraining"]["epochs"],
-        "epochs_with_analysis": chosen["retraining"]["epochs"] + run.once_epochs(chosen),
-        "met_val": chosen["met_val"],
-        "met_test": chosen["met_test"],
-        "verified": chosen.get("verified"),
-        "unsalvageable": len(run.summary["unsalvageable"]),
-        "baseline_test": run.summary["baseline"]["test"],
-        "mean_test": chosen["mean_test"],
-        "worst_test": chosen["worst_test"],
+        "models": chosen.models,
+        "epochs": chosen.retraining.epochs,
+        "epochs_incl_analysis": chosen.retraining.epochs + run.outcome.once_epochs(chosen),
+        "pass_val": chosen.pass_val,
+        "pass_test": chosen.pass_test,
+        "certified": chosen.certified,
+        "unsalvageable": len(run.outcome.unsalvageable),
+        "baseline_test": run.outcome.baseline.test,
+        "mean_test": chosen.mean_test,
+        "worst_test": chosen.worst_test,
     }
     names = ("difference", "difference_low", "difference_high", "difference_shown")
     values: tuple[Any, ...] = (None,) * 4
@@ -121,15 +121,15 @@ def _row(name: str, run: FinishedRun, difference: Difference | None) -> Row:
     return row | dict(zip(names, values, strict=True))
 
 
-def _difference(first: FinishedRun, run: FinishedRun) -> Difference | None:
+def _difference(first: RunResult, run: RunResult) -> Difference | None:
     """Compare chip by chip; None where no chip is in both."""
     theirs = {chip.chip_id: chip.fault_map for chip in first.maps}
     same = [c.chip_id for c in run.maps if theirs.get(c.chip_id) == c.fault_map]
     if not same:
         return None
-    before, now = ({row["chip_id"]: row for row in r.chips} for r in (first, run))
-    deltas = np.array([now[chip]["test_after"] - before[chip]["test_after"] for chip in same])
-    labels = _clusters([(before[chip]["group"], now[chip]["group"]) for chip in same])
+    before, now = ({row.chip_id: row for row in r.chips} for r in (first, run))
+    deltas = np.array([now[chip].test_after - before[chip].test_after for chip in same])
+    labels = _clusters([(before[chip].group, now[chip].group) for chip in same])
     low, high = _interval(deltas, labels)
     return Difference(len(same), len(set(labels)), float(deltas.mean()), low, high)
 
@@ -164,10 +164,10 @@ def _interval(deltas: np.ndarray[Any, Any], labels: Sequence[int]) -> tuple[floa
 
 
 def _finding(
-    base: str, first: FinishedRun, name: str, run: FinishedRun, difference: Difference | None
+    base: str, first: RunResult, name: str, run: RunResult, difference: Difference | None
 ) -> str:
     """Say how a run compares with the first."""
-    ours, theirs = (r.chosen["retraining"]["epochs"] for r in (run, first))
+    ours, theirs = (r.chosen.retraining.epochs for r in (run, first))
     cost = f"{ours:.1f} epochs against {theirs:.1f}"
     cost += f" ({ours / theirs - 1:+.0%})" if theirs else ""
     if difference is None:
@@ -185,20 +185,20 @@ def _finding(
     )
 
 
-def _statuses(runs: Sequence[FinishedRun]) -> Iterable[tuple[str, ...]]:
+def _statuses(runs: Sequence[RunResult]) -> Iterable[tuple[str, ...]]:
     """Yield each chip of the first run whose status differs, with its status in every run."""
     maps = [{chip.chip_id: chip.fault_map for chip in run.maps} for run in runs]
-    said = [{row["chip_id"]: row.get("status", "-") for row in run.chips} for run in runs]
+    statuses = [{chip.chip_id: chip.status for chip in run.chips} for run in runs]
     for chip, fault_map in maps[0].items():
         values = [
-            found[chip] if own.get(chip) == fault_map else "-"
-            for own, found in zip(maps, said, strict=True)
+            status[chip] if own.get(chip) == fault_map else "-"
+            for own, status in zip(maps, statuses, strict=True)
         ]
         if len(set(values) - {"-"}) > 1:
             yield (chip, *values)
 
 
-def _settings(runs: Sequence[FinishedRun]) -> Iterable[tuple[str, ...]]:
+def _settings(runs: Sequence[RunResult]) -> Iterable[tuple[str, ...]]:
     """Yield each key of the configuration whose values are not all the same, with the values."""
     flat = [dict(_leaves("", OmegaConf.to_container(OmegaConf.create(r.config)))) for r in runs]
     for key in dict.fromkeys(key for one in flat for key in one):

@@ -6,17 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import efat.reporting.html.comparison_charts as charts
 from efat.io import write_bytes
 from efat.reporting.figures.style import AMBER, BLUE, GREEN, ORANGE, PURPLE, SKY
+from efat.reporting.html.charts import chips_side_by_side, costs_side_by_side, maps_side_by_side
 from efat.reporting.html.comparison import Comparison, Difference
 from efat.reporting.html.report_markdown import markdown_table
 from efat.reporting.html.report_page import packed, plotly_script, template
-from efat.reporting.provenance import public
+from efat.reporting.provenance import redact
 
 HEAD = (
-    "run", "difference (95%)", "mean test", "worst test", "met, test", "verified", "met, val.",
-    "epochs", "with analysis", "models", "chips", "unsalvageable",
+    "run", "difference (95%)", "mean test", "worst test", "pass, test", "certified", "pass, val.",
+    "epochs", "incl. analysis", "models", "chips", "unsalvageable",
 )  # fmt: skip
 """Narrow screens cut the last ones off, until one scrolls."""
 
@@ -52,7 +52,7 @@ def write_compare_text(comparison: Comparison, path: Path) -> None:
         "## Settings that differ",
         markdown_table(["key", *comparison.names], comparison.settings),
         "\n".join(
-            f"- {name}: `{public(str(run.folder))}`"
+            f"- {name}: `{redact(str(run.folder))}`"
             for name, run in zip(comparison.names, comparison.runs, strict=True)
         ),
     ]
@@ -69,9 +69,9 @@ def table(comparison: Comparison) -> list[list[str]]:
             _interval(difference, unit),
             show(row["mean_test"]),
             show(row["worst_test"]),
-            str(row["met_test"]),
-            "-" if row["verified"] is None else str(row["verified"]),
-            str(row["met_val"]),
+            str(row["pass_test"]),
+            "-" if row["certified"] is None else str(row["certified"]),
+            str(row["pass_val"]),
             f"{row['epochs']:.1f}",
             f"{row['epochs_with_analysis']:.1f}",
             str(row["models"]),
@@ -96,15 +96,15 @@ def compare_figures(comparison: Comparison) -> dict[str, Any]:
     colors = [palette[index % len(palette)] for index in range(len(comparison.runs))]
     named = list(zip(comparison.names, comparison.runs, colors, strict=True))
     figures = {
-        "cost": charts.costs_side_by_side(named),
-        "chips": charts.chips_side_by_side(named),
+        "cost": costs_side_by_side(named),
+        "chips": chips_side_by_side(named),
     }
-    if any(run.analysed for run in comparison.runs):
-        figures["map"] = charts.maps_side_by_side(named)
+    if any(run.map for run in comparison.runs):
+        figures["map"] = maps_side_by_side(named)
     return figures
 
 
 def without_map(comparison: Comparison) -> list[str]:
     """Name the runs that needed no resilience map."""
     named = zip(comparison.names, comparison.runs, strict=True)
-    return [name for name, run in named if not run.analysed]
+    return [name for name, run in named if run.map is None]

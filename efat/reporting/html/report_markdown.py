@@ -5,50 +5,49 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import efat.reporting.html.summary_text as verdict
+from efat.campaign.run_result import RunResult
 from efat.io import write_bytes
-from efat.reporting.html.run_reader import FinishedRun
+from efat.reporting.sentences import headline, sentences, strategy_rows
 
 
-def write_text(run: FinishedRun, path: Path) -> None:
+def write_text(run: RunResult, path: Path) -> None:
     """Write `report.md`; its figures are those in `figures/` beside it."""
     parts = [
-        f"# {run.made.get('name', run.folder.name)}",
-        f"**{verdict.headline(run)}**",
-        "\n".join(f"- {sentence}" for sentence in verdict.sentences(run)),
+        f"# {run.name}",
+        f"**{headline(run)}**",
+        "\n".join(f"- {sentence}" for sentence in sentences(run)),
         "## Strategies",
-        markdown_table(strategy_head(run), strategy_rows(run)),
+        markdown_table(strategy_head(run), strategy_table(run)),
         *_figures(run.folder),
-        "## How this was made",
+        "## Provenance",
         "\n".join(f"- {name}: `{value}`" for name, value in run.made_lines),
         "Each unit of work is a row of `units.csv`: its settings, cost, host, result and log.",
     ]
     write_bytes(path, ("\n\n".join(parts) + "\n").encode())
 
 
-def strategy_head(run: FinishedRun) -> tuple[str, ...]:
+def strategy_head(run: RunResult) -> tuple[str, ...]:
     """Return the headings of the table of strategies."""
-    once = ("with analysis",) * run.analysed or ("with hardening",) * bool(run.hardening_epochs)
+    once = ("incl. analysis",) * bool(run.map)
+    once = once or ("incl. hardening",) * bool(run.hardening_epochs)
     return (
-        "strategy", "models", "epochs", *once, "evaluations", "met, val.", "met, test", "verified",
-        "mean test", "worst test",
+        "strategy", "models", "epochs", *once, "evaluations", "pass, val.", "pass, test",
+        "certified", "mean test", "worst test",
     )  # fmt: skip
 
 
-def strategy_rows(run: FinishedRun) -> Iterable[Sequence[object]]:
+def strategy_table(run: RunResult) -> list[list[str]]:
     """Lay the strategies out under these headings."""
-    show = run.metric.show
-    for s in run.summary["strategies"]:
-        epochs = s["retraining"]["epochs"]
-        once = run.analysed or run.hardening_epochs
-        together = (f"{epochs + run.once_epochs(s):.1f}",) if once else ()
-        models = f"{s['models']}{'*' if s['beyond_map'] else ''}"
-        yield (
-            s["name"], models, f"{epochs:.1f}", *together,
-            s["retraining"].get("evaluations", 0), s["met_val"], s["met_test"],
-            "-" if s.get("verified") is None else s["verified"],
-            show(s["mean_test"]), show(s["worst_test"]),
-        )  # fmt: skip
+    show, lines = run.metric.show, []
+    for row, strategy in zip(strategy_rows(run), run.strategies, strict=True):
+        once = [f"{row['epochs_incl_analysis']:.1f}"] if run.map or run.hardening_epochs else []
+        certified = "-" if row["certified"] is None else str(row["certified"])
+        lines.append([
+            strategy.name, f"{strategy.models}{'*' if strategy.beyond_map else ''}",
+            f"{row['epochs']:.1f}", *once, str(row["evaluations"]), str(row["pass_val"]),
+            str(row["pass_test"]), certified, show(strategy.mean_test), show(strategy.worst_test),
+        ])  # fmt: skip
+    return lines
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

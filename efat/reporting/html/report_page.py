@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 from collections import Counter
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,12 @@ from numpy.typing import NDArray
 
 import efat.reporting.html.charts as charts
 import efat.reporting.html.resilience_charts as resilience_charts
-import efat.reporting.html.summary_text as verdict
+from efat.campaign.run_result import RunResult
 from efat.io import write_bytes
 from efat.reporting.html.captions import figures_of
-from efat.reporting.html.glosses import glossary
-from efat.reporting.html.report_markdown import strategy_head, strategy_rows
-from efat.reporting.html.resilience import epochs_of
-from efat.reporting.html.run_reader import FinishedRun
-from efat.reporting.provenance import public
+from efat.reporting.html.report_markdown import strategy_head, strategy_table
+from efat.reporting.provenance import redact
+from efat.reporting.sentences import headline, sentences
 
 MAX_SIDE = 64
 """Rows or columns of a fault map that is shown PE by PE; a larger one is shown in blocks."""
@@ -43,11 +42,11 @@ CHARTS = {
 }
 
 
-def chip_columns(run: FinishedRun) -> list[tuple[str, str, str]]:
+def chip_columns(run: RunResult) -> list[tuple[str, str, str]]:
     """Return column, heading and kind of the table of chips."""
     planned = [
         ("group_size", "chips on it", "count"),
-        ("fused_fault_rate", "faulty PEs, fused", "share"),
+        ("fused_fault_rate", "fused fault rate", "share"),
         ("amount_epochs", "epochs planned", "number"),
     ]
     return [
@@ -59,57 +58,57 @@ def chip_columns(run: FinishedRun) -> list[tuple[str, str, str]]:
         ("test_before", "test before", "metric"),
         ("test_after", "test after", "metric"),
         ("val_after", "val. after", "metric"),
-        ("test_low", f"lower end ({run.summary.get('confidence', 0.95):.0%})", "metric"),
+        ("test_low", f"lower end ({run.outcome.confidence:.0%})", "metric"),
         ("status", "status on test", "text"),
-        ("met_test", "met on test", "flag"),
+        ("pass_test", "pass on test", "flag"),
     ]
 
 
-def write_page(run: FinishedRun, path: Path) -> None:
+def write_page(run: RunResult, path: Path) -> None:
     """Write `report.html`."""
     html = template("report.html.j2").render(_values(run))
     write_bytes(path, html.encode())
 
 
-def _values(run: FinishedRun) -> dict[str, Any]:
+def _values(run: RunResult) -> dict[str, Any]:
     return {
         "run": run,
-        "title": run.made.get("name", run.folder.name),
-        "confidence": run.summary.get("confidence", 0.95),
-        "headline": verdict.headline(run),
-        "sentences": verdict.sentences(run),
+        "title": run.name,
+        "confidence": run.outcome.confidence,
+        "headline": headline(run),
+        "sentences": sentences(run),
         "head": strategy_head(run),
-        "strategies": list(strategy_rows(run)),
-        "glosses": glossary(s["name"] for s in run.summary["strategies"]),
+        "strategies": strategy_table(run),
+        "glosses": "; ".join(
+            f"{each.name}: {each.description}" for each in run.strategies if each.description
+        ),
         "figures": figures_of(run),
-        "rates": sorted({row["fault_rate"] for row in run.curves}),
+        "rates": sorted({curve.fault_rate for curve in run.curves}),
         "made": run.made_lines,
         "stages": _stages(run),
-        "config": public(run.config),
+        "config": redact(run.config),
         "data": packed(json.dumps(page_data(run), allow_nan=False).encode()),
         "plotly": plotly_script(),
     }
 
 
-def page_data(run: FinishedRun) -> dict[str, Any]:
+def page_data(run: RunResult) -> dict[str, Any]:
     """Return what the page's script draws: figures, chips, fault maps."""
     figures = {name: CHARTS[name](run) for name, _, _ in figures_of(run)}
-    columns, epoch = chip_columns(run), run.steps_per_epoch
-    rows = [
-        row | {"trained_epochs": epochs_of(row.get("trained_steps"), epoch)} for row in run.chips
-    ]
+    columns = chip_columns(run)
+    rows = [asdict(c) | {"trained_epochs": run.epochs(c.trained_steps)} for c in run.chips]
     return {
         "figures": figures,
         "share": run.metric.is_share,
         "columns": columns,
-        "chips": [[row.get(name) for name, _, _ in columns] + [row["salvageable"]] for row in rows],
+        "chips": [[row[name] for name, _, _ in columns] + [row["salvageable"]] for row in rows],
         "maps": _maps(run),
     }
 
 
-def _maps(run: FinishedRun) -> dict[str, Any]:
+def _maps(run: RunResult) -> dict[str, Any]:
     """Encode fault maps of groups and chips, as many as fit: chips on large groups first."""
-    order = {row["chip_id"]: -row["group_size"] for row in run.chips}
+    order = {row.chip_id: -row.group_size for row in run.chips}
     chips = sorted(run.maps, key=lambda chip: order[chip.chip_id])
     encoded: dict[str, str] = {}
     room = MAPS_BYTES
@@ -136,7 +135,7 @@ def _map_bytes(faulty: NDArray[np.bool_]) -> bytes:
     return bytes(np.rint(255 * sums / np.outer(tall, wide)).astype(np.uint8))
 
 
-def _stages(run: FinishedRun) -> list[tuple[str, int, int, float]]:
+def _stages(run: RunResult) -> list[tuple[str, int, int, float]]:
     """Count units and seconds by stage: name, computed in this run, found in the store, seconds."""
     names = dict.fromkeys(row["stage"] for row in run.units)
     states = Counter((row["stage"], row["state"]) for row in run.units)

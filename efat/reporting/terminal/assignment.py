@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from efat.campaign import Arrival, Experiment, Library, Row, lost_note
+from efat.campaign import Arrival, Experiment, Library, Row, unsalvageable_note
 from efat.io import pluralise
 from efat.planning import How
 from efat.reporting.terminal.stages import off_ws_note
@@ -31,7 +31,7 @@ def describe_arrival(experiment: Experiment, arrival: Arrival, library: Library)
         f"{pluralise(len(arrival.plan.groups), 'model')} to train, "
         f"{arrival.plan.total_steps / experiment.amounts.steps_per_epoch:.1f} epochs in total"
     )
-    lost = lost_note(arrival.plan.unsalvageable, ())
+    lost = unsalvageable_note(arrival.plan.unsalvageable, ())
     note = f"; {lost}" if lost else ""
     return line + off_ws_note(experiment, counts["covered"] > 0) + note
 

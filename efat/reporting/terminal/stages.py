@@ -13,16 +13,17 @@ from efat.campaign import (
     Analysis,
     Baseline,
     Experiment,
-    Row,
     Single,
     TrainedModel,
     diverged_note,
-    lost_note,
+    unsalvageable_note,
 )
+from efat.campaign.tables import GroupResult
 from efat.errors import EfatError
 from efat.hardware.fleets import FleetSummary
 from efat.io import pluralise
 from efat.planning import Plan
+from efat.reporting.sentences import gap_note
 from efat.resilience import ACCURACY, IN_WORDS, kept_note
 
 GROUPS_SHOWN = 8
@@ -78,7 +79,7 @@ def describe_baseline(experiment: Experiment, baseline: Baseline) -> str:
     bound = "at least" if metric.higher_is_better else "at most"
     return (
         f"baseline   {name}{metric.show(baseline.val_metric)} on validation"
-        f"{f' ({Path(file.path).name})' if file else ''}; constraint: {bound} {metric.show(target)}"
+        f"{f' ({Path(file.path).name})' if file else ''}; target: {bound} {metric.show(target)}"
     )
 
 
@@ -104,8 +105,8 @@ def describe_recipe(experiment: Experiment, baseline: Baseline) -> str | None:
     steps = [f"{step} ({chosen[step]})" if step in chosen else step for step in recipe.steps]
     line = f"recipe     {', '.join(steps)}"
     if recipe.gradual:
-        how = recipe.gradual
-        line += f"; faults injected in {how.parts} parts, {how.every_epochs:g} epochs apart"
+        parts, epochs = recipe.gradual.inject_parts, recipe.gradual.inject_every_epochs
+        line += f"; faults injected in {parts} parts, {epochs:g} epochs apart"
     if measured:
         line += f"; Gram matrices of {measured.samples} samples, {measured.elapsed_s:.1f} s"
     if measured and measured.blocks:
@@ -146,8 +147,8 @@ def describe_map(experiment: Experiment, analysis: Analysis) -> str:
     worst = resilience_map.amount(resilience_map.max_severity)
     return (
         f"analysis   {count}; the map reaches {resilience_map.max_severity:.0%} "
-        f"{IN_WORDS[experiment.severity_name]} and asks "
-        f"{worst / experiment.amounts.steps_per_epoch:.2f} epochs at most"
+        f"{IN_WORDS[experiment.severity_name]} and requires at most "
+        f"{worst / experiment.amounts.steps_per_epoch:.2f} epochs of retraining"
     )
 
 
@@ -166,34 +167,27 @@ def describe_plan(experiment: Experiment, plan: Plan, undecided: Sequence[str] =
         return f"{line}each until it meets the constraint"
     line += f"{plan.total_steps / experiment.amounts.steps_per_epoch:.1f} epochs in total"
     if plan.bound:
-        line += f"; {bound_note(plan)}"
+        line += f"; {gap_note(plan.gap)}"
     shared = any(len(group.members) > 1 for group in plan.groups)
-    lost = lost_note(plan.unsalvageable, undecided)
-    return line + off_ws_note(experiment, shared) + (f"; {lost}" if lost else "")
+    note = unsalvageable_note(plan.unsalvageable, undecided)
+    return line + off_ws_note(experiment, shared) + (f"; {note}" if note else "")
 
 
-def bound_note(plan: Plan) -> str:
-    """Say how much a better plan could save."""
-    if plan.gap < 0.0005:
-        return "proved: no plan is cheaper"
-    return f"proved: no plan is more than {plan.gap:.1%} cheaper"
-
-
-def describe_groups(experiment: Experiment, rows: Sequence[Row]) -> RenderableType:
-    """Lay out the dearest groups, and the unsalvageable chips by name."""
-    groups = [row for row in rows if row["group"] != "unsalvageable"]
+def describe_groups(experiment: Experiment, rows: Sequence[GroupResult]) -> RenderableType:
+    """Lay out the most expensive groups."""
+    groups = [row for row in rows if row.group != "unsalvageable"]
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for name in ("group", "chips", "fused rate", "epochs", "saved", "members"):
         table.add_column(name, justify="left" if name in ("group", "members") else "right")
     for row in groups[:GROUPS_SHOWN]:
-        steps, saved = row["amount_steps"], row["share_saved"]
+        steps, saved = row.amount_steps, row.share_saved
         table.add_row(
-            row["group"],
-            str(row["chips"]),
-            f"{row['fused_rate']:.1%}",
+            row.group,
+            str(row.chips),
+            f"{row.fused_rate:.1%}",
             "budget" if steps is None else f"{steps / experiment.amounts.steps_per_epoch:.2f}",
             "-" if saved is None else f"{saved:.0%}",
-            _few(row["members"].split(";")),
+            _few(row.members.split(";")),
         )
     left_out = len(groups) - GROUPS_SHOWN
     more = f"and {left_out} more in groups.csv\n" if left_out > 0 else ""
@@ -217,19 +211,19 @@ def describe_until_met(experiment: Experiment, models: Sequence[TrainedModel]) -
     at_once = sum(bool(m.met) and not m.carried_steps for m in models)
     trained = [m.trained_steps for m in models if m.trained_steps]
     ended = [m for m in models if m.kept_steps is None]  # at the constraint or at the budget
-    short = [name for m in ended if not m.met for name in m.group.members]
+    failing = [name for m in ended if not m.met for name in m.group.members]
     how = "as repaired" if experiment.recipe.repairs else "as masked"
     line = f"on validation {at_once} of {pluralise(len(models), 'chip')} met the constraint {how}, "
     line = line if experiment.selection.sustained == 1 else ""  # one look does not tell
     epochs = sum(trained) / experiment.amounts.steps_per_epoch
     line += f"{len(trained)} were trained, {epochs:.1f} epochs together"
-    line += f"; short at the end of the budget: {_few(short)}" if short else ""
+    line += f"; fail at the end of the budget: {_few(failing)}" if failing else ""
     kept = [name for m in models if m.kept_steps is not None for name in m.group.members]
     return f"retrain    {line}" + (f". {diverged_note(kept, planned=False)}" if kept else "")
 
 
 def describe_top_up(experiment: Experiment, models: Mapping[str, TrainedModel]) -> str | None:
-    """Say which groups were trained for longer than planned, and which are short all the same."""
+    """Say which groups were trained for longer than planned, and which fail all the same."""
     if not experiment.recipe.tops_up:
         return None
     epoch = experiment.amounts.steps_per_epoch
@@ -238,13 +232,13 @@ def describe_top_up(experiment: Experiment, models: Mapping[str, TrainedModel]) 
         for name, m in models.items()
         if m.topped_up
     ]
-    short = [n for n, m in models.items() if m.met is False and m.kept_steps is None]
+    failing = [n for n, m in models.items() if m.met is False and m.kept_steps is None]
     kept = [name for name, model in models.items() if model.kept_steps is not None]
-    line = f"top_up     {len(longer)} of {pluralise(len(models), 'group')} went on"
+    line = f"top_up     {len(longer)} of {pluralise(len(models), 'group')} were trained further"
     if longer:
         more = "; ..." if len(longer) > GROUPS_SHOWN else ""
         line += f", in epochs: {'; '.join(longer[:GROUPS_SHOWN])}{more}"
-    line += f"; short at the end of the budget: {_few(short)}" if short else ""
+    line += f"; fail at the end of the budget: {_few(failing)}" if failing else ""
     return line + (f". {diverged_note(kept)}" if kept else "")
 
 

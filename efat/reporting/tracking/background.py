@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from efat.reporting.html.run_reader import FinishedRun
+from efat.campaign.run_result import RunResult
 from efat.reporting.tracking.base import RunInfo, Tracker, Training
 
 PATIENCE_S = 120.0
@@ -39,7 +39,7 @@ class BackgroundTracker:
         """Log a training, in the background."""
         self.tasks.put(lambda: self.tracker.train(training))
 
-    def finish(self, run: FinishedRun | None) -> None:
+    def finish(self, run: RunResult | None) -> None:
         """Log the results and wait for all that is still under way, but not for ever."""
         self.tasks.put(lambda: self.tracker.finish(run))
         self.tasks.put(None)

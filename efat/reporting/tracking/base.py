@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from efat.reporting.html.run_reader import FinishedRun
+from efat.campaign.run_result import RunResult
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Tracker(Protocol):
     def train(self, training: Training) -> None:
         """Log a training that was computed in this campaign."""
 
-    def finish(self, run: FinishedRun | None) -> None:
+    def finish(self, run: RunResult | None) -> None:
         """Log the results; None where the campaign stopped before the evaluation."""
 
 
@@ -78,7 +78,7 @@ class NoTracker:
     def train(self, training: Training) -> None:
         """Do nothing."""
 
-    def finish(self, run: FinishedRun | None) -> None:
+    def finish(self, run: RunResult | None) -> None:
         """Do nothing."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from efat.campaign import Experiment
 from efat.engine import Result, Unit, content_key
-from efat.reporting.provenance import public
+from efat.reporting.provenance import redact
 from efat.reporting.tracking.base import RunInfo, Tracker, Training
 from efat.training import TrainingJob, trained_steps
 
@@ -31,7 +31,7 @@ def describe_run(experiment: Experiment, config: Any, folder: Path) -> RunInfo:
         folder=folder,
         name=experiment.name,
         group=f"{experiment.name}-{content_key('campaign', what)[:8]}",
-        config=public({**config, "derived": derived}),
+        config=redact({**config, "derived": derived}),
         tags=(experiment.planner_name, f"{array.rows}x{array.cols}", f"seed-{experiment.seed}"),
         steps_per_epoch=amounts.steps_per_epoch,
         samples_per_step=amounts.samples_per_step,

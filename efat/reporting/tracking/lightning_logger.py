@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytorch_lightning.loggers import Logger
 
-from efat.reporting.html.run_reader import FinishedRun
+from efat.campaign.run_result import RunResult
 from efat.reporting.tracking.base import RunInfo, Training, points
 
 
@@ -34,15 +34,15 @@ class LightningTracker:
             logger.log_metrics(point, step=int(point["steps"]))
         logger.finalize("success")
 
-    def finish(self, run: FinishedRun | None) -> None:
+    def finish(self, run: RunResult | None) -> None:
         """Log what every strategy cost and achieved."""
         if run is None:
             return
-        for strategy in run.summary["strategies"]:
-            logger = self._open("results", strategy["name"])
-            names = ("models", "met_val", "met_test", "mean_test", "worst_test")
-            metrics = {name: float(strategy[name]) for name in names}
-            logger.log_metrics(metrics | {"epochs": strategy["retraining"]["epochs"]}, step=0)
+        for strategy in run.strategies:
+            logger = self._open("results", strategy.name)
+            names = ("models", "pass_val", "pass_test", "mean_test", "worst_test")
+            metrics = {name: float(getattr(strategy, name)) for name in names}
+            logger.log_metrics(metrics | {"epochs": strategy.retraining.epochs}, step=0)
             logger.finalize("success")
 
     def _open(self, name: str, version: str) -> Logger:

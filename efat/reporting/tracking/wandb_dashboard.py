@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from efat.errors import EfatError
-from efat.reporting.tracking.wandb_key import require_key
+from efat.reporting.tracking.wandb_runs import require_key
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Section, Workspace
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 NAME = "efat: a fleet and its models"
 
 CAMPAIGN = (
-    "met_test_share", "verified_share", "met_val_share", "worst_test", "epochs", "models",
+    "pass_test_share", "certified_share", "pass_val_share", "worst_test", "epochs", "models",
 )  # fmt: skip
 """What the campaign's own run says in one number each."""
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-import efat.reporting.html.summary_text as verdict
+from efat.campaign import Row
+from efat.campaign.run_result import RunResult, finite_or_none
+from efat.campaign.tables import ChipResult
 from efat.hardware import Chip
-from efat.reporting.html.run_reader import FinishedRun, Row
+from efat.reporting.sentences import headline, strategy_rows
 from efat.reporting.tracking.base import RunInfo
 
 if TYPE_CHECKING:
@@ -30,9 +34,9 @@ OF_MAP = ("curves", "map")
 """What is not made where no strategy needs a resilience map."""
 
 
-def log_lineage(start: Callable[..., Any], run: FinishedRun, scene: RunInfo) -> None:
+def log_lineage(start: Callable[..., Any], run: RunResult, scene: RunInfo) -> None:
     """Log what each stage made as an artifact, in a run that used those before it."""
-    files = {made: names for _, _, made, names in LINEAGE if run.analysed or made not in OF_MAP}
+    files = {made: names for _, _, made, names in LINEAGE if run.map or made not in OF_MAP}
     for stage, used, made, _ in LINEAGE:
         if made not in files:
             continue
@@ -54,7 +58,7 @@ def _use(live: Any, artifact: wandb.Artifact) -> None:
         live.use_artifact(artifact)
 
 
-def _artifact(run: FinishedRun, scene: RunInfo, kind: str, names: Sequence[str]) -> wandb.Artifact:
+def _artifact(run: RunResult, scene: RunInfo, kind: str, names: Sequence[str]) -> wandb.Artifact:
     """Collect files; equal ones are one version of an artifact, whoever logs them."""
     import wandb
 
@@ -68,7 +72,7 @@ def _artifact(run: FinishedRun, scene: RunInfo, kind: str, names: Sequence[str])
     return artifact
 
 
-def log_results(live: Any, run: FinishedRun) -> None:
+def log_results(live: Any, run: RunResult) -> None:
     """Log tables, charts and the verdict into the campaign's run."""
     import wandb
 
@@ -76,13 +80,13 @@ def log_results(live: Any, run: FinishedRun) -> None:
     live.log(
         {
             "chips": _chip_table(run),
-            "plan": _table(run.groups),
-            "strategies": _table(_strategy_rows(run)),
+            "plan": _table([asdict(row) for row in run.groups]),
+            "strategies": _table(strategy_rows(run)),
             "cost": wandb.plot.bar(
-                _table(_strategy_rows(run)), "strategy", "epochs", title="Epochs of retraining"
+                _table(strategy_rows(run)), "strategy", "epochs", title="Epochs of retraining"
             ),
         }
-        | (_of_map(run) if run.analysed else {})
+        | (_of_map(run) if run.map else {})
         | {
             f"figures/{path.stem}": wandb.Image(str(path))
             for path in sorted((run.folder / "figures").glob("*.png"))
@@ -90,25 +94,25 @@ def log_results(live: Any, run: FinishedRun) -> None:
     )
     live.summary.update(
         {
-            "verdict": verdict.headline(run),
-            "epochs": chosen["retraining"]["epochs"],
-            "models": chosen["models"],
-            "met_val_share": chosen["met_val"] / len(run.chips),
-            "met_test_share": chosen["met_test"] / len(run.chips),
-            "verified_share": _share(chosen.get("verified"), len(run.chips)),
-            "mean_test": chosen["mean_test"],
-            "worst_test": chosen["worst_test"],
+            "verdict": headline(run),
+            "epochs": chosen.retraining.epochs,
+            "models": chosen.models,
+            "pass_val_share": chosen.pass_val / len(run.chips),
+            "pass_test_share": chosen.pass_test / len(run.chips),
+            "certified_share": _share(chosen.certified, len(run.chips)),
+            "mean_test": chosen.mean_test,
+            "worst_test": chosen.worst_test,
         }
     )
     if (run.folder / "report.html").exists():
         live.log({"report": wandb.Html((run.folder / "report.html").open(), inject=False)})
 
 
-def _of_map(run: FinishedRun) -> dict[str, Any]:
+def _of_map(run: RunResult) -> dict[str, Any]:
     """Return what is logged of the analysis."""
     return {
         "resilience_map": _table(_map_rows(run)),
-        "curves": _table(run.curves),
+        "curves": _table(_curve_rows(run)),
         "resilience_heat_map": _heat_map(run),
     }
 
@@ -126,49 +130,49 @@ def _table(rows: Sequence[Row]) -> wandb.Table:
     return wandb.Table(columns=columns, data=data)
 
 
-def _strategy_rows(run: FinishedRun) -> list[Row]:
-    names = ("models", "met_val", "met_test", "verified", "mean_test", "worst_test")
+def _map_rows(run: RunResult) -> list[Row]:
+    assert run.map is not None  # noqa: S101 - logged only where something was analysed
+    return [
+        {"severity": s, "amount_steps": a, "amount_epochs": run.epochs(a)}
+        for s, a in zip(run.map.severities, run.map.amounts_steps, strict=True)
+    ]
+
+
+def _curve_rows(run: RunResult) -> list[Row]:
     return [
         {
-            "strategy": strategy["name"],
-            "epochs": strategy["retraining"]["epochs"],
-            "epochs_with_analysis": strategy["retraining"]["epochs"] + run.once_epochs(strategy),
-            **{name: strategy.get(name) for name in names},
+            "fault_rate": curve.fault_rate,
+            "repeat": curve.repeat,
+            "severity": curve.severity,
+            "amount_epochs": run.epochs(steps),
+            "val_metric": finite_or_none(value),
         }
-        for strategy in run.summary["strategies"]
+        for curve in run.curves
+        for steps, value in zip(curve.amount_steps, curve.metric, strict=True)
     ]
 
 
-def _map_rows(run: FinishedRun) -> list[Row]:
-    document = run.resilience_map
-    epoch = document["steps_per_epoch"]
-    return [
-        {"severity": s, "amount_steps": a, "amount_epochs": None if a is None else a / epoch}
-        for s, a in zip(document["severities"], document["amounts_steps"], strict=True)
-    ]
-
-
-def _chip_table(run: FinishedRun) -> wandb.Table:
+def _chip_table(run: RunResult) -> wandb.Table:
     """Return the table of chips, with a thumbnail of each fault map and why it has its model."""
     import wandb
 
     maps = {chip.chip_id: chip for chip in run.maps}
-    columns = list(run.chips[0])
+    columns = [each.name for each in fields(ChipResult)]
     table = wandb.Table(columns=["fault_map", "why", *columns])
-    for index, row in enumerate(run.chips):
-        picture = wandb.Image(_thumbnail(maps[row["chip_id"]])) if index < THUMBNAILS else None
-        table.add_data(picture, _why(row), *(row[column] for column in columns))
+    for index, chip in enumerate(run.chips):
+        picture = wandb.Image(_thumbnail(maps[chip.chip_id])) if index < THUMBNAILS else None
+        table.add_data(picture, _why(chip), *(getattr(chip, column) for column in columns))
     return table
 
 
-def _why(row: Row) -> str:
+def _why(chip: ChipResult) -> str:
     """Say which model a chip carries and why."""
-    if not row["group"]:
-        lost = "" if row["salvageable"] else "; no amount within the budget is known for it"
-        return f"carries the fault-free network, masked{lost}"
+    if not chip.group:
+        reason = "" if chip.salvageable else "; no amount within the budget is known for it"
+        return f"carries the fault-free network, masked{reason}"
     return (
-        f"carries {row['group']}, whose fused map ({row['fused_fault_rate']:.1%} faulty) covers "
-        f"its own ({row['fault_rate']:.1%}); shared by {row['group_size']:.0f} chips"
+        f"carries {chip.group}, whose fused fault map ({chip.fused_fault_rate:.1%} faulty) covers "
+        f"its own ({chip.fault_rate:.1%}); shared by {chip.group_size} chips"
     )
 
 
@@ -182,26 +186,26 @@ def _thumbnail(chip: Chip) -> Any:
     return Image.fromarray(shades.repeat(scale, axis=0).repeat(scale, axis=1))
 
 
-def _heat_map(run: FinishedRun) -> wandb.Image:
+def _heat_map(run: RunResult) -> wandb.Image:
     """Draw the mean metric over fault rate and amount."""
     import wandb
     from matplotlib.figure import Figure
     from PIL import Image
 
-    rates = sorted({row["fault_rate"] for row in run.curves})
-    epochs = sorted({row["amount_epochs"] for row in run.curves})
-    cells: dict[tuple[float, float], list[float]] = {}
-    for row in run.curves:
-        if row["val_metric"] is not None:
-            cells.setdefault((row["fault_rate"], row["amount_epochs"]), []).append(
-                row["val_metric"]
-            )
-    values = [[_mean(cells.get((rate, epoch), [])) for epoch in epochs] for rate in rates]
+    rates = sorted({curve.fault_rate for curve in run.curves})
+    steps = sorted({step for curve in run.curves for step in curve.amount_steps})
+    cells: dict[tuple[float, int], list[float]] = {}
+    for curve in run.curves:
+        for step, value in zip(curve.amount_steps, curve.metric, strict=True):
+            if math.isfinite(value):
+                cells.setdefault((curve.fault_rate, step), []).append(value)
+    values = [[_mean(cells.get((rate, step), [])) for step in steps] for rate in rates]
+    epochs = [step / run.amounts.steps_per_epoch for step in steps]
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     picture = axes.pcolormesh(epochs, [f"{rate:.1%}" for rate in rates], values, cmap="cividis")
     figure.colorbar(picture, label=f"mean validation {run.metric.name}")
-    axes.set_xlabel("amount of retraining (epochs)")
+    axes.set_xlabel("retraining amount (epochs)")
     axes.set_ylabel("faulty PEs")
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)

@@ -7,10 +7,9 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
+from efat.campaign.run_result import RunResult
 from efat.errors import EfatError
-from efat.reporting.html.run_reader import FinishedRun
 from efat.reporting.tracking.base import RunInfo, Training, points
-from efat.reporting.tracking.wandb_key import require_key
 from efat.reporting.tracking.wandb_results import log_lineage, log_results
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class WandbTracker:
                 {"trained_steps": training.trained_steps, "elapsed_s": training.elapsed_s}
             )
 
-    def finish(self, run: FinishedRun | None) -> None:
+    def finish(self, run: RunResult | None) -> None:
         """Log the lineage of the artifacts, a run a stage, and the campaign's own run."""
         if self.mode == "disabled" or run is None:
             return
@@ -124,3 +123,25 @@ def _import_early() -> None:
     """Import what W&B's first run would, 1.7 s, while the baseline leaves the other cores idle."""
     with contextlib.suppress(ImportError):  # not part of W&B's interface: its first run will do it
         importlib.import_module("wandb.sdk.launch")
+
+
+def require_key(otherwise: str) -> None:
+    """Refuse to go online without a key: W&B would ask for one, on a terminal that is busy.
+
+    Args:
+        otherwise: What to do without an account.
+
+    Raises:
+        EfatError: W&B knows no key, from its environment variable or its login.
+    """
+    if not _knows_key():
+        raise EfatError(f"no W&B key; run `wandb login`, or {otherwise}")
+
+
+def _knows_key() -> bool:
+    import wandb  # slow to import, and only here needed
+
+    try:
+        return bool(wandb.login(prompt=False, verify=False))
+    except TypeError:  # no `prompt` up to 0.28; later versions warn of `wandb.api`
+        return bool(wandb.api.api_key)

@@ -6,8 +6,8 @@ function compare(a, b, column, up) {
   return up ? order : -order;
 }
 function matches(row, words, which) {
-  const met = row[row.length - 2], salvageable = row[row.length - 1];
-  if (which === "met" && !met || which === "short" && (met || !salvageable) || which === "lost" && salvageable) return false;
+  const passes = row[row.length - 2], salvageable = row[row.length - 1];
+  if (which === "pass" && !passes || which === "fail" && (passes || !salvageable) || which === "unsalvageable" && salvageable) return false;
   const text = (row[0] + " " + row[2]).toLowerCase();
   return words.toLowerCase().split(/\s+/).every(word => text.includes(word));
 }
@@ -33,7 +33,7 @@ function drawTable() {
   const body = document.createElement("tbody");
   for (const row of rows) {
     const line = body.insertRow();
-    line.className = (row[row.length - 2] ? "" : "short") + (row[0] === state.chosen ? " chosen" : "");
+    line.className = (row[row.length - 2] ? "" : "fail") + (row[0] === state.chosen ? " chosen" : "");
     page.columns.forEach(([, , kind], i) => { const cell = line.insertCell(); cell.className = kind; cell.textContent = format(row[i], kind, page.share); });
     line.onclick = () => { choose(row); };
   }
@@ -79,7 +79,7 @@ function choose(row) {
   $("fused-words").textContent = `${value.group}: amber is pruned for other chips of the group`;
   const trained = value.trained_epochs ?? value.amount_epochs;
   $("why").textContent = value.group
-    ? `${value.chip_id} (${show("fault_rate", "share")} of its PEs are faulty) carries the model of ${value.group}, ` + (others ? `shared with ${others} other chip${others > 1 ? "s" : ""}: ` : "alone: ") + `${trained ? `retrained for ${trained.toFixed(2)} epochs` : "not retrained"}${others ? `, for a fused fault map of ${show("fused_fault_rate", "share")} faulty PEs` : ""}. On test it has ${show("test_after", "metric")}, ${show("test_before", "metric")} before; it ${value.met_test ? "meets" : "does not meet"} the constraint.` + (own ? "" : " (Its fault map is not in this page, which has room for some only; see fleet.npz.)")
+    ? `${value.chip_id} (${show("fault_rate", "share")} of its PEs are faulty) carries the model of ${value.group}, ` + (others ? `shared with ${others} other chip${others > 1 ? "s" : ""}: ` : "alone: ") + `${trained ? `retrained for ${trained.toFixed(2)} epochs` : "not retrained"}${others ? `, for a fused fault map of ${show("fused_fault_rate", "share")} faulty PEs` : ""}. On test it has ${show("test_after", "metric")}, ${show("test_before", "metric")} before; it ${value.pass_test ? "passes" : "fails"}.` + (own ? "" : " (Its fault map is not in this page, which has room for some only; see fleet.npz.)")
     : `${value.chip_id} carries the fault-free network, masked: ${row[row.length - 1] ? "it is in no group" : "no amount of retraining within the budget repairs it"}.`;
   drawTable();
 }
