@@ -154,7 +154,7 @@ def measured(result: StrategyResult) -> dict:
     return {
         "met_val": result.met_val,
         "met_test": result.met_test,
-        "verified": result.verified,
+        "certified": result.certified,
         "mean_test": f"{result.mean_test:.6f}",
         "worst_test": f"{result.worst_test:.6f}",
         "topped_up": result.topped_up,
