@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 from efat.reporting.figures.resilience import plot_fault_rates
-
 from efat.resilience import ResilienceCurve
 from experiments.records import load, read, where, write
 from experiments.studies import curve_rows, run_command
