@@ -154,7 +154,7 @@ def measured(result: StrategyResult) -> dict:
     return {
         "met_val": result.pass_val,
         "met_test": result.pass_test,
-        "verified": result.certified,
+        "certified": result.certified,
         "mean_test": f"{result.mean_test:.6f}",
         "worst_test": f"{result.worst_test:.6f}",
         "topped_up": result.topped_up,
