@@ -34,7 +34,7 @@ def test_everything_is_where_it_says(done):
     folder, result = done
     run = run_folder(folder)
     for name in (*SAME, "summary.json", "config.yaml", "models", "report.html", "layers.csv",
-                 "made.json"):  # fmt: skip
+                 "provenance.json"):  # fmt: skip
         assert (run / name).exists(), name
         assert name.split(".")[0] in result.stdout
     figures = {f.stem for f in (run / "figures").iterdir()}
@@ -83,11 +83,11 @@ def test_the_numbers_add_up(done):
     assert best["retraining"]["steps"] == plan["total_steps"]
     assert best["retraining"]["samples"] == 32 * plan["total_steps"]
     assert summary["analysis"]["steps"] == 3 * 2 * 32
-    assert best["met_test"] == sum(chip["met_test"] == "True" for chip in chips)
+    assert best["pass_test"] == sum(chip["pass_test"] == "True" for chip in chips)
     tests = [float(chip["test_after"]) for chip in chips]
     assert best["mean_test"] == pytest.approx(sum(tests) / len(tests))
     assert best["worst_test"] == min(tests)
-    assert set(best["short"]) == {c["chip_id"] for c in chips if c["met_test"] == "False"}
+    assert set(best["failing"]) == {c["chip_id"] for c in chips if c["pass_test"] == "False"}
     assert len(chips) == 6
 
 

@@ -18,8 +18,7 @@ from typing import BinaryIO
 from efat.errors import EfatError
 from efat.hardware.chip import Fleet, check_array
 from efat.hardware.fleets.csv import read_csv
-from efat.hardware.fleets.npy import read_npy
-from efat.hardware.fleets.npz import read_npz, write_npz
+from efat.hardware.fleets.npz import read_npy, read_npz, write_npz
 from efat.hardware.mapping import SystolicArray
 from efat.io import write_atomically
 
