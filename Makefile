@@ -55,14 +55,11 @@ docs: setup ## Build the documentation site in build/site; a warning is an error
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: setup ## Measure speed: training, emulation, a campaign, repair, planning (CHIPS="1000 10000")
-	$(BIN)/python -m experiments.bench.training
-	$(BIN)/python -m experiments.bench.planning $(CHIPS)
-	$(BIN)/python -m experiments.bench.repair
-	$(BIN)/python -m experiments.bench.tracking
+bench: setup ## Measure speed, all parts or PART="repair ..." (CHIPS="1000 10000": fleets to plan)
+	$(BIN)/python -m experiments.bench $(PART) --chips $(CHIPS)
 
 bench-large: setup ## Plan for 100,000 chips: many minutes, up to 8 GB
-	$(BIN)/python -m experiments.bench.planning 10000 100000
+	$(BIN)/python -m experiments.bench planning --chips 10000 100000
 
 clean: ## Remove the environment and caches; results under outputs/ stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

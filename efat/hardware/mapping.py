@@ -1,14 +1,14 @@
-"""Which PE of the array computes what of a layer, for each dataflow and order (METHOD section 2).
+"""The mapping of a layer onto the PEs, for each dataflow and order (METHOD section 2).
 
-Pure index arithmetic. Every layer is matrix products `Y[n, m] = sum_k X[n, k] W[k, m]`, one a
-group: `n` counts batch x space (`efat.nn.lowering` says how), `k` the reduction and `m` the output
-channels of the group. What stays in a PE is (`%` is the remainder):
+Pure index arithmetic. A layer is one matrix product `Y[n, m] = sum_k X[n, k] W[k, m]` per group:
+`n` counts batch x space (see `efat.nn.lowering`), `k` the reduction and `m` the output channels of
+the group. The dataflow decides which operand stays in a PE (`%` is the remainder):
 
 - `ws`, weight-stationary: `W[k, m]` on `PE(k % rows, m % cols)`;
 - `os`, output-stationary: `Y[n, m]` on `PE(n % rows, m % cols)`;
 - `is`, input-stationary: `X[n, k]` on `PE(k % rows, n % cols)`.
 
-The same as SCALE-Sim (Samajdar et al., ISPASS 2020).
+This is SCALE-Sim's mapping (Samajdar et al., ISPASS 2020).
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 
-from efat.errors import EfatError, raise_problems
+from efat.errors import EfatError, checked, raise_problems
 from efat.hardware.fault_map import FaultMap
 
 Order = Literal["im2col", "im2col_spatial_first", "channel"]
 Dataflow = Literal["ws", "os", "is"]
+Size = Annotated[int, Field(strict=True, ge=1)]
 
 
-@dataclass(frozen=True)
+@checked("array")
 class SystolicArray:
-    """An array of rows x cols PEs, what stays in them, and in which order a kernel is taken.
+    """An array of rows x cols PEs, its dataflow, and the order in which it reads a kernel.
 
     Args:
         rows: PEs along the reduction (`os`: along batch x space).
@@ -38,42 +40,29 @@ class SystolicArray:
         order: `im2col`: `k = (i*kh + y)*kw + x` for `W[o, i, y, x]`; `im2col_spatial_first`:
             `k = (y*kw + x)*Cin + i`; `channel` (Zhang et al., VTS 2018): `k = i`, so that all taps
             of a kernel share one PE, one tap after the other.
-        dataflow: What stays in a PE: `ws` weights, `os` outputs, `is` inputs.
+        dataflow: The operand that stays in a PE: `ws` weights, `os` outputs, `is` inputs.
 
     Raises:
         EfatError: A size below 1, an unknown order or dataflow; all problems at once.
     """
 
-    rows: int
-    cols: int
+    rows: Size
+    cols: Size
     order: Order = "im2col"
     dataflow: Dataflow = "ws"
-
-    def __post_init__(self) -> None:
-        problems = [
-            f"array.{name}: {value!r} given; an int >= 1 is needed"
-            for name, value in (("rows", self.rows), ("cols", self.cols))
-            if type(value) is not int or value < 1
-        ]
-        choices = (("order", self.order, Order), ("dataflow", self.dataflow, Dataflow))
-        problems += [
-            f"array.{name}: {value!r} given; one of {', '.join(get_args(kind))} is needed"
-            for name, value, kind in choices
-            if value not in get_args(kind)
-        ]
-        raise_problems(problems)
 
 
 @dataclass(frozen=True, eq=False)
 class Slots:
-    """Where a weight's output channels and inputs go on a weight-stationary array.
+    """The positions of a weight's output channels and inputs on a weight-stationary array.
 
     Slot `s` of the columns is column `s % cols` of fold `s // cols`, slot `s` of the rows is row
     `s % rows` of fold `s // rows`. Without slots, `m` is in slot `m` and `k` in slot `k`.
 
     Args:
         columns: Slot of each output channel, [groups, m].
-        rows: Slot of each `k`, counted in the array's order, [groups, k]; None: as they come.
+        rows: Slot of each `k`, counted in the array's order, [groups, k]; None: input `k` is in
+            slot `k`.
     """
 
     columns: NDArray[np.intp]
@@ -86,20 +75,20 @@ class Slots:
 
 
 Placement = Mapping[str, Slots]
-"""Slots of weights, by parameter name; a weight that is not in it lies as it comes."""
+"""Slots of weights, by parameter name; a weight that is not in it is in its own order."""
 
 
 @dataclass(frozen=True)
 class WeightLayout:
-    """How a weight tensor is a matrix product, as torch stores it.
+    """The matrix products of a weight tensor, as torch stores it.
 
-    Each group is a matrix product of its own and starts at PE(0, 0); depthwise convolution has as
-    many groups as channels. A linear layer is `[out, in]` with one group; the stacked projections
+    Each group is one matrix product and starts at PE(0, 0); depthwise convolution has as many
+    groups as channels. A linear layer is `[out, in]` with one group; the stacked projections
     of an attention (`in_proj_weight`) are three groups that share their inputs.
 
     Args:
         shape: `[out, in/groups, *kernel]`; transposed: `[in, out/groups, *kernel]`.
-        groups: Matrix products in it.
+        groups: Number of matrix products.
         transposed: Transposed convolution: the convolution of the input with zeros between its
             elements, with the kernel flipped; `k` counts the taps of the flipped kernel.
     """
@@ -160,11 +149,11 @@ def pruned_weights(
         layout: The weight.
         array: A weight-stationary array.
         fault_map: Its faults.
-        slots: Where output channels and inputs go; None: as they come.
+        slots: Positions of output channels and inputs; None: in their own order.
 
     Raises:
         EfatError: The fault map is of another array, no weight stays in a PE of this array, or
-            slots that this weight cannot be put in.
+            the slots do not fit this weight.
     """
     check_fault_map(array, fault_map)
     _check_weight_stationary(array)
@@ -194,7 +183,7 @@ def slot_count(items: int, side: int) -> int:
 
 
 def slot_problems(layout: WeightLayout, array: SystolicArray, slots: Slots) -> list[str]:
-    """Return why slots do not give every output channel and input of a weight its own place."""
+    """Return why the slots of a weight are not distinct positions on the array."""
     k, m = (int(index.max()) + 1 for index in gemm_indices(layout, array.order))
     problems = _side_problems(
         slots.columns, (layout.groups, m), array.cols, "output channels", "slots"
@@ -207,20 +196,20 @@ def slot_problems(layout: WeightLayout, array: SystolicArray, slots: Slots) -> l
 
 
 def _side_problems(
-    slots: NDArray[Any], shape: tuple[int, int], side: int, items: str, what: str
+    slots: NDArray[Any], shape: tuple[int, int], side: int, items: str, label: str
 ) -> list[str]:
-    """Return what is wrong with the slots along one side of the array."""
+    """Return the problems of the slots along one side of the array."""
     count = slot_count(shape[1], side)
     if slots.shape != shape or not np.issubdtype(slots.dtype, np.integer):
         return [
-            f"{what}: {slots.dtype} of shape {slots.shape} given; integers of shape {shape} "
+            f"{label}: {slots.dtype} of shape {slots.shape} given; integers of shape {shape} "
             f"[groups, {items} of a group] are needed"
         ]
     taken = np.sort(slots, axis=1)
     if taken[:, 0].min() < 0 or taken[:, -1].max() >= count or (np.diff(taken) == 0).any():
         return [
-            f"{what}: {slots.min()} to {slots.max()} given; within a group, all {items} need slots "
-            f"of their own from 0 to {count - 1}"
+            f"{label}: {slots.min()} to {slots.max()} given; within a group, all {items} need "
+            f"slots of their own from 0 to {count - 1}"
         ]
     return []
 
@@ -233,7 +222,7 @@ def sum_per_pe(
     Args:
         layout: The weight.
         array: A weight-stationary array.
-        values: One value a weight, in the weight's shape; None counts the weights.
+        values: One value per weight, in the weight's shape; None counts the weights.
 
     Returns:
         [rows, cols].

@@ -1,4 +1,4 @@
-"""What is done to an `nn.Module`: masks, closed-form repair, saliency, emulation.
+"""Operations on an `nn.Module`: masks, closed-form repair, saliency, emulation.
 
 torch only, no Lightning; imports `hardware`, `errors` and `io`. Subpackages: `masking`, `repair`.
 """

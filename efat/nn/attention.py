@@ -1,4 +1,4 @@
-"""Attention on the array: its projections are products; what lies between them stays torch's."""
+"""Attention on the array: its projections are products; torch computes the rest."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def run_attention(
     multiply: Multiply,
     convert: Convert,
 ) -> Any:
-    """Project with `multiply`; let torch attend with identity projections in their place.
+    """Project with `multiply`; torch computes the attention with identity projections.
 
     The arguments are those of `efat.nn.lowering.run_layer`.
 
-    A product with the identity is exact, so masks, dropout, `bias_k` and the rest stay torch's.
+    A product with the identity is exact, so torch computes masks, dropout, `bias_k` and the rest.
     """
     call = dict(zip(_ATTENTION_ARGUMENTS, args, strict=False)) | kwargs
     tensors = [call.pop(name) for name in ("query", "key", "value")]

@@ -1,4 +1,4 @@
-"""Run a whole model on the emulated array: its layers' products there, the rest as in torch."""
+"""Run a model on the emulated array: the products of its layers there, the rest in torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGEST = 127
 
 @dataclass(frozen=True)
 class LayerScales:
-    """What one step of int8 is worth: `value = scale * int8`.
+    """The int8 scales of a layer: `value = scale * int8`.
 
     Args:
         inputs: Step of the layer's inputs.
@@ -37,22 +37,22 @@ class LayerScales:
 
 
 Scales = Mapping[str, LayerScales]
-"""Scales of every weight on the array, by name (an attention's: `attn.in_proj_weight.q`)."""
+"""Scales of every weight on the array, by name (of an attention: `attn.in_proj_weight.q`)."""
 
 
 @torch.no_grad()
 def calibrate(
     model: nn.Module, batches: Iterable[Any], off_array: Collection[str] = ()
 ) -> dict[str, LayerScales]:
-    """Find the int8 scales of a trained model (post-training quantisation).
+    """Compute the int8 scales of a trained model (post-training quantisation).
 
     Symmetric: a layer's inputs by their largest magnitude over `batches`, its weights by the
     largest magnitude of each output channel (Krishnamoorthi, 2018, arXiv 1806.08342).
 
     Args:
-        model: The model, float; it is run in evaluation mode and left as it was.
-        batches: Inputs of the model, from the *training* data; a (inputs, targets) pair will do.
-        off_array: Names of layers that stay in floating point beside the array.
+        model: The model, float; it is run in evaluation mode and not changed.
+        batches: Inputs of the model, or (inputs, targets) pairs, from the *training* data.
+        off_array: Names of layers that run in floating point off the array.
 
     Returns:
         The scales for `emulate`.
@@ -82,8 +82,8 @@ def emulate(
 ) -> nn.Module:
     """Return a copy of `model` whose layers' products run on the emulated array.
 
-    Bias, normalisation, activations, pooling and attention scores stay in floating point beside
-    the array. The copy is for evaluation: it has no gradients.
+    Bias, normalisation, activations, pooling and attention scores are computed in floating point
+    off the array. The copy is for evaluation: it has no gradients.
 
     Args:
         model: The model.
@@ -91,8 +91,8 @@ def emulate(
         faults: Faults of the chip.
         scales: From `calibrate`: products in int8 and int32, and the array's results scaled back.
             None: products in float64 (no stuck bits).
-        off_array: Names of layers that stay in floating point beside the array.
-        placement: Which columns and rows output channels and inputs go to; None: as they come.
+        off_array: Names of layers that run in floating point off the array.
+        placement: Columns and rows of output channels and inputs; None: in their own order.
 
     Raises:
         EfatError: Layers that do not map, or a layer without scales (when it runs).
@@ -112,7 +112,7 @@ def quantise(values: Tensor, step: Tensor | float) -> Tensor:
 
 
 class _Products(Protocol):
-    """How a model's products are computed, by name of the weight."""
+    """The computation of a model's products, by name of the weight."""
 
     def convert(self, key: str, x: Tensor) -> Tensor: ...
 
@@ -121,14 +121,14 @@ class _Products(Protocol):
 
 @dataclass
 class _Recorder:
-    """Floating point, with the largest magnitudes of inputs and weights [g, m] noted."""
+    """Floating point; records the largest magnitudes of inputs and weights [g, m]."""
 
     largest: dict[str, tuple[Tensor, Tensor]]
 
     def convert(self, key: str, x: Tensor) -> Tensor:
-        seen = x.abs().amax()
-        before, weights = self.largest.get(key, (seen, seen))
-        self.largest[key] = torch.maximum(seen, before), weights
+        magnitude = x.abs().amax()
+        earlier, weights = self.largest.get(key, (magnitude, magnitude))
+        self.largest[key] = torch.maximum(magnitude, earlier), weights
         return x
 
     def multiply(self, key: str, inputs: Tensor, weights: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ class _Recorder:
 
 @dataclass(frozen=True)
 class _Chip:
-    """The emulated array with what lies where on it."""
+    """The emulated array of a chip and the placement of weights on it."""
 
     array: SystolicArray
     faults: ArrayFaults
@@ -149,7 +149,7 @@ class _Chip:
         return multiply(x, w, self.array, self.faults, self._slots(key))
 
     def _slots(self, key: str) -> Slots | None:
-        """Return the slots of a product; those of an attention's stacked weight are cut up."""
+        """Return the slots of a product; of a stacked attention weight, those of one projection."""
         stacked, _, part = key.rpartition(".")
         if part in _STACKED and stacked in self.placement:
             return self.placement[stacked].of_group(_STACKED.index(part))
@@ -239,5 +239,5 @@ def _plain(inputs: Tensor, weights: Tensor) -> Tensor:
 
 
 def _step(largest: Tensor) -> Tensor:
-    """Return the step that takes the largest magnitude to 127; 1 where all is zero."""
+    """Return the step that maps the largest magnitude to 127; 1 if all values are 0."""
     return torch.where(largest > 0, largest / LARGEST, 1.0)

@@ -1,15 +1,15 @@
-"""Turn a layer's work into the matrix products that the array runs, and their results back.
+"""Convert a layer's operands into the matrix products that the array runs, and results back.
 
-Operands keep the kernel taps apart, so that every order of `efat.hardware.mapping` can be made of
-them: inputs `X[g, n, i, t]`, weights `W[g, i, t, m]`, outputs `Y[g, n, m]`, with `g` the group, `i`
-the input channel, `t` the kernel tap and `m` the output channel of the group. `n` counts batch x
-space:
+Operands have an axis of kernel taps, so that every order of `efat.hardware.mapping` can be built
+from them: inputs `X[g, n, i, t]`, weights `W[g, i, t, m]`, outputs `Y[g, n, m]`. `g` is the group,
+`i` the input channel, `t` the kernel tap and `m` the output channel of the group. `n` counts batch
+x space:
 
-- convolution: `n = b*P + p`, `b` the place in the batch, `p` the row-major output position of `P`;
+- convolution: `n = b*P + p`, `b` the index in the batch, `p` the row-major output position of `P`;
 - linear: the leading dimensions, row-major;
-- attention: `n = b*L + l`, `l` the place in the sequence, whatever `batch_first` says.
+- attention: `n = b*L + l`, `l` the index in the sequence, for both values of `batch_first`.
 
-Bias is not part of it: it is added beside the array.
+The bias is not part of the products: it is added off the array.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ ON_ARRAY = get_args(MappedLayer)
 
 
 def identity(_: str, x: Tensor) -> Tensor:
-    """Leave an input in floating point."""
+    """Return an input unchanged, in floating point."""
     return x
 
 
 def layer_weights(layer: MappedLayer) -> dict[str, WeightLayout]:
-    """Describe the weights of a layer to the mapping, by parameter name.
+    """Return the layouts of a layer's weights, by parameter name.
 
     An attention's `out_proj` is a layer of its own; the products of activations with activations
-    (queries with keys, scores with values) have no weight and stay off the array.
+    (queries with keys, scores with values) have no weight and do not run on the array.
     """
     if isinstance(layer, nn.MultiheadAttention):
         names = projections(layer)
@@ -97,7 +97,7 @@ def unfold_outputs(layer: Conv | ConvTranspose | nn.Linear, out: Tensor) -> Tens
 def output_space(layer: Conv | ConvTranspose, x: Tensor) -> tuple[int, ...]:
     """Return the spatial shape of a convolution's output."""
     if isinstance(layer, get_args(ConvTranspose)):
-        sizes, strides = _spread_sizes(layer, x), _ones(layer)
+        sizes, strides = _dilated_sizes(layer, x), _ones(layer)
     else:
         pads = layer._reversed_padding_repeated_twice
         sizes = [size + pads[-2 * d - 1] + pads[-2 * d - 2] for d, size in enumerate(x.shape[2:])]
@@ -115,15 +115,15 @@ def run_layer(
     multiply: Multiply,
     convert: Convert = identity,
 ) -> Any:
-    """Compute a layer's output with `multiply` in the place of its matrix products.
+    """Compute a layer's output with `multiply` for its matrix products.
 
     Args:
         layer: A layer that maps.
-        args: What its `forward` was given.
-        kwargs: What its `forward` was given.
-        multiply: The products; its first argument is the weight's parameter name (an attention
-            adds which projection: `in_proj_weight.q`, `out_proj.weight`).
-        convert: Applied to an input before im2col makes many copies of it; 0 must stay 0.
+        args: Positional arguments of its `forward`.
+        kwargs: Keyword arguments of its `forward`.
+        multiply: The products; its first argument is the weight's parameter name (of an
+            attention with the projection: `in_proj_weight.q`, `out_proj.weight`).
+        convert: Applied to an input before im2col copies it; must map 0 to 0.
     """
     if isinstance(layer, nn.MultiheadAttention):
         return run_attention(layer, args, kwargs, multiply, convert)
@@ -145,11 +145,11 @@ def add_bias(layer: Conv | ConvTranspose | nn.Linear, out: Tensor) -> Tensor:
     """Add a layer's bias, if it has one, to its output [batch, channels, ...]."""
     if layer.bias is None:
         return out
-    return out + spread_bias(layer, out)
+    return out + broadcast_bias(layer, out)
 
 
-def spread_bias(layer: Conv | ConvTranspose | nn.Linear, out: Tensor) -> Tensor:
-    """Return the bias (0 where there is none) in a shape that broadcasts over the output."""
+def broadcast_bias(layer: Conv | ConvTranspose | nn.Linear, out: Tensor) -> Tensor:
+    """Return the bias (0 if there is none) in a shape that broadcasts over the output."""
     if layer.bias is None:
         return out.new_zeros(())
     if isinstance(layer, nn.Linear):
@@ -158,7 +158,7 @@ def spread_bias(layer: Conv | ConvTranspose | nn.Linear, out: Tensor) -> Tensor:
 
 
 def _spans(layer: Conv | ConvTranspose) -> list[int]:
-    """Return how many input elements a kernel covers, gaps included, along each dimension."""
+    """Return the input elements that a dilated kernel covers along each dimension."""
     return [d * (k - 1) + 1 for k, d in zip(layer.kernel_size, layer.dilation, strict=True)]
 
 
@@ -167,25 +167,25 @@ def _ones(layer: Conv | ConvTranspose) -> tuple[int, ...]:
 
 
 def _pad(layer: Conv, x: Tensor) -> Tensor:
-    """Pad as the layer does; `same` padding and every padding mode included."""
+    """Pad as the layer does, with `same` padding and every padding mode."""
     pads = layer._reversed_padding_repeated_twice
     if layer.padding_mode == "zeros":
         return functional.pad(x, pads)
-    # torch has the other modes for floating point only, and that holds an int8 exactly
+    # torch supports the other modes in floating point only, which represents int8 exactly
     copied = functional.pad(
         x.to(torch.promote_types(x.dtype, torch.float16)), pads, layer.padding_mode
     )
     return copied.to(x.dtype)
 
 
-def _spread_sizes(layer: ConvTranspose, x: Tensor) -> list[int]:
+def _dilated_sizes(layer: ConvTranspose, x: Tensor) -> list[int]:
     """Return the spatial sizes of `_dilate`'s result."""
-    pads = _spread_pads(layer)
+    pads = _dilated_pads(layer)
     strided = [(size - 1) * step + 1 for size, step in zip(x.shape[2:], layer.stride, strict=True)]
     return [size + before + after for size, (before, after) in zip(strided, pads, strict=True)]
 
 
-def _spread_pads(layer: ConvTranspose) -> list[tuple[int, int]]:
+def _dilated_pads(layer: ConvTranspose) -> list[tuple[int, int]]:
     """Return the zeros (negative: the crop) before and after each spatial dimension."""
     spans, pads = _spans(layer), tuple(map(int, layer.padding))
     full = [span - 1 - pad for span, pad in zip(spans, pads, strict=True)]
@@ -195,10 +195,10 @@ def _spread_pads(layer: ConvTranspose) -> list[tuple[int, int]]:
 def _dilate(layer: ConvTranspose, x: Tensor) -> Tensor:
     """Put `stride - 1` zeros between the elements and pad, so that stride 1 remains."""
     sizes = [(n - 1) * s + 1 for n, s in zip(x.shape[2:], layer.stride, strict=True)]
-    spread = x.new_zeros((*x.shape[:2], *sizes))
-    places = (..., *(slice(None, None, step) for step in layer.stride))
-    spread[places] = x  # type: ignore[index]  # a tuple of slices is what it takes
-    return functional.pad(spread, [zeros for pads in _spread_pads(layer)[::-1] for zeros in pads])
+    dilated = x.new_zeros((*x.shape[:2], *sizes))
+    elements = (..., *(slice(None, None, step) for step in layer.stride))
+    dilated[elements] = x  # type: ignore[index]  # torch takes a tuple of slices
+    return functional.pad(dilated, [zeros for pads in _dilated_pads(layer)[::-1] for zeros in pads])
 
 
 def _im2col(

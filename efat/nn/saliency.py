@@ -1,4 +1,4 @@
-"""How much each weight of a trained model matters, for `efat.resilience.severity.saliency_rate`."""
+"""The saliency of each weight of a trained model, for `efat.resilience.saliency_rate`."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def taylor_saliency(
 ) -> Saliencies:
     """Return `|w * dL/dw|` of every weight on the array, `L` the mean loss over `batches`.
 
-    The first-order estimate of what pruning a weight changes (Molchanov et al., CVPR 2019). The
-    model is run in evaluation mode and left as it was; no gradient is left behind.
+    It is the first-order estimate of the loss change if a weight is pruned (Molchanov et al., CVPR
+    2019). The model is run in evaluation mode and not changed; no gradient is stored.
 
     Args:
         model: A trained model.

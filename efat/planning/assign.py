@@ -1,4 +1,4 @@
-"""New chips against models that are there or planned: who needs no retraining, who needs how much.
+"""Assign new chips to trained or planned models, and open models for the others.
 
 On a weight-stationary array a model trained for a fused map serves every chip whose map it covers,
 bit for bit (METHOD fact 2b).
@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from efat.errors import raise_problems
+from efat.errors import EfatError, raise_problems
 from efat.hardware import Chip, FaultMap
 from efat.planning.cost import Cost
 from efat.planning.plan import Plan
@@ -31,8 +31,8 @@ class LibraryModel:
         name: The chip that it was first made for.
         fused: The map that it is trained for.
         members: Chips that it serves, sorted.
-        finished: Trained already; a planned one may still take in chips for the difference in
-            price.
+        finished: Whether it is trained; a planned model may still take chips, for the difference
+            in price.
     """
 
     name: str
@@ -43,14 +43,14 @@ class LibraryModel:
 
 @dataclass(frozen=True)
 class ChipAssignment:
-    """Where one chip went.
+    """The model that serves one chip, and what that adds to the price.
 
     Args:
         chip: Its name.
         model: Name of the model that serves it.
         how: `covered`: no retraining; `joined`: a planned model grew; `extended`: a finished model
             is trained again, for its map and the chip's; `alone`: a new model for its own map.
-        price: What that adds to the price, in price units.
+        price: Added price, in price units.
     """
 
     chip: str
@@ -61,11 +61,11 @@ class ChipAssignment:
 
 @dataclass(frozen=True)
 class Assignment:
-    """Outcome of `assign`.
+    """Result of `assign`.
 
     Args:
-        library: The models, old ones first; none is ever taken away, and no map shrinks. Those that
-            are not finished have to be trained, for their fused map as it is here.
+        library: The models, old ones first; no model is removed, and no map shrinks. Models that
+            are not finished have to be trained for their fused map.
         placements: One for each salvageable chip, by name.
         unsalvageable: Chips beyond the resilience map that no model covers, sorted.
     """
@@ -81,21 +81,22 @@ class Assignment:
 
 
 def plan_library(plan: Plan, finished: bool) -> tuple[LibraryModel, ...]:
-    """Return the models of a plan, retrained already (`finished`) or still to be."""
+    """Return the models of a plan, either all trained (`finished`) or all to be trained."""
     return tuple(LibraryModel(g.members[0], g.fused, g.members, finished) for g in plan.groups)
 
 
 def assign(
     chips: Sequence[Chip], library: Sequence[LibraryModel], cost: Cost, rules: Rules = NO_RULES
 ) -> Assignment:
-    """Place new chips: covered ones at no price, each other where it adds least to the price.
+    """Place new chips: covered ones at no price, every other where it adds least to the price.
 
-    A chip goes to the covering model of the fewest faults. Else the cheapest of: letting a planned
-    model grow (one opened by an earlier chip of this call too), standing alone, training a finished
-    model again for its map and the chip's. By monotone cost the last is never cheaper than standing
-    alone; it is taken where `rules.max_groups` leaves no room. Chips are placed dearest first, so
-    that the cheap ones find models. The order of `chips` does not matter, and placing them again
-    changes nothing.
+    A chip goes to the covering model of the fewest faults. If no model covers it, the cheapest of
+    these is taken: a planned model grows (also one opened by an earlier chip of this call); the
+    chip gets a model of its own; a finished model is trained again for its map and the chip's. By
+    monotone cost the last is never cheaper than a model of its own; it is taken where
+    `rules.max_groups` leaves no room. The most expensive chips are placed first, so that models are
+    open for the cheap ones. The order of `chips` does not matter, and placing them again changes
+    nothing.
 
     Raises:
         EfatError: Bad chips, cost or rules; models of another array; no room for a chip.
@@ -108,15 +109,14 @@ def assign(
         for model in library
         if model.fused.shape != problem.shape
     )
-    shelf = _ModelPool(problem, rules, list(library))
+    pool = _ModelPool(problem, rules, list(library))
     order = np.lexsort((np.arange(len(problem)), -problem.single_prices)).tolist()
-    placements = [shelf.place(by_name[problem.names[i]]) for i in order]
-    lost = [name for name in problem.unsalvageable if shelf.covering(by_name[name]) is None]
-    placements += [
-        shelf.place(by_name[name]) for name in problem.unsalvageable if name not in set(lost)
-    ]
+    placements = [pool.place(by_name[problem.names[i]]) for i in order]
+    covered = [n for n in problem.unsalvageable if pool.covering(by_name[n]) is not None]
+    placements += [pool.place(by_name[name]) for name in covered]
+    unsalvageable = tuple(name for name in problem.unsalvageable if name not in covered)
     return Assignment(
-        tuple(shelf.models), tuple(sorted(placements, key=lambda p: p.chip)), tuple(lost)
+        tuple(pool.models), tuple(sorted(placements, key=lambda p: p.chip)), unsalvageable
     )
 
 
@@ -130,7 +130,7 @@ class _ModelPool:
         self.words = np.stack(maps) if maps else np.empty((0, width), dtype=np.uint64)
 
     def place(self, chip: Chip) -> ChipAssignment:
-        """Place one chip and return where."""
+        """Place one chip and return its assignment."""
         row = self.covering(chip)
         if row is not None:
             members = {*self.models[row].members, chip.chip_id}
@@ -138,17 +138,15 @@ class _ModelPool:
             return ChipAssignment(chip.chip_id, self.models[row].name, "covered", 0.0)
         price, how, row = min(self._options(chip), key=lambda option: option[0])
         if math.isinf(price):
-            raise_problems(
-                [
-                    f"rules.max_groups: {self.rules.max_groups} given; chip {chip.chip_id!r} fits "
-                    "no model and none may be added; raise it"
-                ]
+            raise EfatError(
+                f"rules.max_groups: {self.rules.max_groups} given; chip {chip.chip_id!r} fits "
+                "no model and none may be added; raise it"
             )
         name = self._grow(row, chip) if row is not None else self._add(chip)
         return ChipAssignment(chip.chip_id, name, how, price)
 
     def covering(self, chip: Chip) -> int | None:
-        """Return the covering model that may take `chip`: its own, else of the fewest faults."""
+        """Return the row of the covering model that may take `chip`: its own, or the smallest."""
         own = chip.fault_map.words
         covers = np.flatnonzero(~np.any(own & ~self.words, axis=1)).tolist()
         rows = [r for r in covers if self._takes(r, chip)]
@@ -160,7 +158,7 @@ class _ModelPool:
         return min(rows, key=rank, default=None)
 
     def _options(self, chip: Chip) -> list[tuple[float, How, int | None]]:
-        """Return (added price, how, model) of each way to serve a chip that no model covers."""
+        """Return (added price, how, row) of each way to serve a chip that no model covers."""
         alone = self.rules.price(float(self.problem.cost(chip.fault_map)))
         limit = self.rules.max_groups
         room = limit is None or len(self.models) < limit
@@ -180,7 +178,7 @@ class _ModelPool:
         return options
 
     def _takes(self, row: int, chip: Chip) -> bool:
-        """Return whether the rules let a chip share this model (it may well be its own)."""
+        """Return whether the rules let a chip share this model, which may be its own."""
         members = set(self.models[row].members)
         if members <= {chip.chip_id}:
             return True
@@ -199,7 +197,7 @@ class _ModelPool:
         return model.name
 
     def _add(self, chip: Chip) -> str:
-        """Open a model for one chip; a chip that is back with more faults gets a numbered name."""
+        """Open a model for one chip; a chip that returns with more faults gets a numbered name."""
         taken = {model.name for model in self.models}
         name, again = chip.chip_id, 2
         while name in taken:

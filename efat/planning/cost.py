@@ -1,4 +1,4 @@
-"""What a fault map costs: any callable, or a table over the number of faults, which is fast."""
+"""Costs of fault maps: any callable, or a table over the number of faults, which is fast."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from efat.errors import EfatError, raise_problems
 from efat.hardware import FaultMap
 
 Cost = Callable[[FaultMap], float]
-"""Retraining amount (steps) that a fault map calls for; inf beyond the resilience map."""
+"""Retraining amount (steps) that a fault map needs; inf beyond the resilience map."""
 
 Words = NDArray[np.uint64]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 BLOCK_WORDS = 1 << 18
-"""Words of a block of unions: 2 MiB, which stays in the second-level cache."""
+"""Words of one block of unions: 2 MiB, which fits the second-level cache."""
 
 
 def no_cost(fault_map: FaultMap) -> float:
-    """Stand for the cost where there is no resilience map; nobody may ask."""
+    """Stand for the cost where there is no resilience map; calling it is a bug."""
     rate = fault_map.fault_rate  # a bug, not bad input
     raise AssertionError(f"{rate:.1%} faulty PEs: a cost was asked for, without a resilience map")
 
@@ -33,8 +33,8 @@ def no_cost(fault_map: FaultMap) -> float:
 class CountCost:
     """A cost that sees only how many PEs are faulty (severity `array_rate`), as a table.
 
-    A planner that meets one prices whole blocks of unions by popcount instead of one at a time,
-    and bounds the optimum by column generation. It is itself a `Cost`.
+    With it, a planner prices whole blocks of unions by popcount instead of one at a time, and
+    bounds the optimum by column generation. It is itself a `Cost`.
 
     Args:
         table: Amount (steps) for 0, 1, ..., rows * cols faults; never decreasing, inf at the end.
@@ -98,7 +98,7 @@ def count_faults(words: Words) -> Ints:
 def union_counts(one: Words, others: Words) -> Ints:
     """Count the faults of the unions of one map [words] with each of `others` [n, words].
 
-    Goes block by block, so that memory stays small and the block stays in the cache.
+    Computes block by block, so that memory stays small and each block stays in the cache.
 
     >>> union_counts(np.array([3], np.uint64), np.array([[4], [1]], np.uint64)).tolist()
     [3, 2]

@@ -1,4 +1,4 @@
-"""Groups on the way to a plan, merged two by two; remembers how."""
+"""Merge groups pair by pair and record the merges."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from efat.planning.plan import Merge
 from efat.planning.problem import Problem
 
 ChipIndices = tuple[int, ...]
-"""Members of a group by their place in the problem, sorted."""
+"""Members of a group by their index in the problem, sorted."""
 
 
 @dataclass
 class MergeForest:
-    """Working state: at row `i` the fused map, price, members and node of the `i`-th live group.
+    """Working state: row `i` holds the fused map, price, members and node of the `i`-th live group.
 
-    Rows stay gapless (the last one moves into the hole), so that unions run over plain slices.
-    Arrays may be longer than the number of live groups.
+    Rows stay contiguous (the last one fills a hole), so that unions run over plain slices. Arrays
+    may be longer than the number of live groups.
     """
 
     problem: Problem
@@ -59,7 +59,7 @@ class MergeForest:
         return len(self.nodes)
 
     def rewards(self, row: int, rows: slice | Ints) -> Floats:
-        """Return what merging `row` with each of `rows` saves; -inf where it is not allowed."""
+        """Return the saving of merging `row` with each of `rows`; -inf where it is not allowed."""
         unions = self.problem.union_prices(self.words[row], self.words[rows])
         gains = self.prices[row] + self.prices[rows] - unions
         gains[self.sizes[rows] + self.sizes[row] > self.problem.max_members] = -np.inf
@@ -67,7 +67,7 @@ class MergeForest:
         return rewards
 
     def join(self, a: int, b: int) -> int:
-        """Merge rows `a` and `b`; return the new node, which takes the place of `a`."""
+        """Merge rows `a` and `b`; return the new node, which takes row `a`."""
         fused = self.words[a] | self.words[b]
         price = float(self.problem.prices(fused[None])[0])
         gain = float(self.prices[a] + self.prices[b]) - price
@@ -96,9 +96,9 @@ class MergeForest:
 
 
 def merge_history(problem: Problem, groups: Iterable[ChipIndices]) -> tuple[Merge, ...]:
-    """Tell groups as merges: each grows from its dearest chip, the next dearest joining.
+    """Express groups as merges, each starting from its most expensive chip.
 
-    Rewards telescope within a group, so the order is free; this one is easy to read.
+    The rewards of a group sum to the same value in any order; this order is easy to read.
     """
     merges: list[Merge] = []
     for group in groups:

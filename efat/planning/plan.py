@@ -1,4 +1,4 @@
-"""What every planner takes and returns: chips and a cost in, groups with fused maps out."""
+"""Plans and planners: from chips and a cost to groups with fused maps."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Merge:
         left: A node: below the number of grouped chips it is that chip (names sorted), from there
             on the result of an earlier merge, as in `scipy.cluster.hierarchy.linkage`.
         right: The other node.
-        reward: What the merge saves: `E(left) + E(right) - E(left | right)`, in price units.
+        reward: Saving of the merge: `E(left) + E(right) - E(left | right)`, in price units.
     """
 
     left: int
@@ -55,8 +55,8 @@ class Plan:
         groups: Largest amount first.
         unsalvageable: Names of chips for which no amount within the budget is known, sorted.
         rules: The limits and prices that the plan honours.
-        merges: How the groups came about, one chip at a time; rewards telescope: the price of all
-            chips on their own, less the sum of the rewards, is the price of the plan.
+        merges: The merges that lead from single chips to the groups. The price of all single
+            chips less the sum of the rewards is the price of the plan.
         bound: No plan under these rules has a lower price; proved in
             `efat.planning.bounds.lower_bound`.
         until_met: Whether groups are trained until they meet the constraint, whatever the recipe;
@@ -79,12 +79,12 @@ class Plan:
 
     @property
     def price(self) -> float:
-        """What the rules make of the amounts: the value that planners bring down."""
+        """Price of all groups under the rules: the value that planners minimise."""
         return float(self.rules.prices(np.array([g.amount_steps for g in self.groups])).sum())
 
     @property
     def gap(self) -> float:
-        """Share of the price that a better plan could save at the most, in [0, 1].
+        """Largest share of the price that a better plan could save, in [0, 1].
 
         >>> Plan((), (), bound=0.0).gap
         0.0
@@ -95,7 +95,7 @@ class Plan:
 
     @property
     def chip_names(self) -> tuple[str, ...]:
-        """The grouped chips in the order that `merges` counts them."""
+        """Names of the grouped chips in the order of the nodes of `merges`."""
         return tuple(sorted(name for group in self.groups for name in group.members))
 
 

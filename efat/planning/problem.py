@@ -1,4 +1,4 @@
-"""A fleet made ready for planning: checked, sorted, bit-packed, priced in blocks."""
+"""Prepare a fleet for planning: check, sort and bit-pack it; price its maps in blocks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Problem:
         shape: Rows and columns of the array.
         cost: Retraining amount (steps) of a map.
         rules: Limits and prices.
-        alone: Groups of the chips that must stay alone; no planner sees them.
+        alone: Groups of the chips that must stay alone, which no planner gets.
         unsalvageable: Names of the chips beyond the resilience map, sorted.
     """
 
@@ -45,13 +45,13 @@ class Problem:
 
     @property
     def max_groups(self) -> int:
-        """Groups that the rules leave for the chips that are not alone."""
+        """Most groups for the chips that need not stay alone."""
         limit = self.rules.max_groups
         return len(self) if limit is None else max(0, limit - len(self.alone))
 
     @property
     def max_members(self) -> int:
-        """Chips that one group may hold."""
+        """Most chips in a group."""
         return self.rules.members_within(len(self))
 
     @cached_property
@@ -81,7 +81,7 @@ class Problem:
         return fused
 
     def part(self, chips: Ints) -> Problem:
-        """Take some of the chips [chips] on their own, without a limit on the number of groups."""
+        """Return the problem of some chips [chips], without a limit on the number of groups."""
         return replace(
             self,
             names=tuple(self.names[i] for i in chips),
@@ -94,7 +94,7 @@ class Problem:
         """Return the rounded amounts (steps) of packed maps [n, words]."""
         if isinstance(self.cost, CountCost):
             return self.rules.amounts(self.cost.of_counts(count_faults(words)))
-        return self.rules.amounts(self._ask(words))
+        return self.rules.amounts(self._call_cost(words))
 
     def prices(self, words: Words) -> Floats:
         """Return the prices of packed maps [n, words]."""
@@ -104,10 +104,10 @@ class Problem:
         """Return the prices of the unions of `one` [words] with each of `others` [n, words]."""
         if isinstance(self.cost, CountCost):
             return self.rules.prices(self.cost.of_counts(union_counts(one, others)))
-        return self.rules.prices(self._ask(others | one))
+        return self.rules.prices(self._call_cost(others | one))
 
-    def _ask(self, words: Words) -> Floats:
-        """Ask a plain callable for one map after the other."""
+    def _call_cost(self, words: Words) -> Floats:
+        """Call a plain cost for one map after the other."""
         amounts = np.array([self.cost(self.fault_map(row)) for row in words], dtype=np.float64)
         for i in np.flatnonzero(~(amounts >= 0))[:1]:
             raise EfatError(
@@ -118,7 +118,7 @@ class Problem:
 
 
 def prepare(chips: Sequence[Chip], cost: Cost, rules: Rules) -> Problem:
-    """Check a fleet and make it ready; the order of `chips` does not matter.
+    """Check a fleet and prepare it; the order of `chips` does not matter.
 
     Raises:
         EfatError: No chip, a name used twice, mixed shapes, a cost that is NaN or negative, or
@@ -126,15 +126,15 @@ def prepare(chips: Sequence[Chip], cost: Cost, rules: Rules) -> Problem:
     """
     ordered = sorted(chips, key=lambda chip: chip.chip_id)
     raise_problems(_fleet_problems(ordered, rules))
-    amounts = [_amount(chip, cost) for chip in ordered]
+    amounts = [float(cost(chip.fault_map)) for chip in ordered]
     raise_problems(
         f"chip {chip.chip_id!r}: its cost is {amount}; a number >= 0 or inf is needed"
         for chip, amount in zip(ordered, amounts, strict=True)
         if not amount >= 0
     )
-    lost = {c.chip_id for c, a in zip(ordered, amounts, strict=True) if math.isinf(a)}
-    kept_alone = set(rules.alone) - lost
-    free = [c for c in ordered if c.chip_id not in lost and c.chip_id not in kept_alone]
+    unsalvageable = {c.chip_id for c, a in zip(ordered, amounts, strict=True) if math.isinf(a)}
+    kept_alone = set(rules.alone) - unsalvageable
+    free = [c for c in ordered if c.chip_id not in unsalvageable and c.chip_id not in kept_alone]
     words = np.empty((len(free), len(ordered[0].fault_map.words)), dtype=np.uint64)
     for row, chip in zip(words, free, strict=True):
         row[:] = chip.fault_map.words
@@ -149,12 +149,8 @@ def prepare(chips: Sequence[Chip], cost: Cost, rules: Rules) -> Problem:
             for c, a in zip(ordered, amounts, strict=True)
             if c.chip_id in kept_alone
         ),
-        tuple(sorted(lost)),
+        tuple(sorted(unsalvageable)),
     )
-
-
-def _amount(chip: Chip, cost: Cost) -> float:
-    return float(cost(chip.fault_map))
 
 
 def _fleet_problems(ordered: Sequence[Chip], rules: Rules) -> list[str]:

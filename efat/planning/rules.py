@@ -1,4 +1,4 @@
-"""What a plan must respect and what it pays for: one value that every planner honours."""
+"""Limits and prices that every planner honours."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Rules:
 
     Args:
         max_groups: Models that may be stored; null (None): any number.
-        max_members: Chips that one group may hold; null (None): any number.
+        max_members: Most chips in a group; null (None): any number.
         price_group: Fixed price of a group (evaluation, storage), in price units.
         price_step: Price of one retraining step, in price units.
         alone: Names of chips that must not share a model.
-        eval_every: Amounts are rounded up to a multiple of this many steps, because training is
-            looked at only then; null (None): amounts stay as the cost gives them.
+        eval_every: Amounts are rounded up to a multiple of this many steps, the interval between
+            evaluations; null (None): amounts stay as the cost gives them.
 
     Raises:
         EfatError: A value out of range; all problems at once.
@@ -66,7 +66,7 @@ class Rules:
         return np.ceil(amounts_steps / self.eval_every - 1e-9) * self.eval_every
 
     def prices(self, amounts_steps: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return what groups with these amounts [n] cost, in price units; inf stays inf."""
+        """Return the prices of groups with these amounts [n], in price units; inf stays inf."""
         steps = self.amounts(amounts_steps)
         if self.price_step == 0:  # 0 * inf is not a number
             return np.where(np.isinf(steps), math.inf, self.price_group)
@@ -90,7 +90,7 @@ class Rules:
         ]
 
     def members_within(self, chips: int) -> int:
-        """Return how many chips a group of a fleet of `chips` may hold."""
+        """Return the most chips in a group, for a fleet of `chips`."""
         return chips if self.max_members is None else min(self.max_members, chips)
 
 

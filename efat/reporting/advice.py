@@ -68,9 +68,8 @@ def _for_failing(run: RunResult, failing: Sequence[ChipResult]) -> list[str]:
 
 def _repair(run: RunResult) -> list[str]:
     """Return repair where it is possible and not done: it helped most in the records."""
-    possible = run.settings.array.dataflow == "ws" and not set(REPAIR_STEPS) & set(
-        run.outcome.recipe
-    )
+    repaired = set(REPAIR_STEPS) & set(run.outcome.recipe)
+    possible = run.settings.array.dataflow == "ws" and not repaired
     return [f"repair before retraining, {REPAIR}"] if possible else []
 
 

@@ -1,6 +1,6 @@
-"""From curves to the resilience map to retraining amounts; the constraint and its metric.
+"""Resilience curves, the resilience map and retraining amounts; the constraint and its metric.
 
-Imports `hardware`, `nn` (severity by saliency needs masks' layouts) and `errors`.
+Imports `hardware` and `errors`.
 """
 
 from efat.resilience.constraint import Constraint

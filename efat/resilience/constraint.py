@@ -1,23 +1,23 @@
-"""What accuracy to keep: the constraint that amounts, plans and chips are judged by."""
+"""The accuracy constraint: amounts, plans and chips are judged by it."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from efat.errors import raise_problems
+from efat.errors import checked
 from efat.resilience.metric import ACCURACY, Metric
 
 
-@dataclass(frozen=True)
+@checked("selection")
 class Constraint:
-    """What to keep: no more than a drop below the baseline, or an absolute value of the metric.
+    """The accuracy to keep: at most a drop below the baseline, or an absolute value of the metric.
 
     Args:
-        max_drop: How much worse than the baseline is accepted, in the metric's unit; None where
+        max_drop: Accepted loss from the baseline, in the metric's unit; None where
             `limit` is given.
         limit: Absolute value to reach; None where `max_drop` is given.
-        metric: The metric that both are about.
+        metric: The metric of both.
 
     Raises:
         EfatError: Both or none given, or a value out of range; all problems at once.
@@ -27,23 +27,19 @@ class Constraint:
     limit: float | None = None
     metric: Metric = ACCURACY
 
-    def __post_init__(self) -> None:
-        widest = math.inf if self.metric.high is None else self.metric.high
+    def problems(self) -> Iterator[str]:
+        """Yield the values out of the metric's range, and whether not exactly one is given."""
+        high = math.inf if self.metric.high is None else self.metric.high
         least = -math.inf if self.metric.low is None else self.metric.low
-        problems = [
-            f"selection.{name}: {value!r} given; a number in [{low:g}, {high:g}] is needed"
-            for name, value, low, high in (
-                ("max_drop", self.max_drop, 0.0, widest),
-                ("limit", self.limit, least, widest),
-            )
-            if value is not None and not (low <= value <= high and math.isfinite(value))
-        ]
+        for name, value, low in (("max_drop", self.max_drop, 0.0), ("limit", self.limit, least)):
+            if value is not None and not (low <= value <= high and math.isfinite(value)):
+                allowed = f"[{low:g}, {high:g}]"
+                yield f"selection.{name}: {value!r} given; a number in {allowed} is needed"
         if (self.max_drop is None) == (self.limit is None):
-            problems.append(
+            yield (
                 f"selection: max_drop is {self.max_drop} and limit is {self.limit}; "
                 "give one of them and set the other to null"
             )
-        raise_problems(problems)
 
     def target(self, baseline: float) -> float:
         """Return `A*` for a baseline measured on the same split.

@@ -1,4 +1,4 @@
-"""What the constraint is about: accuracy, or any other measure of how well a network does."""
+"""The metric of the constraint: accuracy, or any other measure of a network's quality."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Metric:
         higher_is_better: False for errors.
         low: Least possible value; None if there is none.
         high: Greatest possible value; None if there is none.
-        proportion: Whether it is the share of samples that are right, each counted alike, so that
-            it has a binomial interval; no error, no mean over classes or pixels is one.
+        proportion: Whether it is the share of correct samples, with equal weights, so that it has a
+            binomial interval; errors and means over classes or pixels have none.
     """
 
     name: str = "accuracy"
@@ -27,7 +27,7 @@ class Metric:
 
     @property
     def is_share(self) -> bool:
-        """Whether it is in [0, 1], and shown in percent."""
+        """Whether it is in [0, 1] and shown in percent."""
         return (self.low, self.high) == (0.0, 1.0)
 
     @property
@@ -40,7 +40,7 @@ class Metric:
         return f"{self.name} (%)" if self.is_share else self.name
 
     def meets(self, value: float, limit: float) -> bool:
-        """Tell whether `value` is as good as `limit`; NaN is not.
+        """Return whether `value` is at least as good as `limit`; NaN is not.
 
         >>> Metric().meets(0.9, 0.8), Metric("mse", higher_is_better=False).meets(0.9, 0.8)
         (True, False)
@@ -48,7 +48,7 @@ class Metric:
         return value >= limit if self.higher_is_better else value <= limit
 
     def worsened(self, value: float, drop: float) -> float:
-        """Return what is `drop` worse than `value`."""
+        """Return the value that is `drop` worse than `value`."""
         return value - drop if self.higher_is_better else value + drop
 
     def worst(self, values: Iterable[float]) -> float:
@@ -56,7 +56,7 @@ class Metric:
         return min(values) if self.higher_is_better else max(values)
 
     def show(self, value: float, digits: int = 2) -> str:
-        """Write a value with its unit.
+        """Return a value with its unit, as text.
 
         >>> Metric().show(0.975), Metric("mse", False, 0, None).show(0.975)
         ('97.50%', '0.975')
@@ -65,11 +65,11 @@ class Metric:
 
 
 KEPT = 0.002
-"""What hardening may cost a share without being said to have cost something: 0.2 points."""
+"""Largest loss of a share by hardening that counts as no loss: 0.2 points."""
 
 
 def kept_note(metric: Metric, before: float, after: float) -> str:
-    """Say what became of a metric: kept within 0.2 points, or by how much not.
+    """Return a text on the change of a metric: within 0.2 points, or the loss.
 
     >>> kept_note(Metric(), 0.99, 0.989), kept_note(Metric(), 0.99, 0.985)
     ('kept within 0.2 points', '0.50 points worse than the baseline')

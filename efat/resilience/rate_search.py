@@ -1,4 +1,4 @@
-"""Which curves an analysis records next: all of a grid, or those that bisection asks for."""
+"""Choose the next curves of an analysis: the whole grid, or those of a bisection."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Search = Literal["grid", "bisect"]
 
 @dataclass(frozen=True)
 class RateGrid:
-    """The grid of a resilience analysis, and how it is searched.
+    """The grid of a resilience analysis and the search over it.
 
     Args:
         fault_rates: Array fault rates, increasing, in (0, 1].
         maps_per_rate: Random fault maps at each of them.
-        curve_points: Evaluations of a curve that takes the whole budget.
-        search: Whether all fault rates are measured, or those that bisection asks for.
-        max_cost: At most this share of the evaluations of the whole grid, and so of its steps, as a
-            curve has an evaluation more than it has intervals; None: no limit. With a limit the
-            maps of a fault rate are measured one after the other.
-        repairs: Whether each curve begins with a repair, of which the limit is then one too.
+        curve_points: Evaluations of a curve that uses the whole budget.
+        search: `grid` measures all fault rates, `bisect` those that bisection needs.
+        max_cost: Largest share of the whole grid's evaluations, and so of its steps, since a curve
+            has one more evaluation than intervals; None: no limit. With a limit the fault maps of a
+            fault rate are measured one after the other.
+        repairs: Whether each curve begins with a repair; then the limit holds for repairs too.
     """
 
     fault_rates: tuple[float, ...]
@@ -49,13 +49,14 @@ class RateGrid:
     ) -> tuple[tuple[float, int], ...]:
         """Return fault rate and repeat of each curve of the next round; none: the search is over.
 
-        With `max_cost` a round takes one more map of each of its fault rates, the highest first,
-        until their amounts are known: one that is out of reach whatever its other maps need is
-        given up there. Without, it takes all maps of its rates at once, in parallel.
+        With `max_cost` a round takes one more fault map of each of its fault rates, the highest
+        first, until their amounts are known. A rate that is out of reach whatever its other maps
+        need gets no more. Without `max_cost` a round takes all maps of its rates, in parallel.
 
         Args:
-            curves: Those recorded so far.
-            amounts_steps: `E` at each fault rate whose amount they tell, in optimizer steps.
+            curves: The recorded curves.
+            amounts_steps: `E` at each fault rate whose amount follows from them, in optimizer
+                steps.
             resolution_steps: See `next_rates`.
         """
         recorded = Counter(curve.fault_rate for curve in curves)
@@ -67,7 +68,7 @@ class RateGrid:
         return one_each[: self._room(self.max_cost, curves)]
 
     def _room(self, max_cost: float, curves: Sequence[ResilienceCurve]) -> int:
-        """Return how many curves more the limit allows, each for the whole budget."""
+        """Return how many more curves the limit allows, each for the whole budget."""
         allowed, spent = max_cost * self.curves, sum(len(curve.metric) for curve in curves)
         room = int(allowed - spent / self.curve_points + 1e-9)
         return min(room, int(allowed + 1e-9) - len(curves)) if self.repairs else room
@@ -76,19 +77,21 @@ class RateGrid:
 def highest_within_reach(
     severities: Mapping[float, float], amounts_steps: Mapping[float, float]
 ) -> float:
-    """Return the severity that the map of the whole grid reaches at most.
+    """Return the largest severity that the resilience map of the whole grid can reach.
 
-    Amounts never decrease, so that it ends before any fault rate that is out of reach.
+    Amounts never decrease, so the map ends before any fault rate that is out of reach.
 
     Args:
-        severities: Where each rate of the grid lies on the map's axis.
+        severities: Severity of each rate of the grid.
         amounts_steps: `E` at each fault rate whose amount is known, in optimizer steps.
 
     >>> highest_within_reach({0.1: 0.1, 0.2: 0.2, 0.3: 0.3}, {0.1: 8, 0.3: math.inf})
     0.2
     """
-    lost = [severities[rate] for rate, amount in amounts_steps.items() if amount == math.inf]
-    end = min(lost, default=math.inf)
+    out_of_reach = [
+        severities[rate] for rate, amount in amounts_steps.items() if amount == math.inf
+    ]
+    end = min(out_of_reach, default=math.inf)
     return max((severity for severity in severities.values() if severity < end), default=0.0)
 
 
@@ -100,10 +103,10 @@ def next_rates(
 ) -> tuple[float, ...]:
     """Return the rates of the next round; none once the resilience map is known.
 
-    Bisection knows that no faults need nothing and takes what is beyond the candidates for out of
-    reach. It halves every gap between neighbours whose amounts are more than `resolution_steps`
-    apart, one of them possibly inf, and so finds `p_max` too: as amounts never decrease, those in
-    the other gaps lie within `resolution_steps` of both ends.
+    Bisection starts from amount 0 without faults and inf beyond the candidates. It halves every gap
+    between neighbours whose amounts differ by more than `resolution_steps` (one may be inf), so it
+    finds `p_max` too. Amounts never decrease, so those in the other gaps are within
+    `resolution_steps` of both ends.
 
     Args:
         candidates: Fault rates that may be measured, increasing.

@@ -1,4 +1,4 @@
-"""From metric-against-amount curves to the retraining amount of a chip (METHOD sections 4, 5)."""
+"""Resilience curves, and the resilience map from severity to amount (METHOD sections 4, 5)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Interpolation = Literal["linear", "ceil"]
 
 @dataclass(frozen=True)
 class ResilienceCurve:
-    """Validation metric of one masked network against its amount of retraining.
+    """Validation metric of one masked network against its retraining amount.
 
     Args:
         fault_rate: Array fault rate of the grid point, in [0, 1].
-        repeat: Which of the random maps at that rate.
-        severity: Severity of the map actually drawn, on the axis of the resilience map.
-        amount_steps: Amounts at which it was recorded, in optimizer steps, from 0 upwards.
-        metric: Its value at each amount; accuracy in [0, 1] unless the task has another.
+        repeat: Number of the random fault map at that rate, from 0.
+        severity: Severity of that fault map.
+        amount_steps: Recorded amounts, in optimizer steps, increasing from 0.
+        metric: Value at each amount; accuracy in [0, 1] unless the task has another metric.
         higher_is_better: False where the metric is an error.
     """
 
@@ -49,7 +49,7 @@ class ResilienceCurve:
 
     @property
     def diverged(self) -> bool:
-        """Whether its training stopped being finite; values from there on are NaN."""
+        """Whether its training diverged; the values after that are NaN."""
         return math.isnan(self.metric[-1])
 
     def crossing(self, target: float, sustained: int = 1) -> float:
@@ -57,7 +57,7 @@ class ResilienceCurve:
 
         Args:
             target: Value of the metric.
-            sustained: So many evaluations in a row must reach it, that one the first of them.
+            sustained: Number of consecutive evaluations that must reach it, from that amount on.
 
         >>> curve = ResilienceCurve(0.1, 0, 0.1, (0, 4, 8, 12), (0.5, 0.97, 0.95, 0.96))
         >>> curve.crossing(0.96), curve.crossing(0.98), curve.crossing(0.95, sustained=3)
@@ -144,22 +144,22 @@ def build_resilience_map(
 ) -> ResilienceMap:
     """Turn curves into a resilience map (METHOD section 5).
 
-    Per fault rate, `stat` over the repeats' first crossings of `target`, at the mean severity of
-    the repeats; then made monotone over the rates.
+    For each fault rate: `stat` over the repeats' first crossings of `target`, at their mean
+    severity. Then the amounts are made monotone over the rates.
 
     Args:
         curves: Curves of every fault rate and repeat; rates of 0 are not needed.
         target: Value `A*` of the metric.
         stat: `max` (safe), `mean`, `quantile`, or `conformal`: with probability `quantile` at
-            least, a new map of the same rate needs no more (see `conformal_rank`).
-        quantile: Used by `quantile` and `conformal`, in [0, 1]; never interpolates between two
-            repeats but takes the higher one, since a crossing may be inf.
+            least, a new fault map of the same rate needs no more (see `conformal_rank`).
+        quantile: Used by `quantile` and `conformal`, in [0, 1]; between two repeats it is the
+            higher one, since a crossing may be inf.
         interpolation: See `ResilienceMap`.
         sustained: See `ResilienceCurve.crossing`.
-        monotone: `envelope` never takes less than at a lower severity. `isotonic`, of `mean` alone,
-            is the increasing function nearest to all crossings, in squares.
-        severities: Of all maps of each fault rate; some may have no curve (see `amounts_of_rates`).
-            None: all have one.
+        monotone: `envelope` is the running maximum over severities. `isotonic`, for `mean` only, is
+            the increasing least-squares fit to all crossings.
+        severities: Severities of all fault maps of each fault rate; some may have no curve (see
+            `amounts_of_rates`). None: all have one.
 
     Raises:
         EfatError: Too few repeats for `conformal`, or `isotonic` with another stat than `mean`.
@@ -167,10 +167,10 @@ def build_resilience_map(
     check_monotone(monotone, stat)
     points: dict[float, float] = {}
     weights: dict[float, int] = {}
-    drawn = severities or _severities(curves)
-    maps = {rate: len(of) for rate, of in drawn.items()}
+    severities = severities or _severities(curves)
+    maps = {rate: len(repeats) for rate, repeats in severities.items()}
     for rate, amount in amounts_of_rates(curves, target, stat, quantile, sustained, maps).items():
-        severity = severity_of_rate(drawn[rate])
+        severity = severity_of_rate(severities[rate])
         points[severity] = max(amount, points.get(severity, 0.0))  # two rates, one severity
         weights[severity] = weights.get(severity, 0) + maps[rate]
     grid = sorted(points)
@@ -183,8 +183,8 @@ def build_resilience_map(
 
 
 def severity_of_rate(severities: Sequence[float]) -> float:
-    """Return where a fault rate lies on the map's axis, given the severities of all its maps."""
-    return mean(severities)  # exact: of equal ones it is each of them
+    """Return the severity of a fault rate, given the severities of all its fault maps."""
+    return mean(severities)  # exact for equal values
 
 
 def amounts_of_rates(
@@ -197,17 +197,17 @@ def amounts_of_rates(
 ) -> dict[float, float]:
     """Return `E` of each fault rate by itself; see `build_resilience_map`.
 
-    Where some of the `maps` of a rate have no curve, it is left out, unless it is out of reach even
-    if those needed nothing: then `E` is inf whatever they need.
+    A rate with fewer curves than `maps` is omitted, unless it is out of reach even if the missing
+    ones need nothing: then `E` is inf whatever they need.
     """
-    found = {}
+    amounts = {}
     for rate in dict.fromkeys(curve.fault_rate for curve in curves):
         crossings = [c.crossing(target, sustained) for c in curves if c.fault_rate == rate]
         missing = maps[rate] - len(crossings)
         amount = _summarise(crossings + [0.0] * missing, stat, quantile)
         if not missing or amount == math.inf:
-            found[rate] = amount
-    return found
+            amounts[rate] = amount
+    return amounts
 
 
 def _severities(curves: Sequence[ResilienceCurve]) -> dict[float, list[float]]:
@@ -218,7 +218,7 @@ def _severities(curves: Sequence[ResilienceCurve]) -> dict[float, list[float]]:
 
 
 def check_monotone(monotone: Monotone, stat: Stat) -> None:
-    """Refuse to average over rates what is no mean.
+    """Check that amounts are averaged over fault rates only if they are means.
 
     Raises:
         EfatError: `isotonic` with another stat than `mean`.
@@ -234,8 +234,7 @@ def check_monotone(monotone: Monotone, stat: Stat) -> None:
 def _isotonic(amounts: Sequence[float], weights: Sequence[int]) -> list[float]:
     """Return the increasing amounts nearest to `amounts` in weighted squares (Barlow, 1972).
 
-    From the first inf on all are inf: it pools with whatever less follows, and leaves what
-    precedes.
+    From the first inf on all are inf; amounts before it are not affected.
 
     >>> _isotonic([8.0, 24.0, 16.0, math.inf, 32.0], [1, 1, 1, 1, 1])
     [8.0, 20.0, 20.0, inf, inf]
@@ -246,15 +245,15 @@ def _isotonic(amounts: Sequence[float], weights: Sequence[int]) -> list[float]:
 
 
 def conformal_rank(repeats: int, coverage: float) -> int:
-    """Return which of the sorted crossings, from 1, a new one does not exceed with `coverage`.
+    """Return the rank, from 1, of the sorted crossing that bounds a new one with `coverage`.
 
-    If the maps of a rate and a new one are exchangeable, the new crossing is at most the `k`-th of
-    `n` with probability `k / (n + 1)`, whatever their distribution (split conformal prediction:
-    Vovk, Gammerman & Shafer, 2005): the least `k` for which that is enough. The probability is over
+    If the fault maps of a rate and a new one are exchangeable, the new crossing is at most the
+    `k`-th of `n` with probability `k / (n + 1)`, for any distribution (split conformal prediction:
+    Vovk, Gammerman & Shafer, 2005). The rank is the least sufficient `k`. The probability is over
     the maps of the analysis too.
 
     Raises:
-        EfatError: Even the highest is not enough.
+        EfatError: Even rank `n` does not suffice.
 
     >>> conformal_rank(9, 0.9), conformal_rank(30, 0.9)
     (9, 28)

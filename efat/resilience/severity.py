@@ -1,4 +1,4 @@
-"""How badly a fault map hurts: the x axis of the resilience map (METHOD section 5)."""
+"""Severity measures of a fault map, the x axis of the resilience map (METHOD section 5)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IN_WORDS = {
     "magnitude_rate": "weight magnitude pruned",
     "taylor_rate": "saliency pruned",
 }
-"""What each measure is the share of."""
+"""The quantity of which each measure is the share."""
 
 
 def array_rate(fault_map: FaultMap) -> float:
@@ -28,9 +28,9 @@ def array_rate(fault_map: FaultMap) -> float:
 
 
 def weight_rate(layouts: Iterable[WeightLayout], array: SystolicArray) -> Severity:
-    """Build the measure "share of the model's mapped weights that the map prunes", in [0, 1].
+    """Return the measure "share of the model's mapped weights that the fault map prunes".
 
-    A small network does not use the whole array, and then the array rate misleads.
+    It is in [0, 1]. A small network does not use the whole array, so the array rate misleads.
 
     >>> measure = weight_rate([WeightLayout((1, 2))], SystolicArray(2, 2))
     >>> measure(FaultMap([[True, True], [False, True]]))
@@ -43,10 +43,10 @@ def weight_rate(layouts: Iterable[WeightLayout], array: SystolicArray) -> Severi
 def saliency_rate(
     saliencies: Iterable[tuple[WeightLayout, NDArray[Any]]], array: SystolicArray
 ) -> Severity:
-    """Build the measure "share of the model's saliency that the map prunes", in [0, 1].
+    """Return the measure "share of the model's saliency that the fault map prunes", in [0, 1].
 
-    Not all weights matter alike: `|w|` (magnitude) or `|w * dL/dw|` (first-order Taylor: Molchanov
-    et al., CVPR 2019) say how much each does.
+    Saliencies are `|w|` (magnitude) or `|w * dL/dw|` (first-order Taylor: Molchanov et al., CVPR
+    2019).
 
     Args:
         saliencies: Layout and saliency of each weight tensor, see `efat.nn.saliency`.
@@ -68,7 +68,7 @@ def saliency_rate(
         else:
             problems.append(
                 f"saliency: values of shape {values.shape} given for a weight of {layout.shape}; "
-                "one finite number >= 0 a weight is needed"
+                "one finite number >= 0 per weight is needed"
             )
     total = per_pe.sum()
     if not problems and not total > 0:

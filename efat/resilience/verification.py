@@ -1,10 +1,9 @@
-"""What a measurement on samples that decided nothing says about a chip, and how surely."""
+"""The verdict on a chip from its test accuracy, with an exact confidence interval."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 from scipy.stats import binomtest
@@ -46,16 +45,16 @@ def verification_note(
 
 @dataclass(frozen=True)
 class Verification:
-    """How chips are verified.
+    """The rule that gives each chip a verdict.
 
-    The interval is two-sided and exact (Clopper & Pearson, 1934): over repeated draws of as many
-    samples it holds the true share with at least this probability. It is about one chip, and takes
-    the constraint as a given number.
+    The interval is two-sided and exact (Clopper & Pearson, 1934): over repeated splits of this
+    size it contains the true share with at least this probability. It holds for one chip, with the
+    target accuracy as a given number.
 
     Args:
-        metric: What is measured; an interval needs a proportion, a share of samples.
-        samples: Samples of the split; None: not counted.
-        confidence: Of the interval, in (0, 1).
+        metric: The metric; an interval needs a proportion, a share of samples.
+        samples: Samples of the split; None: unknown.
+        confidence: Confidence of the interval, in (0, 1).
 
     Raises:
         EfatError: A confidence out of range.
@@ -73,7 +72,7 @@ class Verification:
 
     @property
     def has_interval(self) -> bool:
-        """Whether the metric is a share of counted samples; else nothing can be verified."""
+        """Whether the metric is a share of counted samples; else no chip can be certified."""
         return self.metric.proportion and bool(self.samples)
 
     def interval(self, value: float) -> tuple[float, float] | None:
@@ -87,17 +86,15 @@ class Verification:
         if not self.has_interval or not self.samples or not 0 <= value <= 1:
             return None
         test = binomtest(round(value * self.samples), self.samples)
-        found = test.proportion_ci(self.confidence, method="exact")
-        return float(found.low), float(found.high)
+        interval = test.proportion_ci(self.confidence, method="exact")
+        return float(interval.low), float(interval.high)
 
     def judge(self, value: float, limit: float) -> Judgement:
-        """Judge a measured value by the constraint."""
-        found, met = self.interval(value), self.metric.meets(value, limit)
-        if found is None:
-            return Judgement("pass" if met else "fail")
-        if self.metric.meets(found[0], limit):
-            return Judgement("certified", *found)
-        return Judgement("pass" if met else "fail", *found)
+        """Return the verdict on a measured value, given the target `limit`."""
+        low, high = self.interval(value) or (None, None)
+        if low is not None and self.metric.meets(low, limit):
+            return Judgement("certified", low, high)
+        return Judgement("pass" if self.metric.meets(value, limit) else "fail", low, high)
 
     def needed(self, limit: float) -> int | None:
         """Return how many samples must be right for a chip to be certified; None: not all suffice.
@@ -108,10 +105,9 @@ class Verification:
         """
         if not self.has_interval or not self.samples:
             return None
-        counts = range(self.samples + 1)  # the lower end grows with the number of right ones
+        counts = range(self.samples + 1)  # the lower end grows with the count
         shares = [right / self.samples for right in counts]
-        least = bisect_left(shares, True, key=partial(self._suffices, limit))
+        least = bisect_left(
+            shares, True, key=lambda share: self.judge(share, limit).verdict == "certified"
+        )
         return least if least <= self.samples else None
-
-    def _suffices(self, limit: float, share: float) -> bool:
-        return self.judge(share, limit).verdict == "certified"

@@ -63,8 +63,7 @@ def compare(k: int, m: int, rate: float) -> str:
     )
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    for inputs_of, channels in LAYERS:
+def main() -> None:
+    for inputs, channels in LAYERS:
         for share in (0.1, 0.3):
-            print(compare(inputs_of, channels, share), flush=True)
+            print(compare(inputs, channels, share), flush=True)

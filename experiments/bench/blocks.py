@@ -75,8 +75,3 @@ def main() -> None:
             print(
                 f"  largest {most}: {len(repaired)} sequentially {mean(repaired):.2f}", flush=True
             )
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main()

@@ -66,3 +66,7 @@ def _timed(
     began = time.perf_counter()
     multiply(inputs, weights, array, faults)
     return time.perf_counter() - began
+
+
+def main() -> None:
+    print(speed_table(measure_speed()))

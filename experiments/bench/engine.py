@@ -1,4 +1,4 @@
-"""What the campaign engine costs beside its units: part of `make bench`.
+"""What the campaign engine costs beside its units.
 
 Overhead a unit with empty units, trainings per second with one and two processes (interleaved in
 one run; a ratio), and the driver's memory over many units.
@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from efat import SystolicArray
@@ -104,13 +103,8 @@ def bench_memory(units: int = 10_000, parts: int = 5) -> None:
     print(f"  peak memory of the driver, MiB, on the way through {units:,} units: {text}")
 
 
-def bench_engine() -> None:
+def main() -> None:
     print("Campaign engine:")
     bench_overhead()
     bench_two_processes()
     bench_memory()
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    bench_engine()

@@ -1,4 +1,4 @@
-"""Part of `make bench`: images per second of a unit's training, beside bare loops and by precision.
+"""Images per second of a unit's training, beside bare loops and by precision.
 
 A bare loop has the network, loss and optimizer, and no masks, Lightning or efat: over one batch
 that is there, which is a bound and no training, and over torch's own loader.
@@ -166,3 +166,8 @@ def bench_precision(rounds: int = 10) -> None:
             for (bf16, last), t in fastest.items()
         )
         print(f"  {title}: {text} (fp32: {3 * 128 / base:.0f} images/s)")
+
+
+def main() -> None:
+    bench_loading()
+    bench_precision()

@@ -1,9 +1,9 @@
-"""Time, memory and gap of the planner on large fleets: `python -m experiments.bench.planning`.
+"""Time, memory and gap of the planner on large fleets: `python -m experiments.bench planning`.
 
 The smallest size is measured for fleets of every kind, larger ones for uniform fleets.
-Each size runs in a process of its own, so that the peak memory is its own. Options: sizes (chips),
-e.g. `1000 10000 100000` (`make bench-large` runs the last, which takes many minutes). Growth is of
-CPU time and memory over the size before: linear planning of ten times the chips shows x10.
+Each size runs in a process of its own, so that the peak memory is its own. `--chips` chooses sizes
+(`make bench-large` runs 100,000 chips, which takes many minutes). Growth is of CPU time and memory
+over the size before: linear planning of ten times the chips shows x10.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import multiprocessing
 import resource
-import sys
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def measure(kind: str, chips: int) -> dict[str, float]:
     }
 
 
-def main(sizes: list[int]) -> None:
+def main(sizes: Sequence[int] = (1000, 10_000)) -> None:
     before: dict[str, float] | None = None
     kinds = [kind for kind in structured.KINDS if kind != "uniform"]
     for kind, chips in [*((k, min(sizes)) for k in kinds), *(("uniform", n) for n in sizes)]:
@@ -80,7 +80,3 @@ def main(sizes: list[int]) -> None:
             flush=True,
         )
         before = row if kind == "uniform" else None
-
-
-if __name__ == "__main__":
-    main([int(size) for size in sys.argv[1:]] or [1000, 10000])

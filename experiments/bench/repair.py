@@ -1,4 +1,4 @@
-"""Seconds to repair chips, and how they grow with chips, K and layers: part of `make bench`.
+"""Seconds to repair chips, and how they grow with chips, K and layers.
 
 Processor seconds of one thread, so that a busy machine shows less. Weights and inputs are random:
 what a solve takes does not depend on values. Read the growth; the first figure of a line is its
@@ -79,7 +79,7 @@ def by_layers(chip: Chip) -> str:
     return line("convolutions (ResNet-8 to -44)", counts, times)
 
 
-def bench_repair() -> None:
+def main() -> None:
     fleet = uniform_fleet(ARRAY, seed=0, chips=max(CHIPS), fault_rate=RATE).chips
     print(
         f"Repair, remapped and compensated one-shot, {ARRAY.rows}x{ARRAY.cols}, {RATE:.0%} faulty; "
@@ -87,8 +87,3 @@ def bench_repair() -> None:
     )
     for text in [*by_chips(fleet), by_inputs(fleet[0]), by_layers(fleet[0])]:
         print(text, flush=True)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    bench_repair()

@@ -47,9 +47,9 @@ def measure(tracking: str) -> Cost:
             _, status, usage = os.wait4(process.pid, 0)
         clock = time.perf_counter() - begin
         process.returncode = os.waitstatus_to_exitcode(status)  # reaped above
-        said = log.read_text()
-        if process.returncode or "tracking   failed" in said:
-            raise RuntimeError(said)
+        printed = log.read_text()
+        if process.returncode or "tracking   failed" in printed:
+            raise RuntimeError(printed)
         runs = len(list(Path(folder).glob("outputs/*/*/wandb/offline-run-*")))
         if (tracking == "wandb") != bool(runs):
             raise RuntimeError(f"{runs} W&B runs with tracking={tracking}")
@@ -61,7 +61,7 @@ def measure(tracking: str) -> Cost:
 def campaign() -> int:
     """Run `efat.run` in this process, and leave the processor seconds of W&B's parts in a file."""
     from efat.reporting.tracking import BackgroundTracker
-    from efat.run import main
+    from efat.run import main as run
 
     parts, work = {}, BackgroundTracker._work
 
@@ -70,7 +70,7 @@ def campaign() -> int:
         parts["logging"] = time.thread_time()
 
     BackgroundTracker._work = timed
-    status = main()
+    status = run()
     for thread in threading.enumerate():
         if thread.name.startswith("wandb-Asyncio"):
             spent = Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text()
@@ -93,7 +93,7 @@ def _service_seconds(stat: Path) -> float:
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
-def bench(rounds: int) -> None:
+def main(rounds: int = 3) -> None:
     pairs = []
     for number in range(rounds):
         order = ("none", "wandb") if number % 2 else ("wandb", "none")
@@ -102,7 +102,7 @@ def bench(rounds: int) -> None:
             *(f"{name}: {cost.processor:.1f} s processor, {cost.clock:.1f} s clock;"
               for name, cost in sorted(pairs[-1].items())), flush=True,
         )  # fmt: skip
-    told = {
+    ratios = {
         "W&B's part over none, processor (share)": [
             p["wandb"].part / p["none"].processor for p in pairs
         ],
@@ -111,13 +111,11 @@ def bench(rounds: int) -> None:
         ],
         "wandb over none, clock (ratio)": [p["wandb"].clock / p["none"].clock for p in pairs],
     }
-    for what, values in told.items():
+    for what, values in ratios.items():
         print(f"{what}: median {statistics.median(values):.3f} "
               f"({min(values):.3f}-{max(values):.3f}), {rounds} pairs")  # fmt: skip
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["campaign"]:
-        del sys.argv[1]
-        sys.exit(campaign())
-    bench(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+if __name__ == "__main__":  # a campaign to measure
+    del sys.argv[1]
+    sys.exit(campaign())

@@ -1,4 +1,4 @@
-"""`make bench`: what masking costs a step, and a campaign beside its units; runs the other parts.
+"""What masking costs a step, and a campaign beside its units.
 
 All variants are timed interleaved in one process on one thread, so that a busy machine slows all of
 them alike; read the ratios, not the milliseconds.
@@ -27,9 +27,7 @@ from efat import keep_masked, mask_model
 from efat.engine.executors import usable_cores
 from efat.models import MLP, ResNet
 from efat.nn.masking import MASK, masked_layers
-from experiments.bench.emulation import measure_speed, speed_table
-from experiments.bench.engine import bench_engine
-from experiments.bench.loading import ARRAY, FAULTS, bench_loading, bench_precision
+from experiments.bench.loading import ARRAY, FAULTS
 
 NETS = {
     "digits ResNet-8, batch 32": (lambda: ResNet(8, 10, 1), (32, 1, 8, 8)),
@@ -165,11 +163,6 @@ def bench_campaign() -> None:
     )
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
+def main() -> None:
     bench_masking()
-    bench_loading()
-    bench_precision()
-    print(speed_table(measure_speed()))
     bench_campaign()
-    bench_engine()

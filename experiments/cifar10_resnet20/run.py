@@ -6,8 +6,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from efat.reporting.figures.fault_rates import draw_fault_rates
-
+from efat.reporting.figures.resilience import plot_fault_rates
 from efat.resilience import ResilienceCurve
 from experiments.records import load, read, where, write
 from experiments.studies import curve_rows, run_command
@@ -68,4 +67,4 @@ def draw(results: Path, run: str, steps_per_epoch: int, target: float, out: Path
         metric = tuple(float(row["val_metric"]) for row in points)
         severity = float(points[0]["severity"])
         curves.append(ResilienceCurve(float(rate), int(repeat), severity, steps, metric))
-    draw_fault_rates(curves, steps_per_epoch, target).savefig(out, dpi=100)
+    plot_fault_rates(curves, steps_per_epoch, target).savefig(out, dpi=100)

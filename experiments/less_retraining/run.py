@@ -152,14 +152,14 @@ def counts(plan: Plan, result: StrategyResult, once: dict[str, int]) -> dict[str
 def measured(result: StrategyResult) -> dict:
     """Return what a strategy achieved."""
     return {
-        "met_val": result.met_val,
-        "met_test": result.met_test,
-        "verified": result.verified,
+        "met_val": result.pass_val,
+        "met_test": result.pass_test,
+        "certified": result.certified,
         "mean_test": f"{result.mean_test:.6f}",
         "worst_test": f"{result.worst_test:.6f}",
         "topped_up": result.topped_up,
         "topped_up_steps": result.topped_up_steps,
-        "short_groups": len(result.short_groups),
+        "short_groups": len(result.failing_groups),
     }
 
 

@@ -10,7 +10,7 @@ from experiments.records import Row, markdown, read, share
 
 HEAD = (
     "", "models", "steps: analysis", "steps: chips", "samples trained", "samples forward",
-    "seconds", "of them once", "met val.", "met test", "verified", "mean %", "worst %",
+    "seconds", "of them once", "met val.", "met test", "certified", "mean %", "worst %",
 )  # fmt: skip
 FLEETS = {
     "uniform-40": "40 uniform",
@@ -72,7 +72,7 @@ def line(job: str, strategy: str, label: str) -> list[str]:
         *(each(seeds, name) for name in ("models", "analysis_steps", "retrain_steps")),
         f"{average('trained'):,.0f}", f"{average('forward'):,.0f}",
         f"{average('seconds'):.1f}", f"{average('once'):.1f}",
-        *(each(seeds, name) for name in ("met_val", "met_test", "verified")),
+        *(each(seeds, name) for name in ("met_val", "met_test", "certified")),
         *(each_percent(seeds, name) for name in ("mean_test", "worst_test")),
     ]  # fmt: skip
 

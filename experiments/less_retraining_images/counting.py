@@ -143,11 +143,11 @@ def outcome(setting: str, job: str, strategy: str) -> dict[str, float] | None:
     samples = int(of("baselines.csv", setting=setting)[0]["test_samples"])
     judge = Verification(ACCURACY, samples, 0.95)
     tests = [float(row["test"]) for row in chips]
-    found = [judge.judge(test, limit["test"]).status for test in tests]
+    verdicts = [judge.judge(test, limit["test"]).verdict for test in tests]
     return {
         "measured": len(chips),
         "met_val": sum(float(row["val"]) >= limit["val"] for row in chips),
-        "met_test": len(found) - found.count("short"),
-        "verified": found.count("verified"),
+        "met_test": len(verdicts) - verdicts.count("fail"),
+        "certified": verdicts.count("certified"),
         "mean": 100 * mean(tests), "worst": 100 * min(tests),
     }  # fmt: skip

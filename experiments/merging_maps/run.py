@@ -113,7 +113,8 @@ def measure(rate: float, seeds: int, arguments: Sequence[str]) -> list[dict[str,
     by_case = {id(c): values for c, (_, values) in zip(ended, results, strict=True)}
     return [
         {
-            "model": experiment_name(arguments), "lr": setup.optimizer.arguments["lr"], "map_rate": rate,
+            "model": experiment_name(arguments), "lr": setup.optimizer.arguments["lr"],
+            "map_rate": rate,
             "maps": case.maps, "seed": case.seed, "way": case.way,
             "union_rate": case.union.fault_rate, "steps": case.done_steps,
             "diverged": case.diverged,

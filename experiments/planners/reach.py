@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from efat.hardware import Chip
 from efat.planning import CountCost, MinCost, Plan, Problem
-from efat.planning.bounds.lower_bound import Relaxed, relax
+from efat.planning.bounds.lower_bound import Relaxation, relax
 from efat.planning.planners import min_cost
 from experiments.records import update
 from tests.planning.fleets import CURVES, KINDS, fleet, table_cost
@@ -32,9 +32,9 @@ def plan_and_relaxation(chips: Sequence[Chip], cost: CountCost) -> tuple[Plan, f
     Where that value is the bound too, no group was missed: the relaxation over all groups is solved
     to proof. None where the optimum itself was computed, or no groups were generated.
     """
-    seen: list[Relaxed] = []
+    seen: list[Relaxation] = []
 
-    def noting(problem: Problem, groups: Sequence[tuple[int, ...]]) -> Relaxed:
+    def noting(problem: Problem, groups: Sequence[tuple[int, ...]]) -> Relaxation:
         seen.append(relax(problem, groups))
         return seen[-1]
 

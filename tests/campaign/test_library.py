@@ -187,7 +187,7 @@ def test_only_missing_models_are_trained_and_only_new_chips_measured():
     rows = assignment.arrival_rows(here, arrival, found)
     picked = [(r["chip_id"], r["action"], r["model"], r["price"], r["model_steps"]) for r in rows]
     assert picked == [("new", "covered", "group000", 0, 0), ("other", "alone", "group002", 3, 3)]
-    assert [(r["met_val"], r["met_test"]) for r in rows] == [(True, True), (True, True)]
+    assert [(r["pass_val"], r["pass_test"]) for r in rows] == [(True, True), (True, True)]
 
 
 def test_models_known_to_be_short_are_handed_to_nobody(tmp_path):

@@ -1,25 +1,24 @@
 """`compare=[no_remap]`: what is reached on hardware that cannot remap."""
 
-import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
-from efat.reporting.html.method_text import repair_sentences
-from efat.reporting.html.summary_text import _against
 
 from efat.campaign.results import MeasuredGrams
+from efat.campaign.run_result import RunResult
 from efat.campaign.stages import plan as plan_fleet
 from efat.campaign.stages import retrain
 from efat.config.build import build_experiment
 from efat.config.compose import compose_jobs
 from efat.errors import EfatError
 from efat.planning import EarlyStopping, NoRemap
+from efat.reporting.sentences import repair_sentences, summary
 from efat.resilience.resilience_map import ResilienceMap
 from efat.resilience.severity import array_rate
 from efat.training.recipe import Recipe
 from tests.campaign.by_hand import BASELINE, FakeRunner, experiment
-from tests.campaign.test_early_stop import Home
+from tests.campaign.homes import Home
+from tests.reporting.run_folders import result
 
 COMPARED = {"early_stop": EarlyStopping(), "no_remap": NoRemap()}
 CALIBRATED = replace(BASELINE, grams=MeasuredGrams(("measure_grams", "grams"), 200, 1.0))
@@ -80,16 +79,20 @@ def test_the_recommended_recipe_is_compared_with_it():
     assert build_experiment(cfg).compare["no_remap"] == NoRemap()
 
 
-@pytest.mark.parametrize("compared", [[], ["no_remap"]])
-def test_the_report_says_how_to_count_it(compared):
-    summary = {
-        "recipe": ["remap", "compensate"], "calibration_s": 1.0, "analysis_repair_s": 1.0,
-        "strategies": [{"name": name} for name in ["min_cost", *compared]],
-    }  # fmt: skip
-    told = " ".join(
-        repair_sentences(SimpleNamespace(summary=summary, chosen={"repair_s": 1.0}, analysed=True))
+def compared_with(*names):
+    run = result()
+    chosen = replace(
+        run.chosen, name="min_cost", retraining=replace(run.chosen.retraining, epochs=0.0)
     )
-    assert ("compare=[no_remap] counts" in told) == (not compared)
+    strategies = (chosen, *(replace(chosen, name=name, label=name) for name in names))
+    outcome = replace(run.outcome, strategies=strategies, recipe=("remap", "compensate"))
+    return replace(run, outcome=outcome)
+
+
+@pytest.mark.parametrize("compared", [(), ("no_remap",)])
+def test_the_report_says_how_to_count_it(compared):
+    text = " ".join(repair_sentences(compared_with(*compared)))
+    assert ("compare=[no_remap] shows" in text) == (not compared)
 
 
 @pytest.fixture(scope="module")
@@ -101,31 +104,27 @@ def test_a_campaign_counts_it_beside_its_own(home):
     ran, folder = home.run("recipe.steps=[remap,compensate]", "compare=[none,no_remap]")
     assert ran.returncode == 0, ran.stderr
     assert "analysis none: early_stop needs no resilience map" in " ".join(ran.stdout.split())
-    found = {s["name"]: s for s in json.loads((folder / "summary.json").read_text())["strategies"]}
-    told = (folder / "report.md").read_text()
-    less, same = found["no_remap"], found["early_stop"]
+    run = RunResult.load(folder)
+    strategies = {s.name: s for s in run.strategies}
+    less, same = strategies["no_remap"], strategies["early_stop"]
     assert (
-        "Without remapping (no_remap: 4 models, one a chip, no retraining): "
-        f"{less['met_val']} chips meet it on validation, {less['met_test']} on test; "
-        f"with it (early_stop: no retraining) {same['met_val']} and {same['met_test']}."
-    ) in told
-    assert "times as many" not in told
+        "Without remapping (no_remap: 4 models, one per chip, no retraining): "
+        f"{less.pass_val} chips pass on validation, {less.pass_test} on test; "
+        f"with it (repair: no retraining) {same.pass_val} and {same.pass_test}."
+    ) in summary(run)
     alone, folder = home.run("recipe.steps=[compensate]", "compare=[none]")
     assert "retrain 0, evaluate 0" in alone.stdout  # the store has them
-    expected = json.loads((folder / "summary.json").read_text())["strategies"][0]
-    for name in ("mean_test", "worst_test", "met_val", "met_test"):
-        assert found["no_remap"][name] == expected[name]
-    assert found["early_stop"]["mean_test"] > expected["mean_test"]
+    expected = RunResult.load(folder).chosen
+    for name in ("mean_test", "worst_test", "pass_val", "pass_test"):
+        assert getattr(less, name) == getattr(expected, name)
+    assert same.mean_test > expected.mean_test
 
 
 @pytest.mark.parametrize("compared", [(), ("early_stop",)])
 def test_remapping_is_compared_with_its_like_where_that_was_run(compared):
-    row = {"models": 4, "met_val": 3, "met_test": 2, "retraining": {"epochs": 0.0}}
-    strategies = [row | {"name": name} for name in ("min_cost", "no_remap", *compared)]
-    run = SimpleNamespace(summary={"recipe": ["remap", "compensate"], "strategies": strategies})
-    run.chosen = strategies[0]
-    told = _against(run, strategies[1])
-    assert told.startswith("Without remapping (no_remap: 4 models, one a chip, no retraining): 3 ")
-    assert told.endswith(
-        "with it (early_stop: no retraining) 3 and 2." if compared else "2 on test."
+    (line,) = (
+        text
+        for text in summary(compared_with("no_remap", *compared))
+        if text.startswith("Without remapping")
     )
+    assert ("with it (early_stop: no retraining)" in line) == bool(compared)

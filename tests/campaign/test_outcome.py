@@ -11,7 +11,7 @@ from scipy.stats import beta
 from efat.campaign import State
 from efat.campaign.outcome import TrainingCost, build_outcome
 from efat.campaign.results import Analysis, Evaluation, Measured, TrainedModel
-from efat.campaign.tables import group_rows
+from efat.campaign.tables import group_results
 from efat.planning.plan import Plan
 from efat.planning.rules import Rules
 from efat.reporting.terminal.outcome import describe_outcome
@@ -24,6 +24,7 @@ from efat.reporting.terminal.stages import (
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.resilience.severity import array_rate
 from tests.campaign.by_hand import BASELINE, CHIPS, experiment, group
+from tests.reporting.run_folders import result
 
 BEFORE = {
     "a": Measured(0.25, 0.25),
@@ -84,32 +85,21 @@ def test_costs_add_up(outcome):
 def test_results_are_judged_split_by_split(outcome):
     greedy, none = outcome.strategies
     assert (greedy.name, none.name) == ("greedy", "none")
-    assert (greedy.met_val, greedy.met_test, greedy.short) == (3, 2, ("b", "c"))
-    assert (none.met_val, none.met_test, none.short) == (1, 1, ("a", "b", "c"))
+    assert (greedy.pass_val, greedy.pass_test, greedy.failing) == (3, 2, ("b", "c"))
+    assert (none.pass_val, none.pass_test, none.failing) == (1, 1, ("a", "b", "c"))
     assert (greedy.mean_test, greedy.worst_test) == (0.484375, 0.4375)
     assert (none.mean_test, none.worst_test) == (0.3125, 0.25)
-    met = {row["chip_id"]: (row["met_val"], row["met_test"]) for row in outcome.chips}
+    met = {row.chip_id: (row.pass_val, row.pass_test) for row in outcome.chips}
     assert met == {"a": (False, True), "b": (True, False), "c": (True, False), "d": (True, True)}
 
 
 def test_chips_are_verified_by_the_lower_end_of_their_interval(outcome):
-    rows = {row["chip_id"]: (row["status"], row["test_low"]) for row in outcome.chips}
+    rows = {row.chip_id: (row.status, row.test_low) for row in outcome.chips}
     low = beta.ppf(0.025, 36, 64 - 36 + 1)  # 36 of 64 right (Clopper & Pearson, 1934)
     assert rows["a"] == ("pass", pytest.approx(low))
     assert rows["b"][0] == rows["c"][0] == "fail"
-    assert [s.verified for s in outcome.strategies] == [0, 0]
+    assert [s.certified for s in outcome.strategies] == [0, 0]
     assert outcome.needed == next(k for k in range(1, 65) if beta.ppf(0.025, k, 65 - k) >= 0.5)
-
-
-def test_the_table_adds_the_analysis_to_strategies_that_need_it(outcome):
-    console = Console(file=io.StringIO(), width=100)
-    console.print(describe_outcome(experiment(), outcome))
-    lines = [line.split() for line in console.file.getvalue().splitlines()]
-    table = {cells[0]: cells[1:] for cells in lines if cells and cells[0] in ("greedy", "none")}
-    assert table == {
-        "greedy": ["2*", "5.5", "17.5", "1,760", "11", "71", "3/4", "2/4", "0", "48.44", "43.75"],
-        "none": ["0", "0.0", "0.0", "0", "0", "0", "1/4", "1/4", "0", "31.25", "25.00"],
-    }
 
 
 def test_the_table_of_groups_says_what_each_saves():
@@ -117,68 +107,55 @@ def test_the_table_of_groups_says_what_each_saves():
         return {5: 20, 4: 10, 3: 12}.get(fault_map.fault_count, math.inf)
 
     plan = Plan((group("a", "b", amount=24), group("c", amount=math.inf)), ("d", "e"))
-    first, beyond, lost = group_rows(plan, CHIPS, cost)
-    assert (first["group"], first["chips"], first["members"]) == ("group000", 2, "a;b")
-    assert (first["price"], first["price_alone"]) == (24, 30)
-    assert first["share_saved"] == pytest.approx(0.2)
-    assert first["fused_rate"] == 5 / 16
-    assert first["alone_steps"] == 30
-    assert (beyond["amount_steps"], beyond["share_saved"]) == (None, None)
-    assert (lost["group"], lost["chips"], lost["members"]) == ("unsalvageable", 2, "d;e")
-    assert lost.keys() == first.keys()
-    assert len(group_rows(Plan(plan.groups, ()), CHIPS, cost)) == 2
+    first, beyond, lost = group_results(plan, CHIPS, cost)
+    assert (first.group, first.chips, first.members) == ("group000", 2, "a;b")
+    assert (first.price, first.price_alone) == (24, 30)
+    assert first.share_saved == pytest.approx(0.2)
+    assert first.fused_rate == 5 / 16
+    assert first.alone_steps == 30
+    assert (beyond.amount_steps, beyond.share_saved) == (None, None)
+    assert (lost.group, lost.chips, lost.members) == ("unsalvageable", 2, "d;e")
+    assert len(group_results(Plan(plan.groups, ()), CHIPS, cost)) == 2
 
 
 def test_nothing_is_saved_of_no_retraining_whatever_a_model_costs():
     plan = Plan((group("a", "b", amount=0),), (), Rules(price_group=1.0))
-    (row,) = group_rows(plan, CHIPS, lambda _: 0)
-    assert (row["price"], row["price_alone"], row["share_saved"]) == (1.0, 2.0, None)
+    (row,) = group_results(plan, CHIPS, lambda _: 0)
+    assert (row.price, row.price_alone, row.share_saved) == (1.0, 2.0, None)
     plan = Plan((group("a", "b", amount=10),), (), Rules(price_group=50.0))
-    (row,) = group_rows(plan, CHIPS, lambda _: 20)
-    assert row["share_saved"] == 0.75  # of the retraining
+    (row,) = group_results(plan, CHIPS, lambda _: 20)
+    assert row.share_saved == 0.75  # of the retraining
 
 
-def test_the_terminal_says_what_amounts_are_of_and_how_good_the_plan_is(outcome):
+def test_the_terminal_says_what_amounts_are_of_and_how_good_the_plan_is():
     curves = (ResilienceCurve(0.5, 0, 0.5, (0, 20), (0.1, 0.7)),)
     analysis = Analysis(curves, 1.0, 0.0, ResilienceMap(0.6, (0.5,), (20.0,)))
-    said = describe_map(experiment(), analysis)
-    assert said.endswith("the map reaches 50% faulty PEs and asks 2.00 epochs at most")
+    line = describe_map(experiment(), analysis)
+    assert line.endswith("reaches 50% faulty PEs and requires at most 2.00 epochs of retraining")
     plan = Plan((group("a", "b", amount=20),), ())
-    assert "; proved: no plan is cheaper" in describe_plan(experiment(), replace(plan, bound=20.0))
-    assert "more than 25.0% cheaper" in describe_plan(experiment(), replace(plan, bound=15.0))
+    assert "; optimal: no plan costs less" in describe_plan(experiment(), replace(plan, bound=20.0))
+    assert "optimality gap <= 25.0%" in describe_plan(experiment(), replace(plan, bound=15.0))
 
 
-def test_the_last_lines_say_what_to_do_next(outcome):
-    console = Console(file=io.StringIO(), width=800)
-    console.print(describe_outcome(experiment(), outcome))
-    said = console.file.getvalue()
-    assert "\nver., certified: the exact 95% interval of accuracy" in said
-    assert "Next: For the 2 short chips, try repair before retraining, " in said
-    assert "or a looser constraint (selection.max_drop)." in said
-
-
-def test_unsalvageable_chips_are_named_under_the_table(outcome):
-    console = Console(file=io.StringIO(), width=200)
-    console.print(describe_outcome(experiment(), outcome))
-    said = console.file.getvalue()
-    assert "Unsalvageable, beyond the resilience map: d" in said
-    assert "max_cost" not in said
-
-
-def test_a_limit_that_may_be_why_a_chip_is_unsalvageable_is_named(outcome):
-    console = Console(file=io.StringIO(), width=800)
-    console.print(describe_outcome(experiment(), replace(outcome, undecided=("d",))))
-    said = console.file.getvalue()
-    assert "\nUndecided, since fault_rates.max_cost ended the analysis: d\n" in said
-    assert "nsalvageable" not in said
-    assert "For the 1 undecided chip, try a larger fault_rates.max_cost, or none." in said
+def test_a_limit_that_may_be_why_a_chip_is_unsalvageable_is_named():
+    run = result()
+    undecided = replace(run, outcome=replace(run.outcome, undecided=run.outcome.unsalvageable))
+    texts = []
+    for each in (run, undecided):
+        console = Console(file=io.StringIO(), width=800)
+        console.print(describe_outcome(each))
+        texts.append(console.file.getvalue())
+    assert "Unsalvageable, beyond the resilience map: chip11" in texts[0]
+    assert "max_cost" not in texts[0]
+    assert "\nUndecided, since fault_rates.max_cost ended the analysis: chip11\n" in texts[1]
+    assert "nsalvageable" not in texts[1]
 
 
 def test_the_terminal_prints_brackets_as_they_are(capsys):
     console = open_console()
     console.print("try recipe.steps=[retrain,top_up] on chip:on:wafer")
-    (row,) = group_rows(Plan((group("a", amount=20),), ()), CHIPS, lambda _: 40)
-    console.print(describe_groups(experiment(), [row | {"members": "[a]"}]))
+    (row,) = group_results(Plan((group("a", amount=20),), ()), CHIPS, lambda _: 40)
+    console.print(describe_groups(experiment(), [replace(row, members="[a]")]))
     said = capsys.readouterr().out
     assert "recipe.steps=[retrain,top_up] on chip:on:wafer" in said
     assert " [a] " in said
@@ -187,7 +164,7 @@ def test_the_terminal_prints_brackets_as_they_are(capsys):
 def test_many_groups_are_shown_short():
     plan = Plan(tuple(group("a", amount=20) for _ in range(11)), ())
     console = Console(file=io.StringIO(), width=100)
-    console.print(describe_groups(experiment(), group_rows(plan, CHIPS, lambda _: 40)))
+    console.print(describe_groups(experiment(), group_results(plan, CHIPS, lambda _: 40)))
     text = console.file.getvalue()
     assert text.count("50%") == 8
     assert "and 3 more in groups.csv" in text

@@ -11,7 +11,7 @@ from efat import EfatError, SystolicArray
 from efat.campaign.job_factory import group_job
 from efat.campaign.stages import plan as plan_fleet
 from efat.campaign.stages import retrain
-from efat.campaign.tables import group_rows
+from efat.campaign.tables import group_results
 from efat.config.build import build_experiment
 from efat.config.compose import compose_jobs
 from efat.engine.store import Store
@@ -221,8 +221,8 @@ def test_its_cost_is_what_it_took_and_its_amount_is_that_of_the_model():
     [model] = retrain(TOPPING, Diverging(), BASELINE, {"greedy": plan})["greedy"]
     assert (model.trained_steps, model.carried_steps, model.amount_steps) == (20, 15, 15)
     assert (model.diverged, model.met, model.topped_up) == (False, False, True)
-    (row,) = group_rows(plan, TOPPING.fleet.chips, lambda _: 15, (model,))
-    assert (row["trained_steps"], row["topped_up"]) == (15, True)
+    (row,) = group_results(plan, TOPPING.fleet.chips, lambda _: 15, (model,))
+    assert (row.trained_steps, row.topped_up) == (15, True)
     said = describe_top_up(TOPPING, {"group000": model})
     assert "Training on diverged for group000: the model of the planned amount is kept" in said
 
@@ -274,7 +274,7 @@ def test_a_campaign_reports_what_it_planned_and_what_it_trained(run):
     for chip in rows(folder / "chips.csv"):
         assert int(chip["trained_steps"]) == by_group[chip["group"]]
         met = float(chip["val_after"]) >= target
-        assert met == (chip["group"] not in chosen["short_groups"])
+        assert met == (chip["group"] not in chosen["failing_groups"])
     p, t = longer[0]
     said = f"planned {p / 33:.2f}, trained {t / 33:.2f}"  # 33 steps an epoch
     assert said in " ".join(ran.stdout.split())
@@ -296,10 +296,10 @@ def test_early_stop_trains_each_chip_on_its_own_without_an_analysis(run):
     assert (alone["name"], alone["models"], alone["topped_up"]) == ("early_stop", 4, 0)
     steps, evaluations = (alone["retraining"][name] for name in ("steps", "evaluations"))
     assert evaluations == steps / 4 + 4  # each chip before any training, then every interval
-    assert alone["met_val"] == 4 - len(alone["short_groups"])
+    assert alone["pass_val"] == 4 - len(alone["failing_groups"])
     (line,) = [c for c in map(str.split, ran.stdout.splitlines()) if c[:1] == ["early_stop"]]
     assert line[2] == line[3] == f"{steps / 33:.1f}"  # epochs, with and without the analysis
-    assert line[5] == line[6]
+    assert line[4] == line[5]
     text = (folder / "report.md").read_text()
     assert "it needs no analysis, while greedy takes " in text
     assert f"| {steps / 33:.1f} | {steps / 33:.1f} | {evaluations} |" in text

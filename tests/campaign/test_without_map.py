@@ -13,11 +13,12 @@ from efat.errors import EfatError
 from efat.planning import EarlyStopping, Fixed, NoRemap
 from efat.planning.plan import Group, Plan
 from efat.planning.planners.greedy import Greedy
-from efat.reporting.advice import Settings, next_steps
+from efat.reporting.advice import next_steps
 from efat.reporting.run_folder import RunFolder
 from efat.reporting.terminal.stages import describe_until_met
 from efat.resilience.severity import array_rate
 from tests.campaign.by_hand import experiment, group
+from tests.reporting.run_folders import result
 
 
 def test_the_terminal_tells_them_apart_too():
@@ -27,7 +28,7 @@ def test_the_terminal_tells_them_apart_too():
     )
     said = describe_until_met(experiment(planner=EarlyStopping(), compare={}), models)
     assert "2 were trained" in said
-    assert "short at the end of the budget: b. Training diverged for a: the network" in said
+    assert "fail at the end of the budget: b. Training diverged for a: the network" in said
 
 
 def test_an_assignment_beyond_the_map_is_written_as_json(tmp_path):
@@ -64,9 +65,14 @@ def test_an_experiment_knows_whether_any_strategy_needs_the_map(compared, asks):
 
 
 def test_the_advice_is_more_budget_not_topping_up():
-    settings = Settings(("compensate", "retrain"), 1, 5, "selection.max_drop", True, True)
-    row = {"met_val": False, "met_test": False, "salvageable": True, "group_size": 1}
-    advice = next_steps([row], settings)
-    assert "a larger training.budget_epochs (of these short on validation at its end: 1)" in advice
+    run = result()
+    chip = replace(run.chips[0], pass_val=False, pass_test=False, group_size=1)
+    outcome = replace(run.outcome, chips=(chip,), recipe=("compensate", "retrain"))
+    run = replace(run, outcome=outcome)
+    alone = replace(run, plan=replace(run.plan, until_met=True))
+    advice = next_steps(alone)
+    assert "a larger training.budget_epochs (of these failing on validation at its end: 1)" in (
+        advice
+    )
     assert "top_up" not in advice
-    assert "top_up" in next_steps([row], replace(settings, until_met=False))
+    assert "top_up" in next_steps(run)

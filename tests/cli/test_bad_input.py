@@ -30,7 +30,7 @@ def test_every_problem_is_named_at_once_and_nothing_is_written(tmp_path):
         "seed=x": "seed: x given; an int is needed",
         "trainer.accumulate_grad_batches=x": "trainer.accumulate_grad_batches: x given; an int",
         "array.rows=0": "array.rows: 0 given; an int >= 1 is needed",
-        "array.dataflow=xx": "array.dataflow: 'xx' given; one of ws, os, is is needed",
+        "array.dataflow=xx": "array.dataflow: 'xx' given; 'ws', 'os' or 'is' is needed",
         "fault_rates.rates=[0.2,1.2]": "fault_rates.rates: [0.2, 1.2] given",
         "fault_rates.maps_per_rate=0": "fault_rates.maps_per_rate: 0 given",
         "fleet.fault_rate=3": "fleet.fault_rate: 3 given",

@@ -17,7 +17,7 @@ from efat.hardware.fleets import load_fleet
 from efat.hardware.mapping import SystolicArray
 from efat.models.resnet import ResNet
 from efat.reporting.tracking import wandb_dashboard
-from tests.cli.command_line import SAME, SHORT, TINY, efat, efat_process, rows, run_folder
+from tests.cli.command_line import SAME, SHORT, TINY, counts, efat, efat_process, rows, run_folder
 from tests.reporting.pages import BLOCKS, ROOT
 
 
@@ -34,7 +34,7 @@ def test_everything_is_where_it_says(done):
     folder, result = done
     run = run_folder(folder)
     for name in (*SAME, "summary.json", "config.yaml", "models", "report.html", "layers.csv",
-                 "made.json"):  # fmt: skip
+                 "provenance.json"):  # fmt: skip
         assert (run / name).exists(), name
         assert name.split(".")[0] in result.stdout
     figures = {f.stem for f in (run / "figures").iterdir()}
@@ -83,11 +83,11 @@ def test_the_numbers_add_up(done):
     assert best["retraining"]["steps"] == plan["total_steps"]
     assert best["retraining"]["samples"] == 32 * plan["total_steps"]
     assert summary["analysis"]["steps"] == 3 * 2 * 32
-    assert best["met_test"] == sum(chip["met_test"] == "True" for chip in chips)
+    assert best["pass_test"] == sum(chip["pass_test"] == "True" for chip in chips)
     tests = [float(chip["test_after"]) for chip in chips]
     assert best["mean_test"] == pytest.approx(sum(tests) / len(tests))
     assert best["worst_test"] == min(tests)
-    assert set(best["short"]) == {c["chip_id"] for c in chips if c["met_test"] == "False"}
+    assert set(best["failing"]) == {c["chip_id"] for c in chips if c["pass_test"] == "False"}
     assert len(chips) == 6
 
 
@@ -157,12 +157,6 @@ def test_the_table_of_a_sweep_has_the_costs_and_results_of_its_jobs(done, tmp_pa
     steps = [str(s["retraining"]["steps"]) for s in summary["strategies"]]
     assert [row["retraining_steps"] for row in table] == steps
     assert {row["overrides"] for row in table} == {"seed=0 planner=greedy"}
-
-
-def counts(result):
-    """Read the table of `stage=status`: done, running and missing units by stage."""
-    lines = [line.split() for line in result.stdout.splitlines()[2:]]
-    return {words[0]: words[1:4] for words in lines}
 
 
 def test_status_says_what_would_run_and_writes_nothing(tmp_path):

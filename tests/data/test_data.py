@@ -9,6 +9,10 @@ from omegaconf import OmegaConf
 from efat import EfatError
 from efat.config.compose import compose_jobs
 from efat.config.schema import CONF
+from efat.data.digits import Digits
+from efat.data.hugging_face import HubData
+from efat.data.image_folder import FolderData
+from efat.data.loaders import TensorBatches
 from efat.data.npz import NpzData
 from efat.data.parquet import ParquetData
 from efat.data.splits import SplitSizes, split_parts
@@ -108,13 +112,8 @@ def test_the_key_hangs_on_the_content_not_on_the_name(tmp_path):
 def test_streamed_batches_are_those_of_memory(tmp_path):
     path = write_folder(tmp_path / "set", 40)
     common = {"mean": [0.5] * 3, "std": [0.2] * 3, "crop": 2, "flip": True, "batch_size": 8}
-    node = {
-        "_target_": "efat.data.FolderData",
-        "path": str(path),
-        "test_size": 10,
-        **common,
-    }
-    held, streamed = (instantiate({**node, "in_memory": m, "workers": 0}) for m in (True, False))
+    common |= {"path": str(path), "test_size": 10}
+    held, streamed = (FolderData(**common, in_memory=m) for m in (True, False))
     batches = []
     for data in (held, streamed):
         data.setup("fit")
@@ -129,9 +128,32 @@ def test_streamed_batches_are_those_of_memory(tmp_path):
     assert torch.equal(torch.get_rng_state(), state)  # the prefix rule
 
 
-def test_processes_of_one_training_share_the_batches(tmp_path):
-    from efat.data.loaders import TensorBatches
+def test_digits_are_stratified_and_a_fifth_each_is_held_out():
+    data = Digits()
+    data.setup("fit")
+    sizes = {name: len(y) for name, (_, y) in data.splits.items()}
+    assert sizes == {"train": 1079, "val": 359, "test": 359}
+    for _, y in data.splits.values():
+        shares = torch.bincount(y).float() / len(y)
+        assert (shares - 0.1).abs().max() < 0.02
 
+
+def test_shuffled_batches_differ_by_pass_and_are_full():
+    x, y = torch.arange(10), torch.arange(10)
+    torch.manual_seed(3)
+    loader = TensorBatches(x, y, 4, shuffle=True)
+    first, second = list(loader), list(loader)
+    assert len(loader) == len(first) == 2
+    assert not torch.equal(torch.cat([a for a, _ in first]), torch.cat([a for a, _ in second]))
+    torch.manual_seed(3)
+    again = list(TensorBatches(x, y, 4, shuffle=True))
+    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(first, again, strict=True))
+    plain = list(TensorBatches(x, y, 4))
+    assert [len(a) for a, _ in plain] == [4, 4, 2]
+    assert torch.equal(torch.cat([a for a, _ in plain]), x)
+
+
+def test_processes_of_one_training_share_the_batches(tmp_path):
     x = torch.arange(20)
     for shuffle in (True, False):
         shards = []
@@ -249,16 +271,12 @@ def test_bad_images_of_a_stream(tmp_path):
     path = write_folder(tmp_path / "set", 30, classes=2)
     victim = sorted((path / "train").rglob("*.png"))[0]
     victim.write_bytes(victim.read_bytes()[:50])
-    node = {
-        "_target_": "efat.data.FolderData", "path": str(path), "test_size": 4,
-        "mean": [0.5] * 3, "std": [0.2] * 3, "in_memory": False, "batch_size": 26,
-    }  # fmt: skip
-    data = instantiate(node)
-    data.setup("fit")
+    options = {"path": str(path), "test_size": 4, "mean": [0.5] * 3, "std": [0.2] * 3}
+    options |= {"in_memory": False, "batch_size": 26}
+    data = setup(FolderData, **options)
     with pytest.raises(EfatError, match=f"{victim.name}: not a readable image"):
         [list(loader) for loader in (data.train_dataloader(), data.test_dataloader())]
-    data = instantiate({**node, "bad_images": "skip"})
-    data.setup("fit")
+    data = setup(FolderData, **options, bad_images="skip")
     with pytest.warns(UserWarning, match=rf"{victim.name}.*\(1 skipped so far\)"):
         loaders = [list(loader) for loader in (data.train_dataloader(), data.test_dataloader())]
     assert sum(len(x) for loader in loaders for x, _ in loader) == 29
@@ -308,7 +326,7 @@ def test_the_hub_without_a_network_says_what_to_do(monkeypatch, tmp_path):
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    data = instantiate({"_target_": "efat.data.HubData", "path": "someone/pictures"})
+    data = HubData("someone/pictures")
     with pytest.raises(
         EfatError, match=r"'someone/pictures' could not be loaded \(no route.*local"
     ):

@@ -17,13 +17,13 @@ def double(number):
     return 2 * number
 
 
-def die(task):
+def die(unit):
     """Kill the worker: at the number 3 always, at a path once."""
-    if task == 3 or (isinstance(task, Path) and not task.exists()):
-        if task != 3:
-            task.touch()
+    if unit == 3 or (isinstance(unit, Path) and not unit.exists()):
+        if unit != 3:
+            unit.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return task.name if isinstance(task, Path) else 2 * task
+    return unit.name if isinstance(unit, Path) else 2 * unit
 
 
 def test_a_dead_worker_costs_its_own_unit_alone_which_is_tried_again(tmp_path):
@@ -46,15 +46,15 @@ def test_workers_killed_while_idle_are_replaced():
     assert sorted(executor.run(double, [1, 2, 3])) == [(0, 2), (1, 4), (2, 6)]
 
 
-def test_a_task_is_taken_when_a_worker_is_free_and_not_before():
+def test_a_unit_is_taken_when_a_worker_is_free_and_not_before():
     taken = []
 
-    def tasks():
+    def units():
         for number in range(6):
             taken.append(number)
             yield number
 
-    for count, _ in enumerate(Processes(2).run(double, tasks()), 1):
+    for count, _ in enumerate(Processes(2).run(double, units()), 1):
         assert len(taken) <= count + 2
 
 
@@ -85,8 +85,8 @@ def sleep_beside_another(folder):
 
 def test_a_launched_unit_that_dies_is_tried_again(tmp_path):
     assert list(Launch(retries=1).run(die, [tmp_path / "a"])) == [(0, "a")]
-    lost = WorkerDied("its process died 1 times, last by SIGKILL")
-    assert list(Launch(retries=0).run(die, [3])) == [(0, lost)]
+    died = WorkerDied("its process died 1 times, last by SIGKILL")
+    assert list(Launch(retries=0).run(die, [3])) == [(0, died)]
 
 
 def test_a_launched_unit_takes_all_its_processes_with_it(tmp_path):
@@ -182,10 +182,10 @@ def test_ray_holds_a_bounded_number_of_units(ray_executor, tmp_path):
     executor = Ray(in_flight=2)
     taken = []
 
-    def tasks():
+    def units():
         for number in range(6):
             taken.append(number)
             yield str(tmp_path / str(number))
 
-    for count, _ in enumerate(executor.run(grow, tasks()), 1):
+    for count, _ in enumerate(executor.run(grow, units()), 1):
         assert len(taken) <= count + 2

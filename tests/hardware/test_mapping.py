@@ -63,7 +63,7 @@ def test_all_problems_of_an_array_come_at_once():
     assert len(caught.value.problems) == 3
     assert "array.rows: 0 given; an int >= 1 is needed" in str(caught.value)
     assert "array.cols: 2.5" in str(caught.value)
-    assert "array.order: 'rowwise' given; one of im2col" in str(caught.value)
+    assert "array.order: 'rowwise' given; 'im2col'" in str(caught.value)
 
 
 def test_a_map_of_another_array_is_refused():

@@ -1,7 +1,5 @@
 """Networks: the published sizes, names and accuracies."""
 
-from functools import partial
-
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -14,12 +12,12 @@ from efat.models.mobilenet import MobileNetV2
 from efat.models.resnet import ResNet
 from efat.models.vgg import VGG
 from efat.training import Factory
-from efat.training.jobs import EvaluationJob, TrainSpec
+from efat.training.jobs import EvaluationJob
 from efat.training.module import unwrap
 from efat.training.pretrained import PretrainedWeights
 from efat.training.trainer import evaluate
-from tests.data.tiny_data import CifarTest, real
-from tests.training.specs import sgd
+from tests.data.tiny_data import real
+from tests.training.specs import spec
 
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 LARGE = ("resnet50", "vit_tiny")
@@ -97,26 +95,16 @@ def test_a_mobilenet_without_width():
 )
 def test_published_accuracy(depth, file, accuracy, tmp_path):
     """On all 10,000 test images; the few JPEGs among them in this copy may shift it a little."""
-    checkpoint, data = (
-        PretrainedWeights.of(str(real("cifar_resnet_weights", file))),
-        real("cifar10"),
-    )
+    checkpoint = PretrainedWeights.of(str(real("cifar_resnet_weights", file)))
     model, store = ResNet(depth, 10), Store(tmp_path)
     checkpoint.load_into(model)
     store.write("pretrain", "published", Result({}, model.state_dict()))
-    setup = TrainSpec(
-        Factory("efat.models.ResNet", {"depth": depth, "num_classes": 10}),
-        Factory.of(
-            partial(
-                CifarTest, path=str(data), image="img", mean=[0.485, 0.456, 0.406],
-                std=[0.229, 0.224, 0.225],
-            )
-        ),
-        10,
-        {"accelerator": "cpu"},
-        sgd(0.1),
+    values = {"image": "img", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    setup = spec(
+        model=Factory("efat.models.ResNet", {"depth": depth, "num_classes": 10}),
+        data=Factory("tests.data.tiny_data.CifarTest", {"path": str(real("cifar10")), **values}),
         channels_last=True,
-    )  # fmt: skip
+    )
     job = EvaluationJob(setup, ("pretrain", "published"), SystolicArray(64, 64), (None,))
     [found] = evaluate(job, store).values["test"]
     assert found == pytest.approx(accuracy, abs=0.0005)

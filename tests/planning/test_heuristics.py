@@ -25,7 +25,7 @@ from tests.planning.fleets import fleet, table_cost
 def test_hierarchical_takes_the_best_pair_there_is(
     kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("efat.planning.planners.hierarchical.KEPT", kept)
+    monkeypatch.setattr("efat.planning.planners.hierarchical.PARTNERS_STORED", kept)
     chips, cost = fleet("clustered", 30, 32), table_cost("concave", 32)
     plan = Hierarchical()(chips, cost, 0)
     problem = prepare(chips, cost, Rules())

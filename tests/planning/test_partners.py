@@ -53,7 +53,7 @@ def test_a_division_is_better_than_halves():
 
 
 def prover_ratio(prover, values, divisions):
-    split, _ = prover.whole
+    split, _ = prover.root
     parts = tuple(OverlapShares.of(split.sizes, split.overlaps, shares) for shares in divisions)
     spectral = (split.spectrum.largest, split.area, len(values), prover.table, prover.limit)
     gains = np.diagonal(prover.overlaps)

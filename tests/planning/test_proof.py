@@ -46,7 +46,7 @@ def test_a_search_cut_short_anywhere_bounds_every_group(
     rng = np.random.default_rng(seed)
     chips = structured_fleet(rng, int(rng.integers(3, 10)))
     cost, members = rising_cost(rng, 144), int(rng.integers(3, 10))
-    monkeypatch.setattr("efat.planning.bounds.proof.FAN", int(rng.integers(1, 4)))
+    monkeypatch.setattr("efat.planning.bounds.proof.BRANCHING", int(rng.integers(1, 4)))
     words = np.stack([chip.fault_map.words for chip in chips])
     single = cost.table[np.bitwise_count(words).sum(axis=1)]
     kept = np.flatnonzero(np.isfinite(single))

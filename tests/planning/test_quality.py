@@ -16,7 +16,7 @@ from efat.planning.bounds.enumeration import list_groups, solve
 from efat.planning.bounds.lower_bound import cover_bound, single_bound, whole_prices
 from efat.planning.bounds.subsets import (
     best_partition,
-    places_of,
+    chips_of_subset,
     relaxation,
     subset_prices,
     subset_sums,
@@ -126,10 +126,10 @@ def test_listing_finds_every_group_and_bounds_like_all_subsets(kind: str) -> Non
     found = zip(listing.prices.tolist(), listing.sums(values).tolist(), strict=True)
     listed = {listing.members(i): pair for i, pair in enumerate(found)}
     finite = np.flatnonzero(np.isfinite(prices))
-    assert set(listed) == {places_of(s) for s in finite.tolist()}
+    assert set(listed) == {chips_of_subset(s) for s in finite.tolist()}
     sums = subset_sums(values)
     for s in finite.tolist():
-        assert listed[places_of(s)] == pytest.approx((prices[s], sums[s]))
+        assert listed[chips_of_subset(s)] == pytest.approx((prices[s], sums[s]))
     bound = solve(listing, Columns(problem, []))[1]
     assert bound == pytest.approx(relaxation(prices, 9)[1])
 

@@ -76,8 +76,8 @@ def test_the_counts_of_less_retraining_are_those_of_its_chips():
         passed = sum(test >= float(result["target_test"]) for test in tests)
         assert result["fleet"].endswith(f"-{len(tests)}")
         assert int(result["chips"]) == len(tests)
-        assert int(result["met_test"]) == passed == statuses["verified"] + statuses["met"]
-        assert int(result["verified"]) == statuses["verified"]
+        assert int(result["met_test"]) == passed == statuses["certified"] + statuses["pass"]
+        assert int(result["certified"]) == statuses["certified"]
         assert float(result["mean_test"]) == pytest.approx(mean(tests), abs=1e-6)
         assert float(result["worst_test"]) == pytest.approx(min(tests), abs=1e-6)
         assert int(result["models"]) == len(trained)

@@ -1,21 +1,29 @@
 """The report: what it says, draws and holds."""
 
 import base64
+import html
+import io
 import json
+import os
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from efat.reporting.html.run_reader import read_run
-from efat.reporting.html.summary_text import headline, sentences
+from rich.console import Console
 
+from efat.campaign.outcome import TrainingCost
+from efat.campaign.run_result import RunResult
 from efat.errors import EfatError
 from efat.hardware.fleets import load_fleet
 from efat.reporting.html.report_page import page_data
 from efat.reporting.html.write import write_report
+from efat.reporting.sentences import headline, strategy_rows, summary
+from efat.reporting.terminal.outcome import describe_outcome
 from efat.run import main
 from tests.reporting.html_pages import TEMPLATES, Page, unpack
-from tests.reporting.run_folders import finished
+from tests.reporting.run_folders import edit, finished, result
 
 
 @pytest.fixture
@@ -37,47 +45,60 @@ def test_the_page_needs_nothing_else(report):
     assert asked <= set(page.ids)
 
 
-def test_the_verdict_comes_first_and_in_words(report):
+def golden(name, text):
+    """Compare with a stored text; EFAT_UPDATE_GOLDEN=1 stores the new one for review."""
+    path = Path(__file__).parent / "golden" / name
+    if os.environ.get("EFAT_UPDATE_GOLDEN"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_the_report_reads_as_the_golden_page(report):
     run, text, _ = report
-    assert headline(run) == (
-        "10 of 12 chips meet the constraint on test (accuracy at least 80.00%), for 4 retrainings "
-        "and 8.0 epochs."
-    )
+    golden("report.md", (run.folder / "report.md").read_text())
     assert text.index(headline(run)) < text.index('id="figure-cost"')
-    said = " ".join(sentences(run))
-    assert "Against fixed (12 retrainings, 24.0 epochs, 10 chips meet it on test): 67% less" in said
-    assert "12.0 epochs more: 20.0 in all, less than retraining every chip" in said
-    assert "(12 x 3.0 = 36.0). The budget is 3 evaluation intervals of 1 epoch (10 steps)." in said
-    assert "Short of the constraint on test: chip00." in said
-    assert "Unsalvageable, since no amount within the budget is known for them: chip11." in said
-    assert "What a better plan could save: at most 25% of the price of this one" in said
-    assert "none (" not in said
-    assert (
-        "On test 10 chips are certified, 0 pass and 2 fail (1 of them beyond the resilience map); "
-        "the test split was only measured on" in said
-    )
+    for sentence in summary(run):
+        assert html.escape(sentence, quote=False) in text
+
+
+def test_the_terminal_reads_as_the_golden_run():
+    console = Console(file=io.StringIO(), width=80, markup=False)
+    console.print(describe_outcome(result()))
+    lines = console.file.getvalue().splitlines()
+    golden("terminal.txt", "\n".join(line.rstrip() for line in lines) + "\n")
 
 
 @pytest.mark.parametrize("models", [4, 0])
-def test_what_is_spent_counts_hardening_for_all_who_use_it(tmp_path, models):
-    run = read_run(finished(tmp_path))
-    chosen, fixed = run.summary["strategies"][0], run.summary["strategies"][1]
-    chosen["models"], chosen["retraining"]["epochs"] = models, 2.0 * models
-    run.summary["hardening"] = {"epochs": 20.0, "elapsed_s": 1.0}
-    run.summary["hardened"] = run.summary["baseline"]
-    fixed |= {"name": "early_stop", "needs_analysis": False}
-    said = " ".join(sentences(run))
-    assert f"{2 * models + 32}.0 in all, 20.0 of them hardening, " in said
-    assert (
-        f"with its analysis, {(2 * models + 32) / 44:.1f} times as many" in said
-    )  # as 24 and hardening
+def test_what_is_spent_counts_hardening_for_all_who_use_it(models):
+    run = result()
+    chosen, fixed, none = run.strategies
+    chosen = replace(
+        chosen, models=models, retraining=replace(chosen.retraining, epochs=2.0 * models)
+    )
+    fixed = replace(fixed, name="early_stop", needs_analysis=False)
+    hardening = TrainingCost(200, 20.0, 0, 1.0)
+    outcome = replace(run.outcome, strategies=(chosen, fixed, none), hardening=hardening)
+    run = replace(run, outcome=outcome)
+    assert run.spent_epochs == 2 * models + 32
+    assert [outcome.once_epochs(s) for s in run.strategies] == [12 + 20 * (models > 0), 20, 0]
 
 
-def test_the_table_of_strategies_counts_the_verified(report):
-    _, text, _ = report
+def test_the_table_of_strategies_counts_certified_chips(report):
+    run, text, _ = report
     rows = re.findall(r"<tr><td>(\w+)</td>(.*?)</tr>", text)
     cells = {name: re.findall(r"<td>(.*?)</td>", rest) for name, rest in rows}
     assert cells["fixed"][:7] == ["12", "24.0", "36.0", "0", "10", "10", "10"]
+    assert [row["certified"] for row in strategy_rows(run)] == [10, 10, 10]
+
+
+def test_a_run_comes_back_as_it_was_saved(tmp_path):
+    saved = result()
+    loaded = RunResult.load(finished(tmp_path))
+    for name in ("outcome", "metric", "amounts", "settings", "plan", "groups", "map", "maps"):
+        assert getattr(loaded, name) == getattr(saved, name), name
+    assert repr(loaded.curves) == repr(saved.curves)  # NaN after a divergence
+    assert loaded.crossings == saved.crossings == ((0.1, 1.0), (0.1, 1.0), (0.3, 1.0), (0.3, 1.0))
 
 
 def test_figures_are_plotlys_and_hold_the_numbers(report):
@@ -104,7 +125,7 @@ def test_figures_are_plotlys_and_hold_the_numbers(report):
 
 @pytest.mark.parametrize("side", [8, 100])
 def test_fault_maps_come_back(tmp_path, side):
-    run = read_run(finished(tmp_path, side=side))
+    run = RunResult.load(finished(tmp_path, side=side))
     maps = page_data(run)["maps"]
     fleet = {c.chip_id: c.fault_map.faulty for c in load_fleet(tmp_path / "fleet.npz")}
     body = np.frombuffer(base64.b64decode(maps["maps"]["chip03"]), np.uint8)
@@ -129,25 +150,20 @@ def test_names_of_chips_cannot_break_out_of_the_page(tmp_path):
     assert "<script>alert" not in (tmp_path / "report.html").read_text()
 
 
-def test_the_text_has_the_same_table(report):
-    text = (report[0].folder / "report.md").read_text()
-    assert f"**{headline(report[0])}**" in text
-    assert "| fixed | 12 | 24.0 | 36.0 | 0 | 10 | 10 | 10 |" in text
-    assert "`python -m efat.run`" in text
-    assert "`None`" not in text  # a figure that does not apply is left out
-
-
 def test_what_is_missing_or_damaged_is_named(tmp_path):
     finished(tmp_path / "done")
     with pytest.raises(EfatError, match=r"no summary.json.*such as runs=\[.*done\]"):
-        read_run(tmp_path / "other")
+        RunResult.load(tmp_path / "other")
     (tmp_path / "done/chips.csv").unlink()
     with pytest.raises(EfatError, match=r"no chips.csv in it"):
-        read_run(tmp_path / "done")
+        RunResult.load(tmp_path / "done")
     finished(tmp_path / "done")
+    edit(tmp_path / "done/summary.json", version=1)
+    with pytest.raises(EfatError, match="is of version 1, this efat reads version 2"):
+        RunResult.load(tmp_path / "done")
     (tmp_path / "done/summary.json").write_text("{}")
     with pytest.raises(EfatError, match="damaged"):
-        read_run(tmp_path / "done")
+        RunResult.load(tmp_path / "done")
 
 
 def run_main(monkeypatch, *arguments):

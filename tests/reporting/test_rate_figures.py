@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from efat.reporting.figures.fault_rates import draw_fault_rates
+from efat.reporting.figures.resilience import plot_fault_rates
 from efat.resilience.metric import Metric
 from efat.resilience.resilience_map import ResilienceCurve
 
@@ -24,9 +24,9 @@ def lines(figure):
 
 
 def test_every_amount_has_a_line_of_means():
-    drawn = lines(draw_fault_rates(CURVES, 20, 0.85))
+    drawn = lines(plot_fault_rates(CURVES, 20, 0.85))
     assert list(drawn) == [
-        "asked: 85.00%",
+        "target: 85.00%",
         "before retraining",
         "after 0.5 epochs",
         "after 1 epoch",
@@ -38,7 +38,7 @@ def test_every_amount_has_a_line_of_means():
 
 
 def test_bars_reach_from_the_worst_map_to_the_best():
-    bars = lines(draw_fault_rates(CURVES, 20, 0.85))["before retraining"].lines[2][0].get_segments()
+    bars = lines(plot_fault_rates(CURVES, 20, 0.85))["before retraining"].lines[2][0].get_segments()
     assert bars[0] == pytest.approx(np.array([[0.1, 50], [0.1, 70]]))
     assert bars[1] == pytest.approx(np.array([[0.5, 10], [0.5, 10]]))
 
@@ -46,19 +46,19 @@ def test_bars_reach_from_the_worst_map_to_the_best():
 def test_of_many_amounts_the_first_and_the_last_are_drawn():
     steps = tuple(range(12))
     curve = ResilienceCurve(0.1, 0, 0.1, steps, tuple(0.5 + 0.01 * step for step in steps))
-    drawn = list(lines(draw_fault_rates([curve], 1, 0.85)))
+    drawn = list(lines(plot_fault_rates([curve], 1, 0.85)))
     assert len(drawn) == 1 + 5
     assert (drawn[1], drawn[-1]) == ("before retraining", "after 11 epochs")
 
 
 def test_a_divergence_is_a_gap_and_an_error_has_its_own_unit():
     curve = ResilienceCurve(0.1, 0, 0.1, STEPS, (9.0, math.nan, math.nan), higher_is_better=False)
-    figure = draw_fault_rates([curve], 20, 4.0, Metric("mse", False, 0, None))
+    figure = plot_fault_rates([curve], 20, 4.0, Metric("mse", False, 0, None))
     assert figure.axes[0].get_ylabel() == "validation mse"
     assert lines(figure)["before retraining"].lines[0].get_ydata() == [9.0]
 
 
 def test_a_curve_that_met_the_constraint_early_keeps_its_last_value():
     early = ResilienceCurve(0.1, 2, 0.1, (0, 10), (0.6, 0.95))
-    drawn = lines(draw_fault_rates([early, *CURVES], 20, 0.85))
+    drawn = lines(plot_fault_rates([early, *CURVES], 20, 0.85))
     assert drawn["after 1 epoch"].lines[0].get_ydata()[0] == pytest.approx(100 * 2.75 / 3)

@@ -5,34 +5,44 @@ from dataclasses import replace
 from io import BytesIO
 
 import pytest
-from efat.reporting.figures.map_line import map_line
-from efat.reporting.html.run_reader import read_run
-from efat.reporting.html.summary_text import sentences
 
+from efat.campaign.results import Analysis
+from efat.campaign.tables import ChipResult
 from efat.planning.plan import Merge, Plan
 from efat.planning.rules import Rules
-from efat.reporting.advice import Settings, next_steps
+from efat.reporting.advice import next_steps
 from efat.reporting.figures.plan import draw_groups, draw_rewards
 from efat.reporting.figures.resilience import plot_curves, plot_resilience_map
+from efat.reporting.figures.series import map_line
 from efat.reporting.html.captions import figures_of
 from efat.reporting.html.charts import plan_chart
 from efat.reporting.html.report_page import chip_columns, page_data
 from efat.reporting.html.resilience_charts import curves_chart, map_chart
+from efat.reporting.sentences import summary
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
+from efat.resilience.severity import array_rate
 from tests.campaign.by_hand import CHIPS, experiment, group
-from tests.reporting.run_folders import finished
+from tests.reporting.run_folders import result
 
 
 @pytest.fixture
-def run(tmp_path):
-    return read_run(finished(tmp_path))
+def run():
+    return result()
+
+
+def shortened(run, steps_of):
+    """The run with each curve cut to its first points."""
+    curves = []
+    for curve in run.curves:
+        n = 1 + curve.amount_steps.index(steps_of(curve))
+        curves.append(replace(curve, amount_steps=curve.amount_steps[:n], metric=curve.metric[:n]))
+    return replace(run, curves=tuple(curves))
 
 
 def without_retraining(run):
     """The same run under rules=few_models, where no group needs any retraining."""
-    groups = tuple(row | {"amount_steps": 0.0, "alone_steps": 0.0} for row in run.groups)
-    rules = {"price_group": 1, "price_step": 1}
-    return replace(run, groups=groups, plan=run.plan | {"rules": rules})
+    groups = tuple(replace(row, amount_steps=0.0, alone_steps=0.0) for row in run.groups)
+    return replace(run, groups=groups, plan=replace(run.plan, rules=Rules(price_group=1)))
 
 
 def caption(run, name):
@@ -65,10 +75,7 @@ def test_where_nothing_is_retrained_the_plan_shows_models_only_and_says_so(run):
 def ended_at_once(run):
     """The same run with fault_rates.until_met: one of 10 % and one of 30 % met at amount 0."""
     last = {(0.1, 0): 0, (0.1, 1): 10, (0.3, 0): 0, (0.3, 1): 30}
-    kept = [r for r in run.curves if r["amount_steps"] <= last[r["fault_rate"], r["repeat"]]]
-    return replace(
-        run, curves=tuple(kept), resilience_map=run.resilience_map | {"budget_steps": 30}
-    )
+    return shortened(run, lambda curve: last[curve.fault_rate, curve.repeat])
 
 
 def test_curves_that_end_at_amount_0_are_marked_and_counted(run):
@@ -84,32 +91,30 @@ def test_curves_that_end_at_amount_0_are_marked_and_counted(run):
 
 
 def test_a_curve_that_ended_counts_in_the_mean_with_its_last_value(run):
-    rows = tuple(
-        row for row in run.curves if (row["fault_rate"], row["repeat"]) != (0.1, 1) or
-        row["amount_steps"] < 20
-    )  # fmt: skip
-    here = replace(run, curves=rows)
+    ends = lambda c: 10 if (c.fault_rate, c.repeat) == (0.1, 1) else 30  # noqa: E731
+    here = shortened(run, ends)
     lines = [t for t in curves_chart(here)["data"] if t["mode"] == "lines" and "fill" not in t]
     assert lines[0]["y"] == pytest.approx([71, 81, (91 + 81) / 2, (101 + 81) / 2])
 
 
 def test_where_the_recipe_does_not_retrain_all_curves_are_points(run):
-    rows = tuple(row for row in run.curves if row["amount_steps"] == 0)
-    here = replace(run, curves=rows, resilience_map=run.resilience_map | {"budget_steps": 0})
+    here = shortened(run, lambda curve: 0)
+    here = replace(here, amounts=replace(run.amounts, budget_steps=0))
     marks = [t for t in curves_chart(here)["data"] if t["mode"] == "markers"]
     assert sum(len(t["x"]) for t in marks) == 4
     assert "each dot is a fault map as it was repaired" in caption(here, "curves")
 
 
 def test_what_never_met_the_constraint_is_shown_above_the_budget(run):
-    here = replace(run, resilience_map=run.resilience_map | {"target": 0.95})  # 30 % again: lost
-    chips = tuple(row | {"severity": 0.45 if i < 2 else 0.1} for i, row in enumerate(run.chips))
-    traces = {t["name"]: t for t in map_chart(replace(here, chips=chips))["data"]}
+    here = replace(run, map=replace(run.map, target=0.95))  # 30 % again: never met
+    chips = tuple(replace(c, severity=0.45 if i < 2 else 0.1) for i, c in enumerate(run.chips))
+    served = replace(here, outcome=replace(run.outcome, chips=chips))
+    traces = {t["name"]: t for t in map_chart(served)["data"]}
     assert len(traces["one fault map"]["x"]) == 3
     lost = traces["a fault map, not met within the budget"]
     assert (lost["x"], lost["marker"]["symbol"]) == ([0.3], "triangle-up-open")
     assert lost["y"][0] > run.budget_epochs
-    assert traces["a chip, beyond the map"]["text"] == ["chip00", "chip01"]
+    assert traces["a chip, beyond the resilience map"]["text"] == ["chip00", "chip01"]
     said = "1 of 4 fault maps did not meet it within the budget of 3.0 epochs, 1 of 12 chips are"
     assert said in caption(here, "map")
     everywhere = [t["name"] for t in map_chart(run)["data"]]
@@ -131,7 +136,8 @@ def test_figures_on_paper_agree_with_the_page():
     ]
     assert (list(dot.get_xdata()), list(dot.get_ydata())) == ([0.0], [90.0])
     drawn = ResilienceMap(0.6, (0.1, 0.3, 0.5), (0.0, 20.0, math.inf))
-    axes = plot_resilience_map(experiment(), CURVES, drawn).axes[0]
+    analysis = Analysis(CURVES, 1.0, 0.0, drawn)
+    axes = plot_resilience_map(experiment(), analysis, array_rate).axes[0]
     marks = {found.get_label(): found.get_offsets() for found in axes.collections}
     [(severity, height)] = marks["fault maps, not met within the budget (1)"]
     assert (severity, height > 4.0) == (0.5, True)
@@ -177,112 +183,86 @@ def test_a_step_of_the_map_is_drawn_upright():
     assert (line[0.1], line[math.nextafter(0.1, 1)]) == (1.0, 2.0)
 
 
-def test_epochs_are_the_unit_of_the_table_of_chips_and_of_the_sentences(run):
+def test_epochs_are_the_unit_of_the_table_of_chips(run):
     headings = [heading for _, heading, _ in chip_columns(run)]
     assert "lower end (95%)" in headings
-    assert not {"at least", "pruned for", "statement", "steps"} & set(headings)
-    data = page_data(replace(run, chips=tuple(row | {"trained_steps": 25.0} for row in run.chips)))
+    chips = tuple(replace(chip, trained_steps=25) for chip in run.chips)
+    data = page_data(replace(run, outcome=replace(run.outcome, chips=chips)))
     place = [name for name, _, _ in data["columns"]].index("trained_epochs")
     assert data["chips"][0][place] == 2.5
-    run.summary["recipe"] = ["retrain", "top_up"]
-    longer = {"trained_steps": 25.0, "topped_up": True}
-    groups = (run.groups[0] | longer, run.groups[1] | longer | {"topped_up": False})
-    strategy = run.summary["strategies"][0]
-    strategy["retraining"]["evaluations"] = 6
-    strategy |= {"topped_up": 1, "topped_up_steps": 5, "short_groups": []}
-    strategy["kept_groups"] = ["group002"]
-    said = " ".join(sentences(replace(run, groups=groups)))
-    assert "1 of 4 groups fell short there and went on, for 0.50 epochs together" in said
-    assert "(group000: planned 2.00, trained 2.50 epochs)" in said
-    assert "diverged for group002: the model of the planned amount is kept" in said
-    assert said.count("steps") == said.count("(10 steps)") + said.count("recipe.steps")
 
 
-SETTINGS = Settings(("retrain",), 1, 13, "selection.max_drop", repairable=True)
-MET = {"met_val": True, "met_test": True, "salvageable": True, "group_size": 1}
-UNSURE, SHORT = MET | {"met_test": False}, MET | {"met_val": False, "met_test": False}
-LOST = SHORT | {"salvageable": False}
+PASS = ChipResult(
+    "c", 0.1, 0.1, "group000", 1, 0.1, 20, 2.0, 20, 0.5, 0.9, 0.5, 0.9, True, True, 0.8, 0.95,
+    "pass", True,
+)  # fmt: skip
+UNSURE = replace(PASS, pass_test=False)
+FAIL = replace(UNSURE, pass_val=False)
+BEYOND = replace(FAIL, salvageable=False)
+
+
+def advised(run, *chips, recipe=("retrain",), sustained=1, dataflow="ws", undecided=()):
+    array = replace(run.settings.array, dataflow=dataflow)
+    settings = replace(run.settings, sustained=sustained, array=array)
+    outcome = replace(run.outcome, chips=chips, recipe=recipe, undecided=undecided)
+    return next_steps(replace(run, settings=settings, outcome=outcome))
 
 
 @pytest.mark.parametrize(
-    ("chips", "settings", "said", "unsaid"),
+    ("chips", "changes", "advises", "not_advised"),
     [
-        ([MET, UNSURE], SETTINGS,
-         ["For the 1 short chip, try repair before retraining, recipe=remap_compensate",
-          "selection.sustained=2 with a larger training.budget_epochs, ",
-          "(met on validation, not on test: 1)", "(selection.max_drop)"],
-         ["top_up", "unsalv"]),
-        ([MET, SHORT], SETTINGS, ["recipe.steps=[retrain,top_up]"], ["sustained"]),
-        ([SHORT], replace(SETTINGS, recipe=("retrain", "top_up")), ["remap_compensate"], ["steps"]),
-        ([UNSURE], replace(SETTINGS, sustained=13), ["looser"], ["sustained"]),
-        ([UNSURE], replace(SETTINGS, repairable=False), ["looser"], ["remap_compensate"]),
-        ([UNSURE], replace(SETTINGS, recipe=("compensate",)), ["[compensate,retrain]"],
+        ([PASS, UNSURE], {},
+         ["the 1 failing chip", "recipe=remap_compensate", "selection.sustained=2",
+          "(selection.max_drop)"], ["top_up", "unsalv"]),
+        ([PASS, FAIL], {}, ["recipe.steps=[retrain,top_up]"], ["sustained"]),
+        ([FAIL], {"recipe": ("retrain", "top_up")}, ["remap_compensate"], ["steps"]),
+        ([UNSURE], {"sustained": 4}, ["looser"], ["sustained"]),
+        ([UNSURE], {"dataflow": "os"}, ["looser"], ["remap_compensate"]),
+        ([UNSURE], {"recipe": ("compensate",)}, ["[compensate,retrain]"],
          ["sustained", "remap_compensate"]),
-        ([MET, LOST], SETTINGS, ["For the 1 unsalvageable chip, try a larger training.budget_"],
-         ["short", "sustained"]),
-        ([LOST], replace(SETTINGS, recipe=("remap", "compensate")),
-         ["For the 1 unsalvageable chip, try recipe.steps=[remap,compensate,retrain]"],
+        ([PASS, BEYOND], {}, ["the 1 unsalvageable chip", "training.budget_"],
+         ["failing", "sustained"]),
+        ([BEYOND], {"recipe": ("remap", "compensate")},
+         ["the 1 unsalvageable chip", "recipe.steps=[remap,compensate,retrain]"],
          ["training.budget_epochs"]),
-        ([UNSURE], SETTINGS, [], ["individual", "max_cost"]),
-        ([LOST], replace(SETTINGS, undecided=1),
-         ["For the 1 undecided chip, try a larger fault_rates.max_cost, or none."],
+        ([UNSURE], {}, [], ["individual", "max_cost"]),
+        ([BEYOND], {"undecided": ("c",)}, ["the 1 undecided chip", "fault_rates.max_cost"],
          ["unsalvageable", "budget"]),
-        ([LOST, LOST], replace(SETTINGS, undecided=1),
-         ["For the 1 undecided chip", "For the 1 unsalvageable chip, try a larger training."], []),
-        ([UNSURE | {"group_size": 2}], SETTINGS,
-         ["planner=individual", "(chips that share one: 1)"], ["early_stop"]),
-        ([UNSURE | {"group_size": 2}], replace(SETTINGS, recipe=("remap", "compensate")),
-         ["planner=early_stop", "(chips that share one: 1)"], ["individual"]),
-        ([UNSURE, LOST], SETTINGS, ["For the 1 short chip", "For the 1 unsalvageable"], []),
+        ([BEYOND, BEYOND], {"undecided": ("c",)},
+         ["the 1 undecided chip", "the 1 unsalvageable chip"], []),
+        ([replace(UNSURE, group_size=2)], {}, ["planner=individual"], ["early_stop"]),
+        ([replace(UNSURE, group_size=2)], {"recipe": ("remap", "compensate")},
+         ["planner=early_stop"], ["individual"]),
+        ([UNSURE, BEYOND], {}, ["the 1 failing chip", "the 1 unsalvageable"], []),
     ],
 )  # fmt: skip
-def test_what_to_do_next_hangs_on_the_run(chips, settings, said, unsaid):
-    advice = next_steps(chips, settings)
-    assert [words for words in said if words not in advice] == []
-    assert [words for words in unsaid if words in advice] == []
+def test_advice_depends_on_the_run(run, chips, changes, advises, not_advised):
+    advice = advised(run, *chips, **changes)
+    assert [words for words in advises if words not in advice] == []
+    assert [words for words in not_advised if words in advice] == []
 
 
-def test_what_a_limited_analysis_does_not_know_is_not_called_lost(run):
-    config = run.config + "fault_rates: {rates: [0.1, 0.2, 0.3, 0.5]}\n"
-    read_off = "The line is read off 3 of 4 fault rates, those that bisection measured"
-    for cut_short in (False, True):
-        found = run.resilience_map | {"fault_rates": [0.1, 0.3, 0.5], "cut_short": cut_short}
-        undecided = run.summary["unsalvageable"] * cut_short
-        here = replace(
-            run,
-            config=config,
-            resilience_map=found,
-            summary=run.summary | {"undecided": undecided},
-        )
-        assert f"{read_off}{', until fault_rates.max_cost' * cut_short}" in caption(here, "map")
-        said = " ".join(sentences(here))
-        assert ("no amount within the budget is known for them" in said) == (not cut_short)
-        assert ("Undecided, since fault_rates.max_cost ended the analysis: " in said) == cut_short
-        assert ("a larger fault_rates.max_cost" in said) == cut_short
-    whole = replace(run, config=config.replace("0.2, ", ""), resilience_map=found)
-    assert "read off 3" not in caption(whole, "map")
+def test_nothing_is_advised_where_every_chip_passes(run):
+    assert advised(run, PASS, PASS) is None
 
 
-def test_nothing_is_advised_where_all_is_well(run):
-    assert next_steps([MET, MET], SETTINGS) is None
-    (advice,) = [line for line in sentences(run) if ", try " in line]
-    assert "For the 1 short chip, try repair before" in advice
-    assert "; recipe.steps=[retrain,top_up], which trains on" in advice
+def test_undecided_chips_are_not_called_unsalvageable(run):
+    undecided = run.outcome.unsalvageable
+    here = replace(
+        run,
+        settings=replace(run.settings, fault_rates=(0.1, 0.2, 0.3, 0.5)),
+        map=replace(run.map, cut_short=True),
+        outcome=replace(run.outcome, undecided=undecided),
+    )
+    assert "until fault_rates.max_cost" in caption(here, "map")
+    notes = " ".join(summary(here))
+    assert "Undecided" in notes
+    assert "Unsalvageable" not in notes
+    assert "line is read off" not in caption(replace(here, settings=run.settings), "map")
 
 
 def test_what_was_never_met_lies_above_a_budget_of_nothing(run):
-    document = run.resilience_map | {"budget_steps": 0, "target": 0.95}
-    here = replace(run, resilience_map=document)
+    amounts, target = replace(run.amounts, budget_steps=0), replace(run.map, target=0.95)
+    here = replace(run, amounts=amounts, map=target)
     traces = {t["name"]: t for t in map_chart(here)["data"]}
     assert traces["a fault map, not met within the budget"]["y"][0] > 0
-    assert "did not meet it as repaired" in caption(here, "map")
-
-
-def test_what_to_do_next_does_not_hang_on_where_curves_end(run):
-    run.resilience_map["budget_steps"] = 30
-    chips = tuple(row | {"met_val": True} for row in run.chips)
-    at_once = tuple(row for row in run.curves if row["amount_steps"] == 0)
-    whole, ended = replace(run, chips=chips), replace(run, chips=chips, curves=at_once)
-    (advice,) = [line for line in sentences(ended) if ", try " in line]
-    assert "selection.sustained=2 " in advice
-    assert advice in sentences(whole)

@@ -115,5 +115,5 @@ def test_a_diverged_unit_is_reported_and_the_rest_goes_on(tmp_path):
     assert [bool(p["val_metric"]) for p in points] == [True, False, False] * 2
     summary = json.loads((run / "summary.json").read_text())
     single = next(s for s in summary["strategies"] if s["name"] == "single")
-    assert (single["diverged"], single["met_val"]) == (1, summary["strategies"][1]["met_val"])
+    assert (single["diverged"], single["pass_val"]) == (1, summary["strategies"][1]["pass_val"])
     assert "trainings that diverged, whose chips carry the masked baseline: single 1 of 1" in text

@@ -10,7 +10,6 @@ from torch import nn
 
 from efat import EfatError, FaultMap, mask_model, verify_masks
 from efat.data.digits import Digits
-from efat.data.loaders import TensorBatches
 from efat.engine.store import Store
 from efat.models.mlp import MLP
 from efat.models.resnet import ResNet
@@ -220,31 +219,3 @@ def test_a_schedule_is_stepped_every_optimizer_step(store):
     name = "layers.0.weight"
     torch.testing.assert_close(cold.weights[name], masked_start.weights[name], rtol=0, atol=1e-6)
     assert not torch.allclose(warm.weights[name], masked_start.weights[name], atol=1e-6)
-
-
-# ---- data -------------------------------------------------------------------------------------
-
-
-def test_digits_are_stratified_and_a_fifth_each_is_held_out():
-    data = Digits()
-    data.setup("fit")
-    sizes = {name: len(y) for name, (_, y) in data.splits.items()}
-    assert sizes == {"train": 1079, "val": 359, "test": 359}
-    for _, y in data.splits.values():
-        shares = torch.bincount(y).float() / len(y)
-        assert (shares - 0.1).abs().max() < 0.02
-
-
-def test_shuffled_batches_differ_by_pass_and_are_full():
-    x, y = torch.arange(10), torch.arange(10)
-    torch.manual_seed(3)
-    loader = TensorBatches(x, y, 4, shuffle=True)
-    first, second = list(loader), list(loader)
-    assert len(loader) == len(first) == 2
-    assert not torch.equal(torch.cat([a for a, _ in first]), torch.cat([a for a, _ in second]))
-    torch.manual_seed(3)
-    again = list(TensorBatches(x, y, 4, shuffle=True))
-    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(first, again, strict=True))
-    plain = list(TensorBatches(x, y, 4))
-    assert [len(a) for a, _ in plain] == [4, 4, 2]
-    assert torch.equal(torch.cat([a for a, _ in plain]), x)

@@ -5,8 +5,8 @@ Integers are int8 x int8 to an int16 product, added to an int32 partial sum that
 folds are added below the array in int32 that wraps too. Rows and columns of a fold beyond the
 matrix are fed zeros, and partial sums pass through all rows, so a stuck bit there counts as well.
 
-Only where a bit is stuck is anything walked PE by PE. All else is a plain matrix product in
-floating point, exact because every sum in it stays below 2**24 (float32) or 2**53 (float64).
+Only the PEs with stuck bits are computed one by one. All else is a plain matrix product in floating
+point, which is exact because every sum stays below 2**24 (float32) or 2**53 (float64).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def gemm(
     Args:
         inputs: int8 or float64 [n, k].
         weights: The same type, [k, m].
-        array: The array; its order plays no part here, `k` is taken as it comes.
+        array: The array; its order is not used, `k` is a plain index.
         faults: Faults of the chip; float64 allows bypasses only.
 
     Returns:
@@ -67,8 +67,8 @@ def multiply(
     The order of the array says how `i` and `t` make up `k`. With `channel` order each tap is a
     product of its own on the same PEs; output-stationary, the partial sums stay from tap to tap.
     With `slots` weights are loaded into the rows and columns of their slots, inputs are streamed
-    into the rows of theirs and results read from the columns, zeros go where no slot is taken:
-    addresses change, and with them the order in which a column adds, nothing else.
+    into the rows of theirs, results are read from the columns, and empty slots hold zeros. Only
+    addresses change, and with them the order in which a column adds.
 
     Returns:
         `Y[g, n, m]`, as `gemm`.
@@ -133,21 +133,21 @@ def _stationary(
         row = np.arange(len(held))
         if faults.stuck:
             tile, held, row = _with_faulty_rows(tile, held, faults)
-            held = faults.force(fixed_site).then(row[:, None], col, held)
+            held = faults.force(fixed_site).apply(row[:, None], col, held)
         held = np.where(faults.bypassed.faulty[row[:, None], col], 0, held)
-        lifted = _to_exact_float(tile, tile.shape[1])  # once: the walks below use it again
-        fold = lifted @ _to_exact_float(held, len(held))
+        exact = _to_exact_float(tile, tile.shape[1])  # once: the loop below uses it again
+        fold = exact @ _to_exact_float(held, len(held))
         fold = fold if tile.dtype == np.float64 else _wrap_int32(fold)
         if faults.stuck:
             streamed = faults.streamed(moving_site, axis=1)
-            _add_wrong_operands(fold, tile, held, row, col, streamed)
-            for c in _walked_columns(faults):
-                here = np.flatnonzero(col == c)
-                fed, lifted_fed = tile, lifted
+            _add_operand_errors(fold, tile, held, row, col, streamed)
+            for c in _forced_columns(faults):
+                same = np.flatnonzero(col == c)
+                fed, exact_fed = tile, exact
                 if np.any(streamed.active[row, c]):
-                    fed = streamed.then(row, c, tile)
-                    lifted_fed = _to_exact_float(fed, fed.shape[1])
-                fold[:, here] = _accumulate_by_fold(fed, lifted_fed, held[:, here], row, c, faults)
+                    fed = streamed.apply(row, c, tile)
+                    exact_fed = _to_exact_float(fed, fed.shape[1])
+                fold[:, same] = _accumulate_down(fed, exact_fed, held[:, same], row, c, faults)
         out += fold  # int32 wraps around
     return out
 
@@ -155,7 +155,7 @@ def _stationary(
 def _with_faulty_rows(
     tile: Operand, held: Operand, faults: ArrayFaults
 ) -> tuple[Operand, Operand, NDArray[np.intp]]:
-    """Append the rows that the tile leaves unused but in which a bit is stuck: fed zeros."""
+    """Append the rows that the tile does not use but in which a bit is stuck; zeros enter them."""
     used = len(held)
     extra = sorted({fault.row for fault in faults.stuck if fault.row >= used})
     row = np.array([*range(used), *extra], dtype=np.intp)
@@ -163,7 +163,7 @@ def _with_faulty_rows(
     return tile, np.pad(held, ((0, len(extra)), (0, 0))), row
 
 
-def _add_wrong_operands(
+def _add_operand_errors(
     fold: Operand,
     tile: Operand,
     held: Operand,
@@ -171,34 +171,34 @@ def _add_wrong_operands(
     col: NDArray[np.intp],
     streamed: BitForce,
 ) -> None:
-    """Add, in place, what operands that changed on their way make of the columns behind."""
+    """Add to `fold`, in place, the errors of operands that a stuck bit changed on their way."""
     for place in np.flatnonzero(streamed.active[row].any(axis=1)):
         r = row[place]
-        kinds = np.stack([streamed.keep[r, col], streamed.put[r, col]])
-        for keep, put in {(k, p) for k, p in kinds.T.tolist()} - {(-1, 0)}:
-            here = np.flatnonzero((kinds[0] == keep) & (kinds[1] == put))
+        masks = np.stack([streamed.and_mask[r, col], streamed.or_mask[r, col]])
+        for and_mask, or_mask in {(a, o) for a, o in masks.T.tolist()} - {(-1, 0)}:
+            columns = np.flatnonzero((masks[0] == and_mask) & (masks[1] == or_mask))
             word = tile[:, place]
-            change = ((word & np.int8(keep)) | np.int8(put)).astype(np.int32) - word
-            fold[:, here] += np.outer(change, held[place, here].astype(np.int32))
+            change = ((word & np.int8(and_mask)) | np.int8(or_mask)).astype(np.int32) - word
+            fold[:, columns] += np.outer(change, held[place, columns].astype(np.int32))
 
 
-def _walked_columns(faults: ArrayFaults) -> NDArray[np.intp]:
+def _forced_columns(faults: ArrayFaults) -> NDArray[np.intp]:
     """Return the columns in which a product or a partial sum is forced."""
     forced = faults.force("product").active | faults.force("psum").active
     return np.flatnonzero(forced.any(axis=0))
 
 
-def _accumulate_by_fold(
+def _accumulate_down(
     tile: Operand,
-    lifted: Operand,
+    exact: Operand,
     held: Operand,
     row: NDArray[np.intp],
     c: int,
     faults: ArrayFaults,
 ) -> Integers:
-    """Walk partial sums down column `c`, from one PE with a forced register to the next.
+    """Accumulate partial sums down column `c`, from one PE with a forced register to the next.
 
-    The rows between are a plain product; all these products are taken at once, from `lifted`, the
+    The rows between are a plain product; all these products are computed at once, from `exact`, the
     tile in floating point.
     """
     product, psum = faults.force("product"), faults.force("psum")
@@ -206,33 +206,33 @@ def _accumulate_by_fold(
     segment = np.searchsorted(stops, np.arange(len(held)))
     segment[stops] = -1
     between = [np.where((segment == s)[:, None], held, 0) for s in range(len(stops) + 1)]
-    sums = _wrap_int32(lifted @ _to_exact_float(np.hstack(between), len(held)))
+    sums = _wrap_int32(exact @ _to_exact_float(np.hstack(between), len(held)))
     first, *rest = np.split(sums, len(between), axis=1)
     total = first
     for place, following in zip(stops, rest, strict=True):
         one = np.outer(tile[:, place].astype(np.int16), held[place].astype(np.int16))
-        total = psum.then(row[place], c, total + product.then(row[place], c, one))
+        total = psum.apply(row[place], c, total + product.apply(row[place], c, one))
         total = total + following
     return np.asarray(total)
 
 
 def _output_stationary(inputs: Operand, weights: Operand, faults: ArrayFaults) -> NDArray[Any]:
-    """Multiply where `out[n, m]` grows on PE(n % R, m % C); it leaves over a path of its own.
+    """Multiply where `out[n, m]` accumulates on PE(n % R, m % C) and is read over its own path.
 
-    Inputs go along the rows and weights down the columns, each handed on from PE to PE.
+    Inputs go along the rows and weights down the columns, each passed on from PE to PE.
     """
     rows, cols = faults.bypassed.shape
     out = matmul(inputs, weights)
     row, col = np.arange(len(out)) % rows, np.arange(out.shape[1]) % cols
     if faults.stuck:
         x_force, w_force = faults.streamed("input", axis=1), faults.streamed("weight", axis=0)
-        walked = faults.force("product").active | faults.force("psum").active
-        for r, c in np.argwhere(x_force.active | w_force.active | walked):
+        forced = faults.force("product").active | faults.force("psum").active
+        for r, c in np.argwhere(x_force.active | w_force.active | forced):
             n, m = np.flatnonzero(row == r), np.flatnonzero(col == c)
             if n.size and m.size:
-                x, w = x_force.then(r, c, inputs[n]), w_force.then(r, c, weights[:, m])
+                x, w = x_force.apply(r, c, inputs[n]), w_force.apply(r, c, weights[:, m])
                 out[np.ix_(n, m)] = (
-                    _accumulate(x, w, r, c, faults) if walked[r, c] else matmul(x, w)
+                    _accumulate(x, w, r, c, faults) if forced[r, c] else matmul(x, w)
                 )
     out[faults.bypassed.faulty[row[:, None], col]] = 0
     return out
@@ -241,18 +241,18 @@ def _output_stationary(inputs: Operand, weights: Operand, faults: ArrayFaults) -
 def _accumulate(x: Operand, w: Operand, r: int, c: int, faults: ArrayFaults) -> Integers:
     """Add products one by one in PE(r, c), forcing its product and partial sum each time.
 
-    The partial-sum register is cleared first, and even then reads as its stuck bits have it.
+    The partial-sum register is cleared first; its stuck bits apply even then.
     """
     product, psum = faults.force("product"), faults.force("psum")
-    total = psum.then(r, c, np.zeros((len(x), w.shape[1]), np.int32))
+    total = psum.apply(r, c, np.zeros((len(x), w.shape[1]), np.int32))
     for k in range(len(w)):
         one = np.outer(x[:, k].astype(np.int16), w[k].astype(np.int16))
-        total = psum.then(r, c, total + product.then(r, c, one)).astype(np.int32)
+        total = psum.apply(r, c, total + product.apply(r, c, one)).astype(np.int32)
     return total
 
 
 def matmul(a: Operand, b: Operand) -> NDArray[Any]:
-    """Multiply on a fault-free array: int8 exactly, wrapped to int32; float64 as it is.
+    """Multiply on a fault-free array: int8 exactly, wrapped to int32; float64 unchanged.
 
     >>> matmul(np.full((1, 2), -128, np.int8), np.full((2, 1), -128, np.int8)).tolist()
     [[32768]]

@@ -1,4 +1,4 @@
-"""What a faulty PE does: it is bypassed, or a bit of one of its registers is stuck."""
+"""Faulty PEs: each is bypassed, or some bits of its registers are stuck."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Integers = NDArray[np.signedinteger[Any]]
 
 @dataclass(frozen=True, order=True)
 class StuckAt:
-    """One bit of one register of one PE that always reads the same.
+    """A stuck-at fault: one bit of one register of one PE always reads the same value.
 
     Args:
         row: Row of the PE.
@@ -68,35 +68,35 @@ class StuckAt:
 
 
 class BitForce(NamedTuple):
-    """What a register makes of a word: `word & keep | put`, [rows, cols] each."""
+    """The masks that a register's stuck bits apply: `word & and_mask | or_mask`, [rows, cols]."""
 
-    keep: Integers
-    put: Integers
+    and_mask: Integers
+    or_mask: Integers
 
     @property
     def active(self) -> NDArray[np.bool_]:
-        """Which PEs change some word."""
-        return np.asarray((self.keep != -1) | (self.put != 0))
+        """The PEs in which a bit of this register is stuck, [rows, cols]."""
+        return np.asarray((self.and_mask != -1) | (self.or_mask != 0))
 
-    def then(self, row: Any, col: Any, words: Integers) -> Integers:
-        """Pass `words` through the registers of PEs that broadcast with them."""
-        return np.asarray((words & self.keep[row, col]) | self.put[row, col])
+    def apply(self, row: Any, col: Any, words: Integers) -> Integers:
+        """Return `words` as the registers of PEs [row, col], which broadcast with them, read."""
+        return np.asarray((words & self.and_mask[row, col]) | self.or_mask[row, col])
 
 
 @dataclass(frozen=True)
 class ArrayFaults:
-    """The faults of one chip, as its array shows them.
+    """The bypassed PEs and stuck bits of one chip.
 
-    A bypassed PE is out of the way altogether: it adds nothing, and operands and partial sums pass
-    it unchanged, whatever else is wrong with it. An operand register that is stuck and hands its
-    operand on (inputs along a row; weights too where they stream) hands on the wrong one.
+    A bypassed PE adds nothing, and operands and partial sums pass it unchanged, whatever stuck bits
+    it has. A stuck operand register passes the changed operand on to the next PE (inputs along a
+    row; weights too where they stream).
 
     Args:
         bypassed: PEs that are bypassed.
-        stuck: Stuck bits; several in one PE act together, and 1 wins where a bit is given both.
+        stuck: Stuck bits; several in one PE act together, and 1 wins where a bit has both values.
 
     Raises:
-        EfatError: A stuck bit outside the array; every one is named.
+        EfatError: Stuck bits outside the array; all at once.
     """
 
     bypassed: FaultMap
@@ -112,7 +112,7 @@ class ArrayFaults:
 
     @classmethod
     def undetected(cls, rows: int, cols: int, stuck: Iterable[StuckAt]) -> ArrayFaults:
-        """Return the faults of a chip on which nobody has bypassed anything."""
+        """Return the faults of a chip without bypassed PEs."""
         return cls(FaultMap.none(rows, cols), tuple(stuck))
 
     @property
@@ -125,21 +125,21 @@ class ArrayFaults:
 
     def mitigated(self, detected: FaultMap | None = None) -> ArrayFaults:
         """Return the same chip with `detected` PEs (None: all faulty ones) bypassed as well."""
-        found = self.fault_map if detected is None else detected
-        return ArrayFaults(self.bypassed | found, self.stuck)
+        detected = self.fault_map if detected is None else detected
+        return ArrayFaults(self.bypassed | detected, self.stuck)
 
     def force(self, site: Site) -> BitForce:
-        """Return what a register does to its word, in each PE by itself."""
+        """Return the masks of one register, in each PE by itself."""
         return self._forces[site]
 
     def streamed(self, site: Site, axis: int) -> BitForce:
-        """Return what an operand has become in each PE, streaming along `axis` from index 0."""
-        keep, put = (np.array(words) for words in self.force(site))
-        for index in range(1, keep.shape[axis]):
-            here, before = [(slice(None),) * axis + (i,) for i in (index, index - 1)]
-            put[here] |= put[before] & keep[here]
-            keep[here] &= keep[before]
-        return BitForce(keep, put)
+        """Return the masks that an operand has passed when it streams along `axis` from index 0."""
+        and_mask, or_mask = (np.array(masks) for masks in self.force(site))
+        for index in range(1, and_mask.shape[axis]):
+            current, previous = [(slice(None),) * axis + (i,) for i in (index, index - 1)]
+            or_mask[current] |= or_mask[previous] & and_mask[current]
+            and_mask[current] &= and_mask[previous]
+        return BitForce(and_mask, or_mask)
 
     @cached_property
     def _forces(self) -> dict[Site, BitForce]:
@@ -154,8 +154,8 @@ class ArrayFaults:
             if not bypassed[fault.row, fault.col]:
                 force, word = forces[fault.site], WORD[fault.site]
                 bit = np.array(1 << fault.bit).astype(word)  # the sign bit wraps to the minimum
-                force.keep[fault.row, fault.col] &= ~bit
-                force.put[fault.row, fault.col] |= bit * word(fault.value)
+                force.and_mask[fault.row, fault.col] &= ~bit
+                force.or_mask[fault.row, fault.col] |= bit * word(fault.value)
         return forces
 
 

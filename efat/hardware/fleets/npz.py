@@ -1,4 +1,7 @@
-"""Efat's own fleet file: a `.npz`, written and read as a stream, with a hash of its content."""
+"""Fleet files in NumPy's formats, read as streams: efat's own `.npz` and stacks of maps in `.npy`.
+
+Every header is checked against the bytes that follow before memory is allocated for them.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efat.errors import EfatError
-from efat.hardware.chip import Chip, Fleet, check_shape
+from efat.hardware.chip import Chip, Fleet, check_shape, name_chips
 from efat.hardware.fault_map import FaultMap, words_needed
-from efat.hardware.fleets.npy import read_array, read_header
 from efat.hardware.mapping import SystolicArray
 
 MEMBERS = ("shape", "chip_ids", "words", "sha256")
 LONGEST_NAME = 1000
-"""Characters of a chip's name, at most, in a `.npz`, where all take the room of the longest."""
+"""Most characters of a chip's name in a `.npz`, where every name takes the room of the longest."""
+CHUNK_BYTES = 1 << 20
 
 
 def read_npz(stream: BinaryIO, array: SystolicArray | None) -> Fleet:
@@ -38,21 +41,21 @@ def read_npz(stream: BinaryIO, array: SystolicArray | None) -> Fleet:
 
 
 def _check_members(archive: zipfile.ZipFile, array: SystolicArray | None) -> tuple[int, int]:
-    """Return [rows, cols] once all headers fit: no large body of a wrong file is ever read."""
+    """Return [rows, cols] after a check of all headers, before any large array is read."""
     headers = {name: _member_header(archive, name) for name in MEMBERS}
     (shape, kind), (id_shape, id_kind), (word_shape, word_kind), (hash_shape, hash_kind) = (
         headers[name] for name in MEMBERS
     )
-    if kind.kind != "i" or shape != (2,) or (given := _read_member(archive, "shape")).min() < 1:
+    if kind.kind != "i" or shape != (2,) or (sides := _read_member(archive, "shape")).min() < 1:
         raise EfatError(f"shape: {kind} of shape {shape} found; [rows, cols] is needed")
-    rows, cols = given.tolist()
+    rows, cols = sides.tolist()
     if array is not None:
         check_shape((rows, cols), array, "the file")
-    wanted = (id_shape[0] if len(id_shape) == 1 else 0, words_needed(rows, cols))
-    if id_kind.kind != "U" or word_kind != np.dtype("<u8") or word_shape != wanted:
+    expected = (id_shape[0] if len(id_shape) == 1 else 0, words_needed(rows, cols))
+    if id_kind.kind != "U" or word_kind != np.dtype("<u8") or word_shape != expected:
         raise EfatError(
             f"chip_ids of {id_kind} {id_shape} and words of {word_kind} {word_shape} found; "
-            f"text [chips] and uint64 [chips, {wanted[1]}] are needed for {rows}x{cols} PEs"
+            f"text [chips] and uint64 [chips, {expected[1]}] are needed for {rows}x{cols} PEs"
         )
     if id_kind.itemsize > 4 * LONGEST_NAME:
         raise EfatError(f"chip_ids: {id_kind} found; names of {LONGEST_NAME} characters are read")
@@ -64,14 +67,71 @@ def _check_members(archive: zipfile.ZipFile, array: SystolicArray | None) -> tup
 def _member_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     info = archive.getinfo(f"{name}.npy")
     with archive.open(info) as member:
-        return read_header(member, info.file_size, name)
+        return _read_header(member, info.file_size, name)
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    """Read one array into memory that is allocated only once its size is known to be true."""
+    """Read one array of the archive, a chunk at a time."""
     info = archive.getinfo(f"{name}.npy")
     with archive.open(info) as member:
-        return read_array(member, info.file_size, name)
+        shape, dtype = _read_header(member, info.file_size, name)
+        out = np.empty(shape, dtype)
+        view = out.reshape(-1).view(np.uint8)
+        filled = 0
+        while filled < len(view):
+            chunk = member.read(min(CHUNK_BYTES, len(view) - filled))
+            if not chunk:
+                raise EfatError(
+                    f"{name}: {len(view) - filled} bytes are missing; the file is cut short"
+                )
+            view[filled : filled + len(chunk)] = np.frombuffer(chunk, np.uint8)
+            filled += len(chunk)
+        if member.read(1):  # reads the checksum of a zip member as well
+            raise EfatError(f"{name}: more bytes than its shape {shape} holds")
+        return out
+
+
+def _read_header(stream: Any, size: int, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Read a `.npy` header and check it against the bytes that follow."""
+    version = np.lib.format.read_magic(stream)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read is None:
+        raise EfatError(f"{name}: .npy version {version} found; 1.0 or 2.0 is needed")
+    shape, fortran, dtype = read(stream)
+    if dtype.hasobject:
+        raise EfatError(
+            f"{name}: Python objects found; plain arrays are needed, nothing is unpickled"
+        )
+    if fortran and len(shape) > 1:
+        raise EfatError(f"{name}: Fortran order found; save np.ascontiguousarray(stack)")
+    expected = int(np.prod([dtype.itemsize, *shape], dtype=object))
+    if min(shape, default=0) < 0 or expected != size - stream.tell():
+        raise EfatError(
+            f"{name}: {size - stream.tell()} bytes found where {dtype} {shape} needs {expected}; "
+            "the file is cut short or damaged"
+        )
+    return shape, dtype
+
+
+def read_npy(stream: BinaryIO, _: SystolicArray | None) -> Fleet:
+    """Read a stack of fault maps, one by one."""
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    shape, dtype = _read_header(stream, size, "stack")
+    if dtype != np.bool_ or len(shape) != 3 or 0 in shape:
+        raise EfatError(f"{dtype} of shape {shape} found; bool [chips, rows, cols] is needed")
+    chips, rows, cols = shape
+    return name_chips((FaultMap(_read_bools(stream, rows, cols)) for _ in range(chips)), chips)
+
+
+def _read_bools(stream: BinaryIO, rows: int, cols: int) -> NDArray[np.bool_]:
+    raw = np.frombuffer(stream.read(rows * cols), np.uint8).reshape(rows, cols)
+    if raw.max() > 1:
+        raise EfatError(f"byte {raw.max()} found; a boolean is 0 or 1")
+    return raw.astype(np.bool_)
 
 
 def write_npz(fleet: Fleet, stream: BinaryIO) -> None:
@@ -106,7 +166,7 @@ def _write_member(archive: zipfile.ZipFile, name: str, values: NDArray[Any]) -> 
 
 
 def _member(name: str) -> zipfile.ZipInfo:
-    """Describe a member without the time, so that the same fleet is the same file."""
+    """Return a member without its time, so that equal fleets give equal files."""
     info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
     info.compress_type = zipfile.ZIP_DEFLATED
     return info

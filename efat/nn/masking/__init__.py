@@ -1,8 +1,8 @@
-"""Fault-aware training on any `nn.Module`: masks that ride with the model (METHOD sections 2, 3).
+"""Fault-aware training of any `nn.Module`: masks as buffers of the model (METHOD sections 2, 3).
 
-`mask_model` makes a model compute what the array of a faulty, bypassed chip computes. What is
-masked depends on the dataflow: weights (`ws`: pruned once, then `keep_masked` keeps them at exactly
-0 while the rest trains), outputs before bias (`os`) or inputs as the array sees them (`is`). No
+`mask_model` makes a model compute as the array of a chip does whose faulty PEs are bypassed. The
+dataflow decides what is masked: weights (`ws`: pruned once, then `keep_masked` keeps them at
+exactly 0 while the rest trains), outputs before bias (`os`) or inputs of the products (`is`). No
 parameter is renamed and no mask enters a state dict, so a checkpoint of a masked model loads into
 the plain one with `strict=True`.
 """

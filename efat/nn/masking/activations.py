@@ -1,8 +1,8 @@
-"""Masks on outputs and inputs: what bypassed PEs do where no weight stays in them.
+"""Masks on outputs and inputs: the effect of bypassed PEs in which no weight stays.
 
 Output-stationary: the output elements of a faulty PE are 0 before bias. Input-stationary: its input
-elements are 0 in the matrix product; a convolution's input element is one per window that it is
-in, so the product is taken from the windows. Both are part of the forward pass: gradients follow.
+elements are 0 in the matrix product. An input element of a convolution occurs once per window, so
+the product is computed from the windows. Both are part of the forward pass: gradients follow.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from efat.hardware import SystolicArray, reduction_index
-from efat.nn.lowering import MappedLayer, run_layer, spread_bias
+from efat.nn.lowering import MappedLayer, broadcast_bias, run_layer
 
 HEALTHY = "_efat_healthy_pes"
-"""Buffer of a masked layer, bool [rows, cols]: which PEs work; not persistent."""
+"""Buffer of a masked layer, bool [rows, cols]: the healthy PEs; not persistent."""
 
 
 NESTED = "_efat_use_nested_tensor"
-"""Attribute of a `nn.TransformerEncoder`: what `use_nested_tensor` was before it was set False."""
+"""Attribute of a `nn.TransformerEncoder`: its `use_nested_tensor` before `keep_dense`."""
 
 
 def keep_dense(model: nn.Module) -> None:
     """Make transformer encoders in `model` keep padded positions in evaluation, as in training.
 
-    Given a padding mask, torch packs the rest into nested tensors, for which the products of a
-    masked layer are not defined; `n` counts padded positions too. What comes out at a padded
-    position is then a value to ignore, where the unmasked encoder puts 0.
+    With a padding mask, torch packs the other positions into nested tensors, for which the products
+    of a masked layer are not defined; `n` counts padded positions too. The output at a padded
+    position is then a value to ignore; the unmasked encoder returns 0 there.
     """
     for module in model.modules():
         if isinstance(module, nn.TransformerEncoder) and not hasattr(module, NESTED):
@@ -40,7 +40,7 @@ def keep_dense(model: nn.Module) -> None:
 
 
 def undo_keep_dense(model: nn.Module) -> None:
-    """Let transformer encoders in `model` do as they did before `keep_dense`."""
+    """Restore the transformer encoders in `model` to their state before `keep_dense`."""
     for module in model.modules():
         if isinstance(module, nn.TransformerEncoder) and hasattr(module, NESTED):
             module.use_nested_tensor = getattr(module, NESTED)
@@ -56,7 +56,7 @@ def mask_activations(layer: MappedLayer, healthy: Tensor, array: SystolicArray) 
         array: The array.
     """
     layer.register_buffer(HEALTHY, healthy.clone(), persistent=False)
-    # A hook, not another `forward`: torch's fused transformer path looks for hooks and steps aside.
+    # A hook, not another `forward`: torch's fused transformer path is off if there are hooks.
     layer.register_forward_hook(partial(masked_forward, array), with_kwargs=True)
 
 
@@ -65,16 +65,16 @@ def masked_forward(
 ) -> Any:
     """Replace the output of a masked layer (a forward hook).
 
-    An attention has run once before, as torch's: under one seed, its dropout draws other elements
-    than the unmasked model's.
+    Torch has already run the unmasked attention once, so under the same seed its dropout draws
+    other elements than in the unmasked model.
     """
     if array.dataflow == "os" and not isinstance(layer, nn.MultiheadAttention):
-        return torch.where(_kept_outputs(layer, array, out), out, spread_bias(layer, out))
+        return torch.where(_kept_outputs(layer, array, out), out, broadcast_bias(layer, out))
     return run_layer(layer, args, kwargs, partial(_multiply, layer, array))
 
 
 def _kept_outputs(layer: Any, array: SystolicArray, out: Tensor) -> Tensor:
-    """Return which elements of an output [batch, channels, ...] or [..., features] are right."""
+    """Return the mask of an output [batch, channels, ...] or [..., features]: True is healthy."""
     if isinstance(layer, nn.Linear):
         by_n = out
     else:
@@ -108,5 +108,5 @@ def _multiply(
 
 
 def _pick(healthy: Tensor, rows: Tensor, cols: Tensor, array: SystolicArray) -> Tensor:
-    """Return the health of the PEs that `rows` and `cols` fall on, [len(rows), len(cols)]."""
+    """Return whether the PEs of `rows` and `cols` are healthy, [len(rows), len(cols)]."""
     return healthy[rows % array.rows][:, cols % array.cols]

@@ -1,10 +1,9 @@
-"""Keeping what is pruned at exactly 0 while the rest trains (METHOD section 3).
+"""Keep pruned weights at exactly 0 while the others train (METHOD section 3).
 
-Gradients are multiplied by the mask as they come, weights after each step. Where somebody watches
-over the masks, the second can be left out for an optimizer that moves each weight by its own
-gradient and state alone, as long as both are 0. On a CPU a multiplication takes the time of the
-memory that it touches, so that of a mask only the part that repeats is read: output channels that
-are a whole array apart lie on the same PEs.
+Gradients are multiplied by the mask as they are accumulated, weights after each step. The second is
+not needed if masks are verified and the optimizer moves each weight by its own gradient and state
+alone, as long as both are 0. On a CPU a multiplication takes as long as its memory traffic, so only
+the repeating part of a mask is read: output channels a whole array apart are on the same PEs.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ ELEMENTWISE = (optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad,
 """Optimizers that leave a weight of 0 at 0 where gradient and state are 0; subclasses may not."""
 
 SMALLEST_TILED = 1 << 16
-"""Elements; a smaller mask is in the cache anyway."""
+"""Elements; a smaller mask fits in the cache."""
 
 SHORTEST_TILE = 1 << 10
 """Elements; repeating a shorter part of a mask takes longer than reading the whole."""
@@ -35,23 +34,23 @@ def keep_masked(
     """Keep pruned weights, their gradients and their optimizer state at 0 from now on.
 
     Gradients are masked as they are accumulated, hence before any clipping; weights after every
-    `optimizer.step()`. A deep copy of the model keeps its masks but, like any copy, has no
-    optimizer: call this again for the copy and its own optimizer. Masks on outputs or inputs need
-    nothing: they are part of the forward pass, and gradients follow.
+    `optimizer.step()`. A deep copy of the model keeps its masks but has no optimizer: call this
+    again for the copy and its own optimizer. Masks on outputs or inputs are part of the forward
+    pass and need no hooks.
 
     Args:
-        model: A model that went through `mask_model`.
+        model: A model after `mask_model`.
         optimizer: The optimizer of its parameters, of any type.
-        trust_masked_gradients: Weights need no mask of their own after a step: nothing but backward
-            passes writes gradients (scaling and clipping them aside), nothing but the optimizer
-            weights, and `verify_masks` is called along the way, as
-            `efat.training.callbacks.CheckMasksAndDivergence` does. Saves a pass over the weights;
-            they are masked all the same where that is not enough: with another type of optimizer
-            than torch's plain ones, with gradients or state from before, with several processes
-            (initialise them first), after another map came in.
+        trust_masked_gradients: Do not mask weights after a step. Requires that only backward passes
+            write gradients (except for scaling and clipping), that only the optimizer writes
+            weights, and that `verify_masks` is called now and then, as
+            `efat.training.callbacks.CheckMasksAndDivergence` does. Saves a pass over the weights.
+            They are still masked if that is not enough: with an optimizer type other than torch's
+            plain ones, with earlier gradients or state, with several processes (initialise them
+            first), or after a change of the fault map.
 
     Returns:
-        Handles; `handle.remove()` on each detaches everything; none for `os` and `is`.
+        Handles, each to be removed with `handle.remove()`; none for `os` and `is`.
 
     Raises:
         EfatError: The model is not masked.
@@ -71,34 +70,34 @@ def keep_masked(
 
 
 def _starts_clean(weights: Sequence[MappedWeight], optimizer: optim.Optimizer) -> bool:
-    """Return whether masked gradients are all that can move a weight from now on."""
+    """Return whether only masked gradients can move a weight from now on."""
     return (
         type(optimizer) in ELEMENTWISE
-        and not optimizer.state  # no old momentum
+        and not optimizer.state  # no earlier momentum
         and all(weight.tensor.grad is None for weight in weights)
-        # processes exchange gradients after they were masked
+        # processes exchange gradients after the mask
         and not (distributed.is_available() and distributed.is_initialized())
     )
 
 
 class _StepMasking:
-    """Masks weights after a step, unless their gradients were masked and that is enough.
+    """Masks weights after a step, unless masked gradients are enough.
 
-    It is asked after every step, when the caches hold weights: each object it looks at costs.
+    It runs after every step, when the CPU caches hold weights, so it reads as little as possible.
     """
 
-    def __init__(self, given: bool, masks: Sequence[_MaskCache]) -> None:
-        self.given = given
-        self.masks = masks[::-1]  # the last weights that were stepped are still in the cache
+    def __init__(self, trusted: bool, masks: Sequence[_MaskCache]) -> None:
+        self.trusted = trusted
+        self.masks = masks[::-1]  # the weights stepped last are still in the cache
 
     def withdraw(self, *_: object) -> None:
-        self.given = False
+        self.trusted = False
 
     def mask_after_step(self, *_: object) -> None:
         for mask in self.masks:  # not any(): a generator takes longer
             if mask.replaced or mask.buffers.get(mask.name) is not mask.mask:
-                self.given = False  # gradients and state are of the mask before
-        if not self.given:
+                self.trusted = False  # gradients and state belong to the previous mask
+        if not self.trusted:
             self._mask_weights()
 
     @torch.no_grad()
@@ -108,7 +107,7 @@ class _StepMasking:
 
 
 def _on_gradient(weight: Tensor, mask: _MaskCache) -> RemovableHandle:
-    """Register for a weight that is frozen too: it may be trained later."""
+    """Register the hook, also for a frozen weight, which may be trained later."""
     frozen = not weight.requires_grad
     weight.requires_grad_(True)
     handle: RemovableHandle = weight.register_post_accumulate_grad_hook(mask.apply_to_gradient)
@@ -117,10 +116,10 @@ def _on_gradient(weight: Tensor, mask: _MaskCache) -> RemovableHandle:
 
 
 class _MaskCache:
-    """The mask that a weight has now, for two multiplications a training step.
+    """The current mask of a weight, for two multiplications per training step.
 
-    Looked up each time, since `.to()` and `mask_model` replace buffers; in dictionaries, since an
-    attribute of a module takes as long to find as a small mask to apply.
+    It is read from the module's dictionaries each time: `.to()` and `mask_model` replace buffers,
+    and an attribute access takes as long as the multiplication by a small mask.
     """
 
     __slots__ = ("buffers", "mask", "name", "parameter", "parameters", "replaced", "shape", "tile")
@@ -133,22 +132,22 @@ class _MaskCache:
         self.tile: Tensor | None = None
         self.shape: tuple[int, ...] | None = None
         self.replaced = False
-        self._look_at(self.buffers.get(self.name))
+        self._set_mask(self.buffers.get(self.name))
 
     def apply(self, values: Tensor) -> None:
-        """Multiply `values`, of the weight's shape, by the mask in place, if there still is one."""
+        """Multiply `values` [the weight's shape] by the mask, in place, unless it was removed."""
         mask = self.buffers.get(self.name)
         if mask is not self.mask:
             self.replaced = True
-            self._look_at(mask)
+            self._set_mask(mask)
         if self.tile is None:
             return
         if self.shape is not None:
             values = values.view(self.shape)
         values.mul_(self.tile)
 
-    def _look_at(self, mask: Tensor | None) -> None:
-        """Find the part of a new mask that repeats; None follows `unmask_model`."""
+    def _set_mask(self, mask: Tensor | None) -> None:
+        """Store a new mask and its repeating part; None after `unmask_model`."""
         period = 0 if mask is None else mask_period(mask)
         tiled = mask is not None and period < len(mask)
         self.mask, self.tile = mask, mask[:period] if mask is not None and tiled else mask
@@ -166,9 +165,9 @@ class _MaskCache:
 
 
 def mask_period(mask: Tensor) -> int:
-    """Return after how many output channels (the first axis) a mask repeats; all if it does not.
+    """Return the period of a mask in output channels (the first axis); all if it does not repeat.
 
-    A period is worth it on a CPU alone: a GPU hides what memory costs.
+    A period saves time on a CPU only: a GPU hides the memory traffic.
 
     >>> mask_period(torch.eye(4).repeat(100, 200)), mask_period(torch.eye(4).repeat(2, 1))
     (4, 8)

@@ -1,4 +1,4 @@
-"""Which layers and weights of a model run on the array (METHOD section 2)."""
+"""The layers and weights of a model that run on the array (METHOD section 2)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ OFF_ARRAY = (
     nn.PReLU,
     nn.Embedding,
 )
-"""Layers that are computed beside the array: never masked, always trainable."""
+"""Layers that do not run on the array: never masked, always trainable."""
 
 
 def mask_name(parameter: str) -> str:
-    """Return the buffer of a parameter's mask: no name that torch's pruning or a user would take.
+    """Return the buffer name of a parameter's mask, distinct from torch's pruning masks.
 
     >>> mask_name("in_proj_weight")
     '_efat_in_proj_weight_mask'
@@ -34,7 +34,7 @@ def mask_name(parameter: str) -> str:
 
 @dataclass(frozen=True)
 class MappedWeight:
-    """A weight that the array multiplies with: where it is in the model, and how it maps."""
+    """A weight on the array: its layer, its parameter name and its layout."""
 
     layer: MappedLayer
     parameter: str
@@ -48,7 +48,7 @@ class MappedWeight:
 
     @property
     def mask(self) -> Tensor:
-        """Its mask, looked up afresh, since `.to()` replaces buffers."""
+        """Its mask, read each time, since `.to()` replaces buffers."""
         mask: Tensor = getattr(self.layer, mask_name(self.parameter))
         return mask
 
@@ -58,14 +58,14 @@ def mapped_layers(model: nn.Module, off_array: Collection[str] = ()) -> dict[str
 
     Args:
         model: The model.
-        off_array: Names of layers to leave off the array; a name covers what is inside it. And of
-            parameters that a module holds beside its layers, such as the position embedding of a
-            vision transformer: its layers still map.
+        off_array: Names of layers that do not run on the array, with all layers inside them; and
+            names of parameters that a module holds beside its layers, such as the position
+            embedding of a vision transformer: its layers still map.
 
     Raises:
-        EfatError: A layer with parameters that efat can neither map nor knows to be off the
-            array, one with a forward of its own, one whose weight is recomputed from other
-            tensors, a name in `off_array` that no layer has, or no layer that maps; all at once.
+        EfatError: A layer with parameters of an unknown kind, one with its own `forward`, one whose
+            weight is computed from other tensors, a name in `off_array` that no layer has, or no
+            layer that maps; all at once.
     """
     names = {name for name, _ in model.named_modules()} - {""} | _beside_layers(model)
     problems = [
@@ -79,10 +79,10 @@ def mapped_layers(model: nn.Module, off_array: Collection[str] = ()) -> dict[str
     for name, module in model.named_modules():
         if any(f"{name}.".startswith(f"{off}.") for off in off_array):
             continue
-        found = _problems(name, module, off_array)
-        problems += found
+        layer_problems = _problems(name, module, off_array)
+        problems += layer_problems
         beside += _beside(name, module, off_array)
-        if isinstance(module, ON_ARRAY) and not found:
+        if isinstance(module, ON_ARRAY) and not layer_problems:
             layers[name] = module
     if beside:
         problems.append(
@@ -96,7 +96,7 @@ def mapped_layers(model: nn.Module, off_array: Collection[str] = ()) -> dict[str
 
 
 def _beside_layers(model: nn.Module) -> set[str]:
-    """Return the names of the parameters that modules hold which are no layers of torch."""
+    """Return the names of parameters held directly by modules that are no torch layers."""
     return {
         own
         for name, module in model.named_modules()
@@ -114,7 +114,7 @@ def _own_parameters(name: str, module: nn.Module) -> list[str]:
 
 
 def _problems(name: str, module: nn.Module, off_array: Collection[str]) -> list[str]:
-    """Return why a layer is neither known to be off the array nor maps onto it."""
+    """Return why a layer cannot be mapped, unless it is known to be off the array."""
     named = f"model: layer {name or '(the model itself)'!r}"
     if isinstance(module, nn.modules.lazy.LazyModuleMixin):
         return [f"{named} has no shape yet; run the model once first"]
@@ -132,8 +132,8 @@ def _problems(name: str, module: nn.Module, off_array: Collection[str]) -> list[
             for parameter in layer_weights(module)
             if not isinstance(module._parameters.get(parameter), nn.Parameter)
         ]
-    left = [own for own in _own_parameters(name, module) if own not in off_array]
-    if not left or isinstance(module, OFF_ARRAY) or _has_layers(module):
+    remaining = [own for own in _own_parameters(name, module) if own not in off_array]
+    if not remaining or isinstance(module, OFF_ARRAY) or _has_layers(module):
         return []
     allowed = ", ".join(kind.__name__ for kind in ON_ARRAY)
     return [
@@ -143,7 +143,7 @@ def _problems(name: str, module: nn.Module, off_array: Collection[str]) -> list[
 
 
 def _beside(name: str, module: nn.Module, off_array: Collection[str]) -> list[str]:
-    """Return the parameters that a module holds beside its layers and that nobody named."""
+    """Return the parameters that a module holds beside its layers and that `off_array` lacks."""
     if isinstance(module, (*ON_ARRAY, *OFF_ARRAY)) or not _has_layers(module):
         return []
     return [own for own in _own_parameters(name, module) if own not in off_array]
@@ -154,14 +154,14 @@ def _has_layers(module: nn.Module) -> bool:
 
 
 def _computes_as_torch(layer: MappedLayer) -> bool:
-    """Tell whether a layer, or its subclass, leaves torch's computation as it is."""
+    """Return whether a layer (or a subclass) uses torch's own computation."""
     torchs = next(kind for kind in type(layer).__mro__ if kind in ON_ARRAY)
     methods = ("forward", "_conv_forward", "__call__")
     return all(getattr(type(layer), m, None) is getattr(torchs, m, None) for m in methods)
 
 
 def mapped_weights(model: nn.Module, off_array: Collection[str] = ()) -> dict[str, MappedWeight]:
-    """Return the weights that the array multiplies with, by parameter name.
+    """Return the weights on the array, by parameter name.
 
     Raises:
         EfatError: As `mapped_layers`.
@@ -174,5 +174,5 @@ def mapped_weights(model: nn.Module, off_array: Collection[str] = ()) -> dict[st
 
 
 def weight_layouts(model: nn.Module, off_array: Collection[str] = ()) -> list[WeightLayout]:
-    """Describe a model's weights to the severity measures."""
+    """Return the layouts of a model's weights, for the severity measures."""
     return [weight.layout for weight in mapped_weights(model, off_array).values()]

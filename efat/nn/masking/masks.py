@@ -1,4 +1,4 @@
-"""Putting masks on a model, and taking them off (METHOD section 2)."""
+"""Mask a model, and remove its masks (METHOD section 2)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BUFFERS = {
     *map(mask_name, ("weight", "in_proj_weight")),
     *map(mask_name, ("q_proj_weight", "k_proj_weight", "v_proj_weight")),
 }
-"""Every buffer that masking adds to a layer; all others are the user's."""
+"""Every buffer that masking adds to a layer; all others belong to the user."""
 
 
 def mask_model(
@@ -45,37 +45,37 @@ def mask_model(
     off_array: Collection[str] = (),
     placement: Placement | None = None,
 ) -> nn.Module:
-    """Make `model`, in place, compute what a chip with these faults, bypassed, computes.
+    """Make `model`, in place, compute as a chip does whose faulty PEs are bypassed.
 
-    `ws`: weights on faulty PEs are set to 0 and remembered. `os`: output elements of faulty PEs are
-    0 before bias. `is`: input elements on faulty PEs are 0 in the products; a convolution's input
-    element is one per window that it is in. Which PE is whose: `efat.hardware.mapping`. With `os`
-    and `is` a sample's place in the batch decides its PEs, as on the chip.
+    `ws`: weights on faulty PEs are set to 0, and a mask marks them. `os`: output elements of faulty
+    PEs are 0 before bias. `is`: input elements on faulty PEs are 0 in the products; an input
+    element of a convolution occurs once per window. `efat.hardware.mapping` assigns elements to
+    PEs. With `os` and `is` the index of a sample in its batch decides its PEs, as on the chip.
 
-    The masks are buffers: they follow `.to()`, deep copies and pickles; a state dict neither holds
-    nor overwrites them, and weights loaded later are masked again. Masking a masked model with
-    another map replaces its masks; weights already pruned stay 0 until new ones are loaded.
+    Masks are buffers: they follow `.to()`, deep copies and pickles; a state dict neither holds nor
+    overwrites them, and weights loaded later are masked again. Masking a masked model with another
+    fault map replaces its masks; pruned weights stay 0 until new ones are loaded.
 
     Args:
         model: Any module whose layers map (see `mapped_layers`).
         fault_map: Faults of the chip, or of a group of chips (union).
         array: The array and its dataflow; its shape is that of `fault_map`.
-        off_array: Names of layers to leave off the array.
-        placement: Which columns and rows output channels and inputs go to (`ws`; see
-            `efat.nn.repair.remap`); None: as they come.
+        off_array: Names of layers that do not run on the array.
+        placement: Columns and rows of output channels and inputs (`ws`; see
+            `efat.nn.repair.remap`); None: in their own order.
 
     Returns:
         The same `model`.
 
     Raises:
-        EfatError: Layers that do not map, a weight on the array that is shared with a layer off it
-            (`ws`), a map of another array, or a placement of weights that are not there, that does
-            not fit them or with `os` and `is`; nothing is masked then.
+        EfatError: Layers that do not map, a weight shared by a layer on and one off the array
+            (`ws`), a fault map of another array, or a placement of unknown weights, of wrong slots,
+            or with `os` and `is`. The model is then unchanged.
     """
     check_fault_map(array, fault_map)
     weights = mapped_weights(model, off_array)
-    placed = placement or {}
-    raise_problems(_misplaced(weights, array, placed))
+    placement = placement or {}
+    raise_problems(_placement_problems(weights, array, placement))
     if array.dataflow == "ws":
         raise_problems(_shared_off_array(model, weights))
     unmask_model(model)
@@ -86,14 +86,14 @@ def mask_model(
             mask_activations(layer, healthy.to(device), array)
         return model
     for name, weight in weights.items():
-        pruned = pruned_weights(weight.layout, array, fault_map, placed.get(name))
+        pruned = pruned_weights(weight.layout, array, fault_map, placement.get(name))
         _mask_weight(weight, torch.from_numpy(~pruned))
-    _mask_afresh(weights.values())
+    _reset_pruned(weights.values())
     return model
 
 
 def unmask_model(model: nn.Module) -> nn.Module:
-    """Take all masks off `model`, in place; weights already pruned stay 0."""
+    """Remove all masks of `model`, in place; pruned weights stay 0."""
     undo_keep_dense(model)
     for layer in model.modules():
         for name in [n for n in layer._buffers if n in BUFFERS]:
@@ -106,7 +106,7 @@ def unmask_model(model: nn.Module) -> nn.Module:
 
 
 def masked_layers(model: nn.Module) -> dict[str, MappedLayer]:
-    """Return the layers that carry a mask, by name."""
+    """Return the layers with a mask, by name."""
     return {
         name: module
         for name, module in model.named_modules()
@@ -115,7 +115,7 @@ def masked_layers(model: nn.Module) -> dict[str, MappedLayer]:
 
 
 def masked_weights(model: nn.Module) -> dict[str, MappedWeight]:
-    """Return the weights that carry a mask, by parameter name; none for `os` and `is`."""
+    """Return the weights with a mask, by parameter name; none for `os` and `is`."""
     return {
         f"{name}.{weight.parameter}".lstrip("."): weight
         for name, layer in masked_layers(model).items()
@@ -133,7 +133,7 @@ def verify_masks(model: nn.Module) -> None:
 
 
 def _shared_off_array(model: nn.Module, weights: dict[str, MappedWeight]) -> list[str]:
-    """Return which weights a layer beside the array uses too: masking would change that as well."""
+    """Return a problem per weight that a layer off the array shares: masking would change both."""
     names = {id(weight.tensor): name for name, weight in weights.items()}
     on_array = {weight.layer for weight in weights.values()}
     return [
@@ -146,10 +146,10 @@ def _shared_off_array(model: nn.Module, weights: dict[str, MappedWeight]) -> lis
     ]
 
 
-def _misplaced(
+def _placement_problems(
     weights: dict[str, MappedWeight], array: SystolicArray, placement: Placement
 ) -> list[str]:
-    """Return what is wrong with a placement."""
+    """Return the problems of a placement."""
     if placement and array.dataflow != "ws":
         return [f"placement: given with array.dataflow {array.dataflow!r}; only ws has one"]
     problems = [
@@ -178,12 +178,12 @@ def _weights_with_mask(layer: MappedLayer) -> Iterator[MappedWeight]:
 
 
 def _mask_loaded(layer: MappedLayer, _: object) -> None:
-    _mask_afresh(_weights_with_mask(layer))
+    _reset_pruned(_weights_with_mask(layer))
 
 
 @torch.no_grad()
-def _mask_afresh(weights: Iterable[MappedWeight]) -> None:
-    """Set pruned weights to 0 in memory of the layer's own.
+def _reset_pruned(weights: Iterable[MappedWeight]) -> None:
+    """Set pruned weights to 0, in newly allocated memory.
 
     After `load_state_dict(..., assign=True)` the parameter shares the caller's memory.
     """

@@ -1,10 +1,10 @@
-"""Mending a masked network without training: from its calibration inputs, in closed form.
+"""Repair of a masked network without training, in closed form from calibration inputs.
 
-`measure_grams` once a network, then for each chip `remap` (which output channel goes to which
-column, which input to which row), `compensate` or `compensate_sequentially` (surviving weights that
-make up for the pruned ones) and, where nothing else is done, `recalibrate` (BatchNorm statistics
-under the mask) or, without BatchNorm, `rescale` (each channel's scale and shift). Each returns a
-new model or value; the model it is given stays as it is.
+Once per network: `measure_grams`. For each chip: `remap` (assigns output channels to columns and
+inputs to rows), `compensate` or `compensate_sequentially` (surviving weights compensate the pruned
+ones). Without these: `recalibrate` (BatchNorm statistics under the mask) or, without BatchNorm,
+`rescale` (scale and shift of each channel). Each returns a new model or value and does not change
+its argument.
 """
 
 from efat.nn.repair.batch_norm import BatchNorm

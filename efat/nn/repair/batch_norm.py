@@ -1,4 +1,4 @@
-"""Where the shift of a layer's mean output can go: its bias, or the BatchNorm that follows it."""
+"""Fold a shift of a layer's mean output into its bias, or into the BatchNorm that follows it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 def following_norms(
     model: nn.Module, products: dict[str, WeightMatrix], inputs: Tensor
 ) -> dict[str, str]:
-    """Find the BatchNorm that each weight's output goes into directly, by running the model once.
+    """Return the BatchNorm that directly follows each weight, by running the model once.
 
-    Only such that keep running statistics, normalise the layer's channels and follow one layer.
+    Only a BatchNorm that has running statistics, normalises the layer's channels and follows one
+    layer counts.
 
     Args:
         model: In evaluation mode.
-        products: Its weights on the array.
+        products: The weights on the array.
         inputs: A batch; one sample is enough.
 
     Returns:
@@ -53,7 +54,7 @@ def following_norms(
 
 @dataclass
 class _Watch:
-    """What came out of which layer; outputs are held, so that no other tensor has their id."""
+    """The layer of each output; it holds the outputs, so that no other tensor gets their id."""
 
     outputs: dict[int, tuple[str, Tensor, int]]
     sources: dict[str, str | None]
@@ -67,13 +68,13 @@ class _Watch:
     def norm_runs(self, norm_name: str, _: Any, args: tuple[Any, ...]) -> None:
         source, out, version = self.outputs.get(id(args[0]), (None, None, 0))
         if out is not None and out._version != version:
-            source = None  # an activation in place came between
-        seen = self.sources.get(norm_name, source)
-        self.sources[norm_name] = source if seen == source else None
+            source = None  # an in-place activation changed it
+        earlier = self.sources.get(norm_name, source)
+        self.sources[norm_name] = source if earlier == source else None
 
 
 def has_intercept(name: str, product: WeightMatrix, norms: dict[str, str]) -> bool:
-    """Tell whether a shift of a weight's outputs can be folded away."""
+    """Return whether a bias or BatchNorm can absorb a shift of a weight's outputs."""
     return name in norms or _bias_of(product) is not None
 
 
@@ -81,7 +82,7 @@ def has_intercept(name: str, product: WeightMatrix, norms: dict[str, str]) -> bo
 def fold_shift(
     model: nn.Module, name: str, product: WeightMatrix, norms: dict[str, str], shift: Tensor
 ) -> None:
-    """Add `shift` [groups, m] to a weight's outputs, in its bias or the running mean after it."""
+    """Add `shift` [groups, m] to a weight's outputs, by its bias or the running mean after it."""
     bias = _bias_of(product)
     if bias is not None:
         bias.data = bias.data + shift.flatten().to(bias)
@@ -100,7 +101,7 @@ def _bias_of(product: WeightMatrix) -> Tensor | None:
 
 
 def norm_gains(model: nn.Module, norm: str) -> Tensor:
-    """Return the square of what a BatchNorm multiplies each channel by, [channels], float64."""
+    """Return the squared gain of a BatchNorm for each channel, [channels], float64."""
     module = model.get_submodule(norm)
     if not isinstance(module, BatchNorm) or module.running_var is None:
         raise TypeError(f"{norm} is no BatchNorm with running statistics")

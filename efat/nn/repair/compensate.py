@@ -1,4 +1,4 @@
-"""One-shot compensation: linear solves alone, from Gram matrices of the fault-free network."""
+"""One-shot compensation: linear solves on Gram matrices of the fault-free network."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def compensate(
     placement: Placement | None = None,
     off_array: Collection[str] = (),
 ) -> nn.Module:
-    """Return a masked copy of a network whose surviving weights make up for the pruned ones.
+    """Return a masked copy of a network whose surviving weights compensate the pruned ones.
 
-    For each layer and output channel, the surviving weights that reproduce the fault-free output
-    best on the calibration inputs, ridge towards the baseline weights. The mean shift goes into the
-    layer's bias or into the running mean of the BatchNorm after it; a layer with neither is fitted
-    without an intercept. Every layer is fitted to fault-free inputs, so that no data is needed.
+    For each layer and output channel, a ridge regression (towards the baseline weights) fits the
+    surviving weights to the fault-free output on the calibration inputs. The mean shift is added to
+    the layer's bias or to the running mean of the BatchNorm after it; a layer with neither is
+    fitted without an intercept. Every layer is fitted to fault-free inputs, so no data is needed.
 
-    Where Gram matrices are in blocks, each block makes up for the weights pruned in it. What all
-    blocks do to a channel is scaled back where that is less than nothing on the rows kept.
+    If Gram matrices are in blocks, each block compensates the weights pruned in it. The joint
+    update of a channel is then scaled by the share, 0 to 1, that fits the sampled rows best.
 
     Args:
         model: The fault-free network.
@@ -45,7 +45,7 @@ def compensate(
         array: A weight-stationary array.
         grams: From `measure_grams` of the same network.
         ridge: See `solve_updates`.
-        placement: Where output channels and inputs go, from `remap`.
+        placement: Columns and rows of output channels and inputs, from `remap`.
         off_array: Names of layers that are not on the array.
 
     Raises:
@@ -61,12 +61,12 @@ def compensate(
         if centred:
             shift = (gram.mean[:, None, :] @ (pruned - update))[:, 0]
             fold_shift(repaired, name, target, grams.norms, shift)
-        target.put(weights - pruned + update)
+        target.set_matrix(weights - pruned + update)
     return repaired
 
 
 def _update(gram: Gram, centred: bool, pruned: Tensor, surviving: Tensor, ridge: float) -> Tensor:
-    """Return what to add to the surviving weights, [g, k, m]."""
+    """Return the update of the surviving weights, [g, k, m]."""
     update = torch.zeros_like(pruned)
     for cut, matrix in gram.blocks(centred):
         update[:, cut] = solve_compensation(matrix, pruned[:, cut], surviving[:, cut], ridge)
@@ -76,14 +76,14 @@ def _update(gram: Gram, centred: bool, pruned: Tensor, surviving: Tensor, ridge:
 
 
 def _best_share(gram: Gram, rows: Tensor, centred: bool, pruned: Tensor, update: Tensor) -> Tensor:
-    """Return how much of a channel's update, 0 to 1, brings its outputs nearest, [g, m]."""
-    lacking = restored = torch.zeros((), dtype=torch.float64, device=rows.device)
+    """Return the share of each channel's update, 0 to 1, with the least squared error, [g, m]."""
+    missing = restored = torch.zeros((), dtype=torch.float64, device=rows.device)
     for cut in gram.cuts:
         x = rows[:, :, cut].double()
         x = x - gram.mean[:, None, cut] if centred else x
-        lacking, restored = lacking + x @ pruned[:, cut], restored + x @ update[:, cut]
+        missing, restored = missing + x @ pruned[:, cut], restored + x @ update[:, cut]
     power = restored.square().sum(1)
-    return torch.where(power > 0, (lacking * restored).sum(1) / power, 1.0).clamp(0, 1)
+    return torch.where(power > 0, (missing * restored).sum(1) / power, 1.0).clamp(0, 1)
 
 
 def masked_copy(
@@ -93,7 +93,7 @@ def masked_copy(
     off_array: Collection[str],
     placement: Placement | None,
 ) -> nn.Module:
-    """Return a masked copy in evaluation mode, whose weights are its own."""
+    """Return a masked copy in evaluation mode, with its own weights."""
     if array.dataflow != "ws":
         raise EfatError(f"array.dataflow: {array.dataflow!r} given; compensation needs ws")
     return mask_model(copy.deepcopy(model).eval(), fault_map, array, off_array, placement)

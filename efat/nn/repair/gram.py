@@ -1,4 +1,4 @@
-"""Gram matrices, cut into blocks of inputs where a whole one would be too large."""
+"""Gram matrices, cut into blocks of inputs if a whole one would be too large."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ LARGEST = 4608
 
 @dataclass(frozen=True)
 class Gram:
-    """Moments of the inputs of one weight; what is between two blocks of inputs is not kept.
+    """Moments of the inputs of one weight; covariances between two blocks are not stored.
 
     Args:
         mean: float64 [groups, k].
         covariance: Of each input with those of its block, float64 [groups, k, b], `b` the inputs of
-            a block: `k` where there is one. The last block may be narrower; 0 behind it.
-        rows: Inputs of the layer as they came, float32 [groups, n, k], where there is more than one
-            block: what blocks do together is seen on them. All up to `LARGEST`, else every 2nd,
-            4th, ... one.
+            a block (`k` if there is one block). A narrower last block is padded with 0.
+        rows: Sampled inputs of the layer, float32 [groups, n, k], if there is more than one block:
+            the joint effect of the blocks is measured on them. All up to `LARGEST`, else every
+            2nd, 4th, ... one.
     """
 
     mean: Tensor
@@ -39,7 +39,7 @@ class Gram:
         """Yield inputs and matrix [groups, b, b] of each block, the matrix to fit with.
 
         Args:
-            centred: Covariances, as a shift can be folded away; else second moments.
+            centred: Covariances, if the layer can absorb a shift; else second moments.
         """
         for cut in self.cuts:
             matrix, mean = self.covariance[:, cut, : cut.stop - cut.start], self.mean[:, cut]
@@ -54,8 +54,8 @@ def block_size(k: int, taps: int, largest: int) -> int:
 
     Args:
         k: Inputs of the layer.
-        taps: Inputs of a channel, which stay together.
-        largest: None is larger, unless one channel is.
+        taps: Inputs of a channel, which stay in one block.
+        largest: Most inputs of a block, unless one channel has more.
     """
     channels = k // taps
     count = -(-channels // max(1, largest // taps))

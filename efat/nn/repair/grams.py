@@ -38,7 +38,7 @@ class Grams:
     norms: dict[str, str]
 
     def of(self, name: str, product: WeightMatrix) -> Gram:
-        """Return those of a weight."""
+        """Return the Gram matrix of a weight; raise `EfatError` if it is of another network."""
         if name not in self.by_weight:
             raise EfatError(f"grams: none for {name!r}; measure them with this model and off_array")
         gram, inputs = self.by_weight[name], tuple(product.positions.shape[:2])
@@ -51,22 +51,22 @@ class Grams:
 
     @property
     def blocked(self) -> dict[str, int]:
-        """Blocks by parameter name, of weights that have more than one: repair is approximate."""
+        """Number of blocks by parameter name, if there are several: then repair is approximate."""
         counts = {name: len(gram.cuts) for name, gram in self.by_weight.items()}
         return {name: count for name, count in counts.items() if count > 1}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return them by the names that files know them by; `of_tensors` takes them back."""
+        """Return all tensors by their names in files; `of_tensors` is the inverse."""
         return {
-            f"{what}/{name}": part.contiguous()
+            f"{kind}/{name}": part.contiguous()
             for name, gram in self.by_weight.items()
-            for what, part in vars(gram).items()
+            for kind, part in vars(gram).items()
             if part is not None
         }
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor], norms: dict[str, str]) -> Grams:
-        """Make them of what `tensors` gave."""
+        """Build the Gram matrices from the result of `tensors`."""
         names = [key.removeprefix("mean/") for key in tensors if key.startswith("mean/")]
         grams = {
             n: Gram(tensors[f"mean/{n}"], tensors[f"covariance/{n}"], tensors.get(f"rows/{n}"))
@@ -75,12 +75,12 @@ class Grams:
         return cls(grams, norms)
 
     def save(self, path: Path) -> None:
-        """Write them as safetensors; no pickle."""
+        """Write a safetensors file, without pickle."""
         safetensors.torch.save_file(self.tensors(), path, {"norms": json.dumps(self.norms)})
 
     @classmethod
     def load(cls, path: Path) -> Grams:
-        """Read what `save` wrote; raises EfatError for another file."""
+        """Read a file that `save` wrote; raise `EfatError` for any other file."""
         try:
             with safetensors.safe_open(path, "pt") as file:
                 norms = json.loads((file.metadata() or {})["norms"])
@@ -99,16 +99,16 @@ def measure_grams(
 ) -> Grams:
     """Measure the Gram matrices of a fault-free network's layer inputs.
 
-    Memory: a K x K float64 matrix a group of each layer (K x `largest` for more inputs than that,
-    and up to `LARGEST` rows of K in float32), one more of the largest layer, one batch's
-    activations and one piece of an im2col matrix (4 MB), however many batches there are.
+    Memory: one K x K float64 matrix per group of each layer (K x `largest` for more inputs than
+    that, and up to `LARGEST` rows of K in float32), one more of the largest layer, the activations
+    of one batch and one piece of an im2col matrix (4 MB). It does not grow with the batches.
 
     Args:
-        model: The network; it is run in evaluation mode and left as it was.
-        batches: Its inputs, from the training data; (inputs, targets) pairs will do.
+        model: The network; it is run in evaluation mode and not changed.
+        batches: Its inputs, or (inputs, targets) pairs, from the training data.
         off_array: Names of layers that are not on the array.
         largest: Inputs of the largest whole matrix; layers with more are cut into blocks of whole
-            channels, and what is between two blocks is not measured.
+            channels, and covariances between blocks are not measured.
 
     Raises:
         EfatError: No batch, a layer that does not run, or layers that do not map.
@@ -141,7 +141,7 @@ def inputs_of(batch: Any) -> Tensor:
 
 
 def _new_moments(product: WeightMatrix, largest: int) -> list[Moments]:
-    """Return moments for all groups at once; one a projection where an attention stacks them."""
+    """Return one `Moments` for all groups, or one per projection of a stacked attention."""
     groups, k, _ = product.positions.shape
     device, size = product.weight.tensor.device, block_size(k, product.taps, largest)
     if isinstance(product.weight.layer, nn.MultiheadAttention):
@@ -152,24 +152,26 @@ def _new_moments(product: WeightMatrix, largest: int) -> list[Moments]:
 def _finish(name: str, parts: list[Moments]) -> Gram:
     if not all(part.rows for part in parts):
         raise EfatError(f"grams: {name!r} did not run; name its layer in off_array")
-    kept = [part.kept.rows for part in parts if part.kept]
-    count = min((rows.shape[1] for rows in kept), default=0)  # attention: keys, queries may differ
+    samples = [part.sample.rows for part in parts if part.sample]
+    count = min(
+        (rows.shape[1] for rows in samples), default=0
+    )  # attention: keys, queries may differ
     return Gram(
         _joined([part.mean for part in parts]),
         _joined([part.covariance for part in parts]),
-        _joined([rows[:, :count] for rows in kept]) if kept else None,
+        _joined([rows[:, :count] for rows in samples]) if samples else None,
     )
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
-    """Return the groups of all parts; no copy of a large matrix where there is one."""
+    """Return the groups of all parts; a single part is not copied."""
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _record(
     moments: dict[str, list[Moments]], prefix: str, layer: Any, args: Any, kwargs: Any, _: Any
 ) -> None:
-    """Add the inputs of a layer that ran (a forward hook)."""
+    """Add the inputs of a layer to its moments (a forward hook)."""
 
     def multiply(name: str, x: Tensor, weights: Tensor) -> Tensor:
         key, group = split_key(join(prefix, name))

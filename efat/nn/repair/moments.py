@@ -1,7 +1,4 @@
-"""Mean and covariance of a layer's inputs, streamed: K x K a group, however many samples.
-
-In blocks where that is too large.
-"""
+"""Streaming mean and covariance of a layer's inputs: one K x K matrix per group."""
 
 from __future__ import annotations
 
@@ -14,21 +11,20 @@ from efat.nn.lowering import Conv, ConvTranspose, lower_inputs
 from efat.nn.repair.gram import LARGEST, cuts
 
 PIECE = 1 << 20
-"""Elements of an im2col matrix at a time (4 MB in float32: larger ones are slower)."""
+"""Elements of an im2col matrix at a time (4 MB in float32: larger pieces are slower)."""
 
 
 class Moments:
     """Running moments of inputs `X[g, n, k]` and, with them, of errors `R[g, n, m]`.
 
     Rows are shifted by the mean of the first piece before they are multiplied, so that float32
-    products do not cancel; sums are float64. Where there are blocks, rows are kept as well (see
-    `Gram`).
+    products do not cancel; sums are float64. With several blocks, rows are sampled (see `Gram`).
 
     Args:
-        groups: Products side by side.
-        k: Inputs of each.
-        m: Errors of each; 0 for none.
-        device: Where.
+        groups: Number of matrix products.
+        k: Inputs of each product.
+        m: Errors of each product; 0 for none.
+        device: Device of the sums.
         block: Inputs of a block; None: all.
     """
 
@@ -41,25 +37,25 @@ class Moments:
         self.rows = 0
         self.offset: Tensor | None = None
         size = block or k
-        self.cuts, self.kept = cuts(k, size), KeptRows(LARGEST) if size < k else None
+        self.cuts, self.sample = cuts(k, size), RowSample(LARGEST) if size < k else None
         self.total, self.second = zeros(k), zeros(k, size)
         self.error_total, self.cross = zeros(m), zeros(k, m)
 
     def add(self, x: Tensor, error: Tensor | None = None) -> None:
         """Add inputs [g, n, k] and their errors [g, n, m]."""
-        if self.kept:
-            self.kept.add(x)
+        if self.sample:
+            self.sample.add(x)
         if self.offset is None:
             self.offset = x.mean(dim=1, keepdim=True)
         x = x - self.offset
-        turned = x.transpose(1, 2)
+        transposed = x.transpose(1, 2)
         self.rows += x.shape[1]
         self.total += x.sum(dim=1, dtype=torch.float64)
         for cut in self.cuts:
-            self.second[:, cut, : _size(cut)] += (turned[:, cut] @ x[:, :, cut]).double()
+            self.second[:, cut, : _size(cut)] += (transposed[:, cut] @ x[:, :, cut]).double()
         if error is not None:
             self.error_total += error.sum(dim=1, dtype=torch.float64)
-            self.cross += (turned @ error).double()
+            self.cross += (transposed @ error).double()
 
     @property
     def mean(self) -> Tensor:
@@ -70,12 +66,12 @@ class Moments:
     @property
     def covariance(self) -> Tensor:
         """Covariance of each input with those of its block, [g, k, b]."""
-        mean, found = self.total / self.rows, torch.zeros_like(self.second)
+        means, result = self.total / self.rows, torch.zeros_like(self.second)
         for cut in self.cuts:
-            second, here = self.second[:, cut, : _size(cut)], mean[:, cut]
-            covariance = second / self.rows - here[:, :, None] * here[:, None, :]
-            found[:, cut, : _size(cut)] = (covariance + covariance.transpose(1, 2)) / 2
-        return found
+            second, mean = self.second[:, cut, : _size(cut)], means[:, cut]
+            covariance = second / self.rows - mean[:, :, None] * mean[:, None, :]
+            result[:, cut, : _size(cut)] = (covariance + covariance.transpose(1, 2)) / 2
+        return result
 
     @property
     def error_mean(self) -> Tensor:
@@ -89,13 +85,13 @@ class Moments:
         return self.cross / self.rows - mean[:, :, None] * self.error_mean[:, None, :]
 
 
-class KeptRows:
-    """Some of the rows that come along, evenly spread, in the order they come.
+class RowSample:
+    """A sample of evenly spaced rows of a stream, in their order.
 
-    Which ones depends on how many came, not on how they were cut into pieces.
+    The sample depends on the number of rows alone, not on the pieces in which they are added.
 
     Args:
-        most: How many at the most; where more come, every 2nd, 4th, ... is kept.
+        most: Most rows of the sample; of more rows it holds every 2nd, 4th, ... one.
     """
 
     def __init__(self, most: int) -> None:
@@ -103,16 +99,16 @@ class KeptRows:
         self.pieces: list[Tensor] = []
 
     def add(self, x: Tensor) -> None:
-        """Keep some of [g, n, k], as float32."""
-        some = x[:, -self.seen % self.step :: self.step]
-        self.pieces.append(some.to(torch.float32, copy=True))
+        """Add rows [g, n, k]; the sample is float32."""
+        taken = x[:, -self.seen % self.step :: self.step]
+        self.pieces.append(taken.to(torch.float32, copy=True))
         self.seen += x.shape[1]
         while -(-self.seen // self.step) > self.most:
             self.pieces, self.step = [self.rows[:, ::2].contiguous()], 2 * self.step
 
     @property
     def rows(self) -> Tensor:
-        """What was kept, [g, n, k]."""
+        """The sample, [g, n, k]."""
         return torch.cat(self.pieces, dim=1)
 
 
@@ -128,12 +124,12 @@ def lowered_pieces(
     Args:
         layer: The layer.
         x: Its input.
-        k: Inputs of one product; the size of a piece follows from it.
+        k: Inputs of one product; it determines the size of a piece.
 
     Yields:
         Samples and their rows.
     """
-    # at least one row a position of the input; strides make fewer
+    # at least one row per position of the input; strides give fewer
     per_sample = max(1, x[0].numel() // x.shape[-1 if isinstance(layer, nn.Linear) else 1])
     groups = 1 if isinstance(layer, nn.Linear) else layer.groups
     step = max(1, PIECE // (per_sample * k * groups))

@@ -1,7 +1,7 @@
-"""Fault-free and repaired samples side by side in one batch, twice the calibration set.
+"""The paired forward pass: the calibration set twice in one batch, fault-free and repaired.
 
-One pass is enough: at each layer the first half gives the outputs to reproduce, the second half
-the inputs to do it from; then the layer is repaired, and the second half goes on through it.
+One pass is enough: at each layer the first half gives the fault-free outputs, the second half the
+inputs in the repaired network. The layer is repaired and then run on the second half.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ PairedStep = Callable[[str, Tensor, Tensor], Tensor]
 """Repairs a layer and runs it: (its weight's name, inputs, fault-free outputs) to its outputs."""
 
 
-def refuse_attention(model: nn.Module, off_array: Collection[str], who: str) -> None:
+def refuse_attention(model: nn.Module, off_array: Collection[str], caller: str) -> None:
     """Raise EfatError for a network whose layers do not all run as modules."""
     layers = mapped_layers(model, off_array)
     attentions = [n for n, layer in layers.items() if isinstance(layer, nn.MultiheadAttention)]
     if attentions:
         raise EfatError(
-            f"{who}: attention {attentions[0]!r} found; use compensate, or name it in off_array"
+            f"{caller}: attention {attentions[0]!r} found; use compensate, or name it in off_array"
         )
 
 
-def run_side_by_side(
-    model: nn.Module, inputs: Tensor, advance: PairedStep, who: str, off_array: Collection[str]
+def run_paired(
+    model: nn.Module, inputs: Tensor, advance: PairedStep, caller: str, off_array: Collection[str]
 ) -> None:
-    """Run a fault-free network once, in evaluation mode, with `advance` for its second half.
+    """Run a fault-free network once, in evaluation mode, with `advance` for the second half.
 
-    Memory: the activations of twice the calibration set, those alive at one time.
+    Memory: the live activations of twice the calibration set.
 
     Args:
         model: The fault-free network; it stays as it is.
         inputs: The calibration set, [samples, ...].
-        advance: Called in the order in which layers run, again where one runs again.
-        who: For the message of an error.
+        advance: Called for each run of a layer, in the order of the forward pass.
+        caller: The public function, for error messages.
         off_array: Names of layers that are not on the array.
 
     Raises:
@@ -53,7 +53,7 @@ def run_side_by_side(
     runner = copy.deepcopy(model).eval()
     keep_dense(runner)
     for name, layer in mapped_layers(runner, off_array).items():
-        hook = partial(_run_both, advance, len(inputs), name, who)
+        hook = partial(_run_both, advance, len(inputs), name, caller)
         layer.register_forward_hook(hook, with_kwargs=True)
     runner(torch.cat([inputs, inputs]))
 
@@ -62,7 +62,7 @@ def _run_both(
     advance: PairedStep,
     samples: int,
     prefix: str,
-    who: str,
+    caller: str,
     _: Any,
     args: Any,
     kwargs: Any,
@@ -72,9 +72,9 @@ def _run_both(
     x = args[0] if args else kwargs["input"]
     if len(x) % (2 * samples):
         raise EfatError(
-            f"{who}: {prefix!r} sees {tuple(x.shape)} for {2 * samples} samples, which is not "
+            f"{caller}: {prefix!r} sees {tuple(x.shape)} for {2 * samples} samples, which is not "
             "batch first; use compensate"
         )
     half = len(x) // 2
-    there = advance(join(prefix, "weight"), x[half:], out[:half])
-    return torch.cat([out[:half], there])
+    repaired = advance(join(prefix, "weight"), x[half:], out[:half])
+    return torch.cat([out[:half], repaired])

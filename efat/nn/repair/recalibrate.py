@@ -1,4 +1,4 @@
-"""BatchNorm statistics under the mask."""
+"""Recompute BatchNorm statistics under the mask."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from efat.nn.repair.batch_norm import BatchNorm
 def recalibrate(model: nn.Module, batches: Iterable[Any]) -> nn.Module:
     """Return a copy of a masked network with BatchNorm statistics of its own activations.
 
-    The average over batches in training mode (`torch.optim.swa_utils.update_bn`), so dropout is on
-    and each batch is normalised by its own statistics: take batches of at least 100 samples.
+    The statistics are averages over batches in training mode (`torch.optim.swa_utils.update_bn`):
+    dropout is on, and each batch is normalised by its own statistics. Use batches of at least 100
+    samples.
 
     Args:
-        model: A network that went through `mask_model`.
-        batches: Its inputs, or (inputs, targets), augmented as for training or not: see
-            docs/repair.md for what that changes.
+        model: A network after `mask_model`.
+        batches: Its inputs, or (inputs, targets), with or without training augmentation (see
+            docs/repair.md for the difference).
 
     Raises:
         EfatError: The network has no BatchNorm with running statistics.
@@ -37,6 +38,6 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> nn.Module:
 
 
 def has_statistics(model: nn.Module) -> bool:
-    """Tell whether there is a BatchNorm with running statistics."""
+    """Return whether there is a BatchNorm with running statistics."""
     norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
     return any(norm.running_mean is not None for norm in norms)

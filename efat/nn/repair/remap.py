@@ -1,6 +1,6 @@
-"""Which output channel goes to which column (the idea of SalvageDNN, Hanif & Shafique, 2020).
+"""Assign output channels to columns so that faults cost least (SalvageDNN: Hanif & Shafique, 2020).
 
-And, where the hardware can stream them in another order, which input goes to which row.
+If the hardware can stream inputs in another order, inputs are assigned to rows as well.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ BLOCK = 1024
 """Inputs that are assigned to rows at once; more are cut into blocks of whole folds (scipy's time
 grows with the third power)."""
 
-WORTH = 0.99
-"""Rows and columns are chosen in turn as long as that takes a layer's error below this share."""
+MIN_GAIN = 0.99
+"""Rows and columns are chosen in turn while a round brings the cost below this share."""
 
 Index = NDArray[np.intp]
 
@@ -44,25 +44,25 @@ def remap(
     ridge: float = RIDGE,
     off_array: Collection[str] = (),
 ) -> dict[str, Slots]:
-    """Choose columns, and rows if asked to, so that what is lost is least.
+    """Choose columns, and with `rows` also rows, of least cost.
 
     For each layer, a linear assignment of output channels to columns. A layer wider than the array
-    takes each column once a fold; one that is narrower leaves the worst columns empty. All row
-    tiles of a channel stay in one column, groups are placed one by one.
+    uses each column once per fold; a narrower one leaves the worst columns empty. All row tiles of
+    a channel stay in one column, and each group is assigned separately.
 
-    With `rows`, inputs go to other rows as well, in no more folds than without: given the columns,
-    a linear assignment of inputs to rows by what the weights that are lost there are worth one by
-    one, then columns anew, as long as what is lost gets less. It is never more than with columns
-    alone. The hardware must stream a layer's inputs in that order.
+    With `rows`, inputs are assigned to rows as well, in no more folds than without: given the
+    columns, a linear assignment of inputs to rows by the importance of the pruned weights, then
+    columns again, while the cost falls. The cost is never above that of columns alone. The hardware
+    must stream a layer's inputs in that order.
 
     Args:
         model: The fault-free network.
         fault_map: Faults of the chip.
         array: A weight-stationary array.
-        by: What counts as lost. Gram matrices, from `measure_grams` of the same network: the error
-            `D' G D` that compensation leaves on the calibration inputs, times the square of what
-            the following BatchNorm multiplies the channel by. Saliencies, from `efat.nn.saliency`
-            of the same network: their sum over pruned weights (`|w|` is SalvageDNN's).
+        by: The cost. Gram matrices, from `measure_grams` of the same network: the error `D' G D`
+            after compensation on the calibration inputs, times the squared gain of the BatchNorm
+            that follows. Saliencies, from `efat.nn.saliency` of the same network: their sum over
+            pruned weights (`|w|` is SalvageDNN's).
         rows: Choose rows too.
         ridge: As for `compensate`.
         off_array: Names of layers that are not on the array.
@@ -83,7 +83,7 @@ def remap(
     placement = {}
     for name, product in products.items():
         layer = _Layer(product, all_costs[name], array, fault_map)
-        placement[name] = layer.both() if rows else layer.columns_alone()
+        placement[name] = layer.rows_and_columns() if rows else layer.columns_only()
     return placement
 
 
@@ -112,31 +112,31 @@ def _pruned(products: Mapping[str, WeightMatrix], saliencies: Saliencies) -> dic
 
 
 @dataclass(frozen=True)
-class _Placed:
-    """Where a layer lies, and what each of its groups loses there.
+class _Assignment:
+    """The assignment of a layer to columns and rows, and its cost.
 
     Args:
         columns: [groups, m].
-        rows: [groups, k], or [1, k] where all groups lie alike.
-        lost: [groups].
+        rows: [groups, k], or [1, k] if all groups have the same rows.
+        cost: [groups].
     """
 
     columns: Index
     rows: Index
-    lost: NDArray[np.float64]
+    cost: NDArray[np.float64]
 
-    def or_else(self, other: _Placed) -> _Placed:
-        """Return the better of two for each group."""
-        better = other.lost < self.lost
-        return _Placed(
+    def better_of(self, other: _Assignment) -> _Assignment:
+        """Return the cheaper of two assignments for each group."""
+        better = other.cost < self.cost
+        return _Assignment(
             np.where(better[:, None], other.columns, self.columns),
             np.where(better[:, None], other.rows, self.rows),
-            np.where(better, other.lost, self.lost),
+            np.where(better, other.cost, self.cost),
         )
 
 
 class _Layer:
-    """One weight and the array it is placed on."""
+    """The assignment problem of one weight."""
 
     def __init__(
         self, product: WeightMatrix, costs: RemapCosts, array: SystolicArray, fault_map: FaultMap
@@ -146,48 +146,48 @@ class _Layer:
         self.order = product.reduction(array)
         self.inputs = int(self.order.max()) + 1
 
-    def columns_alone(self) -> Slots:
+    def columns_only(self) -> Slots:
         """Choose columns."""
         return Slots(self._columns(np.arange(self.inputs)[None]).columns)
 
-    def both(self) -> Slots:
-        """Choose rows and columns in turn, as long as that helps; keep each group's best."""
+    def rows_and_columns(self) -> Slots:
+        """Choose rows and columns in turn while the cost falls; keep each group's best."""
         best = self._columns(np.arange(self.inputs)[None])
         while True:
-            found = best.or_else(self._columns(self._rows(best.columns)))
-            if found.lost.sum() >= WORTH * best.lost.sum():
+            latest = best.better_of(self._columns(self._rows(best.columns)))
+            if latest.cost.sum() >= MIN_GAIN * best.cost.sum():
                 break
-            best = found
-        return Slots(found.columns, np.broadcast_to(found.rows, (len(found.lost), self.inputs)))
+            best = latest
+        return Slots(latest.columns, np.broadcast_to(latest.rows, (len(latest.cost), self.inputs)))
 
-    def _columns(self, rows: Index) -> _Placed:
+    def _columns(self, rows: Index) -> _Assignment:
         """Assign channels to columns."""
         healthy = torch.from_numpy(~self.faulty[rows[:, self.order] % self.array.rows])
         costs = self.costs.of_columns(healthy.to(self.device)).cpu().numpy()
         folds = slot_count(costs.shape[1], self.array.cols) // self.array.cols
         chosen = np.array([linear_sum_assignment(np.tile(cost, folds))[1] for cost in costs])
         taken = np.take_along_axis(costs, chosen[:, :, None] % self.array.cols, axis=2)
-        return _Placed(chosen, rows, taken.sum(axis=(1, 2)))
+        return _Assignment(chosen, rows, taken.sum(axis=(1, 2)))
 
     def _rows(self, columns: Index) -> Index:
         """Assign inputs to rows."""
-        worth = self.costs.importance.cpu()
-        merged = worth.new_zeros(len(worth), self.inputs, worth.shape[2])
-        merged.index_add_(1, torch.from_numpy(self.order), worth)  # taps may share a row
+        importance = self.costs.importance.cpu()
+        merged = importance.new_zeros(len(importance), self.inputs, importance.shape[2])
+        merged.index_add_(1, torch.from_numpy(self.order), importance)  # taps may share a row
         faulty = self.faulty.T.astype(float)[columns % self.array.cols]
         return np.array([_assign_rows(costs) for costs in merged.numpy() @ faulty])
 
 
 def _assign_rows(costs: NDArray[np.float64]) -> Index:
-    """Assign inputs to row slots by what each loses on each row, [k, rows]; [k]."""
+    """Return the row slot of each input, [k], of least cost [k, rows]."""
     count, rows = costs.shape
     folds = slot_count(count, rows) // rows
     blocks = -(-folds * rows // BLOCK)
-    # neighbours, which resemble each other, go to different blocks
+    # similar neighbours are assigned to different blocks
     order = np.argsort(np.arange(count) % blocks, kind="stable")
     slots = np.empty(count, dtype=np.intp)
-    for some in np.array_split(np.arange(folds), min(blocks, folds)):
-        first, past = some[0] * rows, (some[-1] + 1) * rows
-        here = order[first:past]
-        slots[here] = first + linear_sum_assignment(np.tile(costs[here], len(some)))[1]
+    for block in np.array_split(np.arange(folds), min(blocks, folds)):
+        first, end = block[0] * rows, (block[-1] + 1) * rows
+        inputs = order[first:end]
+        slots[inputs] = first + linear_sum_assignment(np.tile(costs[inputs], len(block)))[1]
     return slots

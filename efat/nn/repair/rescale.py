@@ -1,4 +1,4 @@
-"""Each output channel's scale and shift under the mask, for networks without BatchNorm."""
+"""Correct the scale and shift of each output channel, for networks without BatchNorm."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from efat.errors import EfatError
 from efat.nn.masking import masked_weights
 from efat.nn.repair.moments import Moments
-from efat.nn.repair.paired_forward import refuse_attention, run_side_by_side
+from efat.nn.repair.paired_forward import refuse_attention, run_paired
 from efat.nn.repair.weight_matrices import WeightMatrix, weight_matrices
 
-WHO = "rescale"
+CALLER = "rescale"
 
 PIECE = 1 << 20
 """Elements of an output at a time."""
@@ -26,18 +26,17 @@ PIECE = 1 << 20
 def rescale(
     model: nn.Module, masked: nn.Module, inputs: Tensor, off_array: Collection[str] = ()
 ) -> nn.Module:
-    """Return a copy of a masked network whose channels have the scale and mean they had without.
+    """Return a copy of a masked network whose channels have their fault-free scale and mean.
 
-    For each layer and output channel, the least-squares `a y + b` of the fault-free output from the
-    masked one, `y`, on what reaches the layer through those rescaled before. `a` goes into the
-    channel's surviving weights and its bias, `b` into its bias; a layer without a bias has no place
-    for a shift, and gets the best scale without one. A channel that is constant under the mask
-    keeps its weights.
+    For each layer and output channel, the least-squares fit `a y + b` of the fault-free output by
+    the masked output `y`, with inputs from the layers rescaled before. `a` multiplies the channel's
+    surviving weights and its bias, `b` is added to its bias; a layer without a bias gets the best
+    scale without a shift. A channel that is constant under the mask keeps its weights.
 
     Args:
         model: The fault-free network; its layers see the batch first. No attention.
-        masked: Its copy that went through `mask_model`, compensated or not. No BatchNorm whose
-            statistics could be off: see `recalibrate`.
+        masked: Its copy after `mask_model`, compensated or not. No BatchNorm, whose statistics
+            would be wrong: see `recalibrate`.
         inputs: The calibration set, [samples, ...].
         off_array: Names of layers that are not on the array.
 
@@ -45,18 +44,18 @@ def rescale(
         EfatError: No mask on weights; an attention; a layer whose input is not batch first; a
             weight that two layers share.
     """
-    refuse_attention(model, off_array, WHO)
+    refuse_attention(model, off_array, CALLER)
     if not masked_weights(masked):
         raise EfatError("rescale: the model has no mask on weights; use mask_model with ws first")
     rescaled = copy.deepcopy(masked).eval()
     fit = _Fit(weight_matrices(rescaled, off_array))
-    run_side_by_side(model, inputs, fit, WHO, off_array)
+    run_paired(model, inputs, fit, CALLER, off_array)
     return rescaled
 
 
 @dataclass
 class _Fit:
-    """The layers that are rescaled, and which of them are."""
+    """The layers to rescale, and the names of those that are done."""
 
     products: dict[str, WeightMatrix]
     done: set[str] = field(default_factory=set)
@@ -73,33 +72,33 @@ class _Fit:
 
 
 def _fold(product: WeightMatrix, scale: Tensor, shift: Tensor) -> None:
-    """Put `scale * y + shift` [channels] into a layer's weights and bias."""
+    """Fold `scale * y + shift` [channels] into a layer's weights and bias."""
     layer: Any = product.weight.layer
     groups, _, m = product.positions.shape
-    product.put(product.matrix(product.weight.tensor) * scale.reshape(groups, 1, m))
+    product.set_matrix(product.matrix(product.weight.tensor) * scale.reshape(groups, 1, m))
     if layer.bias is not None:
         layer.bias.data = (layer.bias.double() * scale + shift).to(layer.bias)
 
 
 def _scale_and_shift(layer: Any, given: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `a` and `b` of each channel, float64 [channels], that take `given` to `wanted`.
+    """Return `a` and `b` of each channel, float64 [channels], the fit of `wanted` by `given`.
 
     Args:
-        layer: Whose outputs they are, batch first; without a bias `b` is 0.
-        given: What the masked layer puts out.
-        wanted: What the fault-free one does.
+        layer: The layer, batch first; without a bias `b` is 0.
+        given: Outputs of the masked layer.
+        wanted: Outputs of the fault-free layer.
     """
     moments = Moments(_by_channel(layer, given[:1]).shape[0], 1, 1, given.device)
     step = max(1, PIECE // max(1, given[0].numel()))
     for y, z in zip(given.split(step), wanted.split(step), strict=True):
         moments.add(_by_channel(layer, y), _by_channel(layer, z - y))
-    mean, lacking = moments.mean[:, 0], moments.error_mean[:, 0]
+    mean, missing = moments.mean[:, 0], moments.error_mean[:, 0]
     spread, common = moments.covariance[:, 0, 0], moments.error_covariance[:, 0, 0]
     if layer.bias is None:
-        spread, common = spread + mean.square(), common + mean * lacking
-    more = torch.where(spread > 0, common / spread, 0.0)
-    shift = torch.zeros_like(more) if layer.bias is None else lacking - more * mean
-    return 1 + more, shift
+        spread, common = spread + mean.square(), common + mean * missing
+    extra = torch.where(spread > 0, common / spread, 0.0)
+    shift = torch.zeros_like(extra) if layer.bias is None else missing - extra * mean
+    return 1 + extra, shift
 
 
 def _by_channel(layer: Any, out: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sequential compensation: each layer fitted to what reaches it through the repaired ones."""
+"""Sequential compensation: each layer is fitted to its inputs in the repaired network."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from efat.nn.repair.batch_norm import fold_shift, following_norms, has_intercept
 from efat.nn.repair.compensate import masked_copy
 from efat.nn.repair.gram import LARGEST, block_size, cuts
 from efat.nn.repair.moments import Moments, lowered_pieces
-from efat.nn.repair.paired_forward import refuse_attention, run_side_by_side
+from efat.nn.repair.paired_forward import refuse_attention, run_paired
 from efat.nn.repair.solve import RIDGE, solve_updates
 from efat.nn.repair.weight_matrices import WeightMatrix, weight_matrices
 
-WHO = "compensate_sequentially"
+CALLER = "compensate_sequentially"
 
 
 @torch.no_grad()
@@ -37,10 +37,10 @@ def compensate_sequentially(
 ) -> nn.Module:
     """Return a masked copy of a network, compensated layer by layer (see `compensate`).
 
-    A layer with more inputs than `largest` is compensated block by block, each fitted to what the
-    layer lacks after those before.
+    A layer with more inputs than `largest` is compensated block by block; each block is fitted to
+    the error that remains after the blocks before it.
 
-    Memory: the activations of twice the calibration set, those alive at one time.
+    Memory: the live activations of twice the calibration set.
 
     Args:
         model: The fault-free network; its layers see the batch first. No attention.
@@ -48,14 +48,14 @@ def compensate_sequentially(
         array: A weight-stationary array.
         inputs: The calibration set, [samples, ...].
         ridge: See `solve_updates`.
-        placement: Where output channels and inputs go, from `remap`.
+        placement: Columns and rows of output channels and inputs, from `remap`.
         off_array: Names of layers that are not on the array.
         largest: See `measure_grams`.
 
     Raises:
         EfatError: As `mask_model`; an attention; a layer whose input is not batch first.
     """
-    refuse_attention(model, off_array, WHO)
+    refuse_attention(model, off_array, CALLER)
     repaired = masked_copy(model, fault_map, array, off_array, placement)
     if not fault_map.fault_count:
         return repaired
@@ -63,13 +63,13 @@ def compensate_sequentially(
     copied = copy.deepcopy(model).eval()
     norms = following_norms(copied, weight_matrices(copied, off_array), inputs[:1])
     fit = _Repair(repaired, ridge, norms, products, largest)
-    run_side_by_side(model, inputs, fit, WHO, off_array)
+    run_paired(model, inputs, fit, CALLER, off_array)
     return repaired
 
 
 @dataclass
 class _Repair:
-    """What is being repaired, and the shifts of the layers that are."""
+    """The network under repair, and the output shifts of the layers that are done."""
 
     model: nn.Module
     ridge: float
@@ -85,7 +85,7 @@ class _Repair:
             self.fit(name, x, wanted)
         out: Tensor = layer.forward(x)
         if layer.bias is not None:
-            return out  # the shift is in it
+            return out  # the bias includes the shift
         shift = self.shifts[name].flatten().to(out)
         if not isinstance(layer, nn.Linear):
             shift = shift.reshape(-1, *[1] * len(layer.kernel_size))
@@ -111,14 +111,14 @@ class _Repair:
     def _fit_block(
         self, product: WeightMatrix, cut: slice, x: Tensor, errors: Tensor, centred: bool
     ) -> Tensor:
-        """Repair a layer with some of its inputs; return the shift that is left, [g, m].
+        """Repair a layer with some of its inputs; return the remaining shift, [g, m].
 
         Args:
             product: Its weight.
-            cut: Which inputs.
+            cut: The inputs.
             x: Its inputs in the repaired network.
-            errors: What its outputs lack of the fault-free ones.
-            centred: Whether a shift can be folded away.
+            errors: Fault-free outputs minus its outputs.
+            centred: Whether the layer can absorb a shift of its outputs.
         """
         layer: Any = product.weight.layer
         groups, k, m = product.positions.shape
@@ -132,5 +132,5 @@ class _Repair:
         update = solve_updates(gram, wanted, product.surviving[:, cut], self.ridge)
         weights = product.matrix(product.weight.tensor)
         weights[:, cut] += update
-        product.put(weights)
+        product.set_matrix(weights)
         return moments.error_mean - (moments.mean[:, None, :] @ update)[:, 0]

@@ -1,4 +1,4 @@
-"""A repaired network on disk: weights that load into the plain network, and where they lie."""
+"""Read and write a repaired network: weights for the plain network, and their placement."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def save_repaired(path: Path, model: nn.Module, placement: Placement | None = No
 
 
 def load_repaired(path: Path) -> tuple[dict[str, Tensor], dict[str, Slots]]:
-    """Return state dict and placement of a model's file; the placement is empty where it has none.
+    """Return the state dict and the placement in a file; the placement may be empty.
 
     Raises:
-        EfatError: Another file.
+        EfatError: Not a file of `save_repaired`.
     """
     try:
         with safetensors.safe_open(path, "pt") as file:
@@ -47,12 +47,12 @@ def placement_header(placement: Placement | None) -> dict[str, str]:
 
 
 def placement_of(header: Mapping[str, str]) -> dict[str, Slots] | None:
-    """Return the placement that such a header holds, or None if there is none."""
+    """Return the placement in a safetensors header, or None if there is none."""
     if "placement" not in header:
         return None
     columns, rows = (_arrays(header.get(key, "{}")) for key in ("placement", "rows"))
-    return {name: Slots(chosen, rows.get(name)) for name, chosen in columns.items()}
+    return {name: Slots(slots, rows.get(name)) for name, slots in columns.items()}
 
 
 def _arrays(text: str) -> dict[str, NDArray[np.intp]]:
-    return {name: np.array(chosen, dtype=np.intp) for name, chosen in json.loads(text).items()}
+    return {name: np.array(slots, dtype=np.intp) for name, slots in json.loads(text).items()}

@@ -1,4 +1,4 @@
-"""Surviving weights that make up for pruned ones: a ridge regression a column of the array."""
+"""Compensation of pruned weights by surviving ones: one ridge regression per set of survivors."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from torch import Tensor
 from efat.errors import EfatError
 
 RIDGE = 1e-3
-"""Times the mean of the Gram matrix's diagonal: the pull towards the baseline weights."""
+"""The ridge towards the baseline weights, as a multiple of the mean of the Gram diagonal."""
 
 
 class RidgeSystem:
     """`(G_SS + d I)^-1` for many sets `S` of surviving weights.
 
-    Where less is lost than kept, from the inverse `H` of the whole matrix, made once, and a
-    Cholesky factor of `H_PP`, `P` the pruned weights: `(A_SS)^-1 = H_SS - H_SP H_PP^-1 H_PS` (block
-    inverse; the optimal brain surgeon's, Hassibi & Stork, 1993). Else from a factor of `A_SS`.
+    If fewer weights are pruned (`P`) than survive, it is computed from the inverse `H` of the whole
+    matrix, computed once, and a Cholesky factor of `H_PP`: `(A_SS)^-1 = H_SS - H_SP H_PP^-1 H_PS`
+    (block inverse, as in optimal brain surgeon: Hassibi & Stork, 1993). Otherwise it is computed
+    from a factor of `A_SS`.
 
     Args:
         gram: `G`, float64 [g, k, k].
@@ -40,107 +41,110 @@ class RidgeSystem:
 
     @cached_property
     def inverse(self) -> Tensor:
-        """`H`, [g, k, k], row by row in memory: rows of what LAPACK leaves are dear to select."""
+        """`H`, [g, k, k], row-major: selecting rows of LAPACK's column-major result is slow."""
         return torch.cholesky_inverse(torch.linalg.cholesky(self.matrix)).mT
 
-    def solve(self, kept: Tensor, right: Tensor, groups: Tensor) -> Tensor:
-        """Return `(G_SS + d I)^-1 B_S` for chosen groups, 0 at what is not in `S`.
+    def solve(self, keep: Tensor, right: Tensor, groups: Tensor) -> Tensor:
+        """Return `(G_SS + d I)^-1 B_S` for chosen groups, 0 outside `S`.
 
         Args:
-            kept: bool [k]: `S`.
-            right: `B`, float64 [len(groups), k, m]; what it holds at pruned weights is ignored.
-            groups: Which groups.
+            keep: bool [k]: `S`.
+            right: `B`, float64 [len(groups), k, m]; values at pruned weights are ignored.
+            groups: Indices of the groups, ascending.
         """
-        kept_at, lost_at = kept.nonzero().flatten(), (~kept).nonzero().flatten()
-        if len(lost_at) >= len(kept_at):
-            part = _part(_of(self.matrix, groups), kept_at)
+        keep_at, prune_at = keep.nonzero().flatten(), (~keep).nonzero().flatten()
+        if len(prune_at) >= len(keep_at):
+            part = _submatrix(_select(self.matrix, groups), keep_at)
             solved = torch.zeros_like(right)
-            solved[:, kept_at] = torch.cholesky_solve(
-                right[:, kept_at], torch.linalg.cholesky(part)
+            solved[:, keep_at] = torch.cholesky_solve(
+                right[:, keep_at], torch.linalg.cholesky(part)
             )
             return solved
-        inverse = _of(self.inverse, groups)
-        solved = inverse @ (right * kept[:, None])
-        if len(lost_at):
-            rows = inverse.index_select(1, lost_at)
-            factor = torch.linalg.cholesky(rows.index_select(2, lost_at))
-            solved -= rows.mT @ torch.cholesky_solve(solved[:, lost_at], factor)
-        return solved * kept[:, None]
+        inverse = _select(self.inverse, groups)
+        solved = inverse @ (right * keep[:, None])
+        if len(prune_at):
+            rows = inverse.index_select(1, prune_at)
+            factor = torch.linalg.cholesky(rows.index_select(2, prune_at))
+            solved -= rows.mT @ torch.cholesky_solve(solved[:, prune_at], factor)
+        return solved * keep[:, None]
 
-    def solve_compensation(self, kept: Tensor, pruned: Tensor, groups: Tensor) -> Tensor:
-        """Return the update that makes up for pruned weights, `(G_SS + d I)^-1 G_SP w_P`.
+    def solve_compensation(self, keep: Tensor, pruned: Tensor, groups: Tensor) -> Tensor:
+        """Return the update that compensates pruned weights, `(G_SS + d I)^-1 G_SP w_P`.
 
-        Where less is lost than kept it is `-H_SP H_PP^-1 w_P`, for which no product with the whole
-        of `G` or `H` is needed.
+        If fewer weights are pruned than survive, it is `-H_SP H_PP^-1 w_P`, which needs no product
+        with the whole of `G` or `H`.
 
         Args:
-            kept: bool [k]: `S`.
-            pruned: `w`, float64 [len(groups), k, m], 0 at what is in `S`.
-            groups: Which groups.
+            keep: bool [k]: `S`.
+            pruned: `w`, float64 [len(groups), k, m], 0 in `S`.
+            groups: Indices of the groups, ascending.
         """
-        lost_at = (~kept).nonzero().flatten()
-        lost = pruned[:, lost_at]
-        if 2 * len(lost_at) < len(kept):
-            return self._spread(lost_at, lost, groups)[1] * -kept[:, None].to(lost)
-        products = _of(self.matrix, groups).index_select(2, lost_at) @ lost
-        return self.solve(kept, products, groups)
+        prune_at = (~keep).nonzero().flatten()
+        removed = pruned[:, prune_at]
+        if 2 * len(prune_at) < len(keep):
+            return self._pruned_shares(prune_at, removed, groups)[1] * -keep[:, None].to(removed)
+        products = _select(self.matrix, groups).index_select(2, prune_at) @ removed
+        return self.solve(keep, products, groups)
 
-    def _spread(self, lost_at: Tensor, lost: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+    def _pruned_shares(
+        self, prune_at: Tensor, removed: Tensor, groups: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return `H_PP^-1 w_P`, and `H_:P` times it: `w_P` at `P`, less the update at `S`."""
-        rows = _of(self.inverse, groups).index_select(1, lost_at)
-        factor = torch.linalg.cholesky(rows.index_select(2, lost_at))
-        shares = torch.cholesky_solve(lost, factor)
+        rows = _select(self.inverse, groups).index_select(1, prune_at)
+        factor = torch.linalg.cholesky(rows.index_select(2, prune_at))
+        shares = torch.cholesky_solve(removed, factor)
         return shares, rows.mT @ shares
 
-    def errors_left(self, weights: Tensor, kept: Tensor, groups: Tensor) -> Tensor:
-        """Return `D' G D` of each channel after its update, were it on a column with these faults.
+    def remaining_errors(self, weights: Tensor, keep: Tensor, groups: Tensor) -> Tensor:
+        """Return the error `D' G D` of each channel after compensation with this mask.
 
         Args:
             weights: float64 [len(groups), k, m].
-            kept: bool [k].
-            groups: Which groups.
+            keep: bool [k].
+            groups: Indices of the groups, ascending.
 
         Returns:
             [len(groups), m]. `D` is the update at `S` and `-w` at `P`.
         """
-        lost_at, dampings = (~kept).nonzero().flatten(), self.dampings[groups, None]
-        lost = weights[:, lost_at]
-        if 2 * len(lost_at) < len(kept):
-            shares, differences = self._spread(lost_at, lost, groups)
-            left = (lost * shares).sum(1) - dampings * differences.square().sum(1)
+        prune_at, dampings = (~keep).nonzero().flatten(), self.dampings[groups, None]
+        removed = weights[:, prune_at]
+        if 2 * len(prune_at) < len(keep):
+            shares, differences = self._pruned_shares(prune_at, removed, groups)
+            errors = (removed * shares).sum(1) - dampings * differences.square().sum(1)
         else:
-            products = _of(self.matrix, groups).index_select(2, lost_at) @ lost  # (G + d I) w_P
-            update = self.solve(kept, products, groups)
-            left = (lost * products[:, lost_at]).sum(1) - dampings * lost.square().sum(1)
-            left -= (update * products).sum(1) + dampings * update.square().sum(1)
-        return left.clamp(min=0)
+            products = _select(self.matrix, groups).index_select(2, prune_at) @ removed
+            # `products` is (G + d I) w_P.
+            update = self.solve(keep, products, groups)
+            errors = (removed * products[:, prune_at]).sum(1) - dampings * removed.square().sum(1)
+            errors -= (update * products).sum(1) + dampings * update.square().sum(1)
+        return errors.clamp(min=0)
 
 
-def _of(matrices: Tensor, groups: Tensor) -> Tensor:
+def _select(matrices: Tensor, groups: Tensor) -> Tensor:
     """Return the matrices of chosen groups, ascending; no copy where those are all."""
     return matrices if len(groups) == len(matrices) else matrices[groups]
 
 
-def distinct(surviving: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sets among bool [g, k, m], as rows [sets, k], and which each one is, [g, m]."""
+def unique_masks(surviving: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the different columns of bool [g, k, m], as [sets, k], and their indices, [g, m]."""
     groups, k, m = surviving.shape
     columns = surviving.transpose(0, 1).reshape(k, groups * m)
-    sets, which = torch.unique(columns, dim=1, return_inverse=True)
-    return sets.T, which.reshape(groups, m)
+    masks, index = torch.unique(columns, dim=1, return_inverse=True)
+    return masks.T, index.reshape(groups, m)
 
 
-def _part(matrix: Tensor, at: Tensor) -> Tensor:
+def _submatrix(matrix: Tensor, at: Tensor) -> Tensor:
     """Return the rows and columns `at` of [g, k, k]."""
     return matrix.index_select(1, at).index_select(2, at)
 
 
 def solve_updates(gram: Tensor, errors: Tensor, surviving: Tensor, ridge: float = RIDGE) -> Tensor:
-    """Return what to add to the surviving weights, `(G_SS + d I)^-1 E_S`.
+    """Return the update of the surviving weights, `(G_SS + d I)^-1 E_S`.
 
-    `E` is the covariance (or second moment) of inputs with what the masked layer's output lacks;
-    where its inputs are the fault-free ones that is `G_SP w_P` (see `solve_compensation`), and the
-    result is the update of `w_S = (G_SS + d I)^-1 (G_S: w + d w_S)`. Channels with the same `S`
-    share one Cholesky factor. Where there is no error there is no update, to the bit.
+    `E` is the covariance (or second moment) of the inputs with the masked layer's output error. If
+    the inputs are the fault-free ones, `E` is `G_SP w_P` (see `solve_compensation`), and the result
+    is the update of `w_S = (G_SS + d I)^-1 (G_S: w + d w_S)`. Channels with the same `S` share one
+    Cholesky factor. Without an error the update is exactly 0.
 
     Args:
         gram: `G`, float64 [g, k, k].
@@ -151,38 +155,38 @@ def solve_updates(gram: Tensor, errors: Tensor, surviving: Tensor, ridge: float 
     Returns:
         float64 [g, k, m], 0 at pruned weights.
     """
-    return _group_by_mask(surviving, errors * surviving, RidgeSystem(gram, ridge).solve)
+    return _solve_by_mask(surviving, errors * surviving, RidgeSystem(gram, ridge).solve)
 
 
 def solve_compensation(
     gram: Tensor, pruned: Tensor, surviving: Tensor, ridge: float = RIDGE
 ) -> Tensor:
-    """Return what to add to the surviving weights where inputs are the fault-free ones.
+    """Return the update of the surviving weights if the inputs are the fault-free ones.
 
     Args:
         gram: `G`, float64 [g, k, k].
-        pruned: The weights that are pruned, float64 [g, k, m]; 0 where they survive.
+        pruned: The pruned weights, float64 [g, k, m]; 0 where they survive.
         surviving: `S` of each channel, bool [g, k, m].
         ridge: See `RidgeSystem`.
 
     Returns:
-        `solve_updates` of the errors `G_SP w_P`, for less.
+        `solve_updates` of the errors `G_SP w_P`, computed faster.
     """
-    return _group_by_mask(surviving, pruned, RidgeSystem(gram, ridge).solve_compensation)
+    return _solve_by_mask(surviving, pruned, RidgeSystem(gram, ridge).solve_compensation)
 
 
-def _group_by_mask(
+def _solve_by_mask(
     surviving: Tensor, given: Tensor, solve: Callable[[Tensor, Tensor, Tensor], Tensor]
 ) -> Tensor:
-    """Solve once for all channels with the same surviving weights, [g, k, m]."""
+    """Solve once per mask, for all channels with the same surviving weights; [g, k, m]."""
     updates = torch.zeros_like(given)
-    sets, which = distinct(surviving)
-    for index, kept in enumerate(sets):
-        here = which == index
-        groups, channels = here.any(1).nonzero().flatten(), here.any(0).nonzero().flatten()
+    masks, mask_index = unique_masks(surviving)
+    for index, keep in enumerate(masks):
+        same = mask_index == index
+        groups, channels = same.any(1).nonzero().flatten(), same.any(0).nonzero().flatten()
         part = given[groups[:, None], :, channels].transpose(1, 2)
-        part = part * here[groups[:, None], channels][:, None, :]
+        part = part * same[groups[:, None], channels][:, None, :]
         if part.count_nonzero():
-            solved = solve(kept, part, groups)
+            solved = solve(keep, part, groups)
             updates[groups[:, None], :, channels] += solved.transpose(1, 2)
     return updates

@@ -1,4 +1,4 @@
-"""Each weight on the array as matrices `W[g, k, m]`, and the PEs under them."""
+"""Weights on the array as matrices `W[g, k, m]`, and their position on the PEs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from efat.nn.masking import MappedWeight, mapped_weights
 class WeightMatrix:
     """A weight as the matrix products of its groups.
 
-    `k` counts input channels, then kernel taps (`k = i*taps + t`, as `efat.nn.lowering` makes
-    inputs), whatever the array's order: that only says which PE row a `k` is on.
+    `k` counts input channels, then kernel taps (`k = i*taps + t`, as in `efat.nn.lowering`). The
+    array's order does not change `k`, only the PE row that a `k` is on.
 
     Args:
         weight: The weight.
-        positions: Where `W[g, k, m]` is in the flattened weight, [groups, k, m].
+        positions: Index of `W[g, k, m]` in the flattened weight, [groups, k, m].
     """
 
     weight: MappedWeight
@@ -37,8 +37,8 @@ class WeightMatrix:
         """Return a tensor of the weight's shape as [groups, k, m] in float64."""
         return weight.detach().flatten()[self.positions.to(weight.device)].double()
 
-    def put(self, matrix: Tensor) -> None:
-        """Set the weight, in memory of its own, to a matrix [groups, k, m]."""
+    def set_matrix(self, matrix: Tensor) -> None:
+        """Set the weight to a matrix [groups, k, m], in newly allocated memory."""
         tensor = self.weight.tensor
         flat = tensor.detach().flatten().clone()
         flat[self.positions.to(flat.device)] = matrix.to(flat)
@@ -46,16 +46,16 @@ class WeightMatrix:
 
     @property
     def taps(self) -> int:
-        """How many `k` an input channel has, next to each other."""
+        """The number of consecutive `k` of one input channel."""
         return math.prod(self.weight.layout.shape[2:])
 
     @property
     def surviving(self) -> Tensor:
-        """Which weights of a masked layer survive, bool [groups, k, m]."""
+        """The weights of a masked layer that survive, bool [groups, k, m]."""
         return self.matrix(self.weight.mask) > 0
 
     def reduction(self, array: SystolicArray) -> NDArray[np.intp]:
-        """Return what the array's order makes of each `k`, [k]; with `channel` order, taps meet."""
+        """Return each `k` counted in the array's order, [k]; `channel` gives all taps one index."""
         layout = self.weight.layout
         k, _ = gemm_indices(layout, array.order)
         flat = np.broadcast_to(k, layout.shape).ravel()
@@ -66,8 +66,8 @@ def weight_matrices(model: nn.Module, off_array: Collection[str] = ()) -> dict[s
     """Return the weights on the array as products, by parameter name.
 
     Raises:
-        EfatError: Layers that do not map, or a weight that two layers share: what makes up for one
-            layer's faults would be wrong in the other.
+        EfatError: Layers that do not map, or a weight that two layers share: the repair of one
+            layer would be wrong in the other.
     """
     weights = mapped_weights(model, off_array)
     owners: dict[int, str] = {}
@@ -88,7 +88,7 @@ def _positions(weight: MappedWeight) -> Tensor:
 
 
 def split_key(key: str) -> tuple[str, slice]:
-    """Return the weight and the groups that a product of `run_layer` stands for.
+    """Return the weight and the groups of a product that `run_layer` names.
 
     >>> split_key("attn.in_proj_weight.k"), split_key("fc.weight")
     (('attn.in_proj_weight', slice(1, 2, None)), ('fc.weight', slice(None, None, None)))
@@ -101,5 +101,5 @@ def split_key(key: str) -> tuple[str, slice]:
 
 
 def join(prefix: str, name: Any) -> str:
-    """Return the full name of what a layer calls `name`."""
+    """Return the full name of a layer's parameter `name`."""
     return f"{prefix}.{name}".lstrip(".")

@@ -1,8 +1,8 @@
-"""Groups worth choosing: column generation on the set-partitioning relaxation.
+"""Generate groups worth choosing: column generation on the set-partitioning relaxation.
 
 The relaxation is `min sum_G c(G) x_G` with every chip covered; as the cost is monotone, covering
 a chip twice never helps, so the dual values may be taken as `u >= 0`. Groups are generated where
-`u(G) > c(G)`, by heuristics: what is missed here is found, or excluded, by a proof elsewhere.
+`u(G) > c(G)`, by heuristics; the proof in `dual_bound` finds or excludes those that they miss.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from efat.planning.merge_forest import ChipIndices
 from efat.planning.problem import Problem
 
 ROUNDS, BEAM = 60, 24
-"""Rounds of column generation, and groups of one size that a round extends."""
+"""Rounds of column generation, and groups of each size that a round extends."""
 
 
 class Columns:
-    """Groups known so far with their prices; a group is kept once."""
+    """The known groups with their prices, each group once."""
 
     def __init__(self, problem: Problem, groups: Iterable[ChipIndices]) -> None:
         self.problem = problem
@@ -46,7 +46,7 @@ class Columns:
         return len(self.groups) - before
 
     def matrix(self) -> csr_array:
-        """Return which chip is in which group [chips, groups]."""
+        """Return 1 where a chip is in a group, else 0 [chips, groups]."""
         rows = np.concatenate([np.array(group) for group in self.groups])
         sizes = [len(group) for group in self.groups]
         cols = np.repeat(np.arange(len(self.groups)), sizes)
@@ -88,23 +88,23 @@ def generate(problem: Problem, columns: Columns, rounds: int) -> Floats:
 
 
 def _overcharged(problem: Problem, values: Floats) -> list[ChipIndices]:
-    """Look for groups with `values(G) > price(G)` by a beam search over the sizes of groups."""
-    found: list[tuple[float, ChipIndices]] = []
+    """Search for groups with `values(G) > price(G)`: a beam search over group sizes."""
+    overcharged: list[tuple[float, ChipIndices]] = []
     beam: list[ChipIndices] = [(i,) for i in np.flatnonzero(values > 0).tolist()]
     for _ in range(1, problem.max_members):
         grown = _grow(problem, values, beam)
-        found += [(excess, group) for excess, _, group in grown if excess > 0]
+        overcharged += [(excess, group) for excess, _, group in grown if excess > 0]
         by_excess = sorted(grown, key=lambda entry: -entry[0])[: BEAM // 2]
         by_ratio = sorted(grown, key=lambda entry: -entry[1])[: BEAM // 2]
         beam = list(dict.fromkeys(group for _, _, group in by_excess + by_ratio))
         if not beam:
             break
-    return _spread(found) + _greedy(problem, values)
+    return _spread(overcharged) + _greedy(problem, values)
 
 
 def _greedy(problem: Problem, values: Floats) -> list[ChipIndices]:
-    """Grow a group from each chip by the highest value per new fault; keep its worst prefix."""
-    cost, found = problem.count_cost, list[ChipIndices]()
+    """Grow a group from each chip by the highest value per new fault; keep the worst prefix."""
+    cost, overcharged = problem.count_cost, list[ChipIndices]()
     step = max(1, len(problem) // 128)
     for start in range(0, len(problem), step):
         chosen, count = [start], int(problem.counts[start])
@@ -123,8 +123,8 @@ def _greedy(problem: Problem, values: Floats) -> list[ChipIndices]:
             excess = float(values[chosen].sum() - prices[best] * (1 + 1e-7))
             worst = max(worst, (excess, tuple(sorted(chosen))))
         if worst[0] > 0:
-            found.append(worst[1])
-    return found
+            overcharged.append(worst[1])
+    return overcharged
 
 
 def _grow(
@@ -149,11 +149,11 @@ def _grow(
     return list(grown.values())
 
 
-def _spread(found: list[tuple[float, ChipIndices]]) -> list[ChipIndices]:
+def _spread(overcharged: list[tuple[float, ChipIndices]]) -> list[ChipIndices]:
     """Keep the most overcharged groups, no chip in too many of them."""
     uses: dict[int, int] = {}
     kept: list[ChipIndices] = []
-    for _, group in sorted(found, key=lambda entry: (-entry[0], entry[1])):
+    for _, group in sorted(overcharged, key=lambda entry: (-entry[0], entry[1])):
         if all(uses.get(i, 0) < 6 for i in group):
             kept.append(group)
             for i in group:

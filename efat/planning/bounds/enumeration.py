@@ -1,7 +1,7 @@
-"""Every group that fits, listed: exact pricing for fleets whose maps soon fill the array.
+"""List every group of finite price: exact pricing for fleets whose maps soon fill the array.
 
-A union only grows, so a group that is beyond the resilience map has no listed extension. Groups are
-grown level by level, each by chips that come after its last one: every group is met once.
+A union only grows, so a group beyond the resilience map has no listed extension. Groups grow level
+by level, each by chips that come after its last one, so that every group is listed once.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from efat.planning.merge_forest import ChipIndices
 from efat.planning.problem import Problem
 
 MOST_GROUPS = 1_000_000
-"""Groups listed at the most."""
+"""Most groups that are listed."""
 MOST_WORDS = 1 << 24
-"""Words of one level of unions at the most: 128 MiB."""
-FRESH = 400
+"""Most words of one level of unions: 128 MiB."""
+NEW_COLUMNS = 400
 """Groups added to the relaxation at a time."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """Groups of one size: `parent` [groups] counts in the level before, `last` is the new chip."""
+    """Groups of one size: `parent` [groups] indexes the level before, `last` is the new chip."""
 
     parent: Ints
     last: Ints
@@ -51,7 +51,7 @@ class Listing:
         return np.concatenate(sums)
 
     def members(self, group: int) -> ChipIndices:
-        """Return the chips of a group, counted as in `prices`."""
+        """Return the chips of a group, indexed as in `prices`."""
         size = 0
         while group >= len(self.levels[size].last):
             group -= len(self.levels[size].last)
@@ -64,7 +64,7 @@ class Listing:
 
 
 def list_groups(problem: Problem) -> Listing | None:
-    """List all groups of finite price, or return None where they are too many.
+    """List all groups of finite price, or return None if they are too many.
 
     Args:
         problem: At least one chip, under a `CountCost`.
@@ -88,7 +88,7 @@ def _grow(problem: Problem, fused: Words, last: Ints, most: int) -> tuple[Level,
     """Extend every group of a level [groups, words] by each chip after its last one."""
     cost, (n, width) = problem.count_cost, problem.words.shape
     rows = max(1, BLOCK_WORDS // (n * width))
-    found: list[tuple[Ints, Ints, Floats, Words]] = []
+    blocks: list[tuple[Ints, Ints, Floats, Words]] = []
     for start in range(0, len(fused), rows):
         block = slice(start, start + rows)
         unions = fused[block, None, :] | problem.words
@@ -96,11 +96,11 @@ def _grow(problem: Problem, fused: Words, last: Ints, most: int) -> tuple[Level,
         after = np.arange(n) > last[block, None]
         group, chip = np.nonzero(after & (counts <= cost.max_count))
         prices = problem.rules.prices(cost.of_counts(counts[group, chip]))
-        found.append((group + start, chip, prices, unions[group, chip]))
+        blocks.append((group + start, chip, prices, unions[group, chip]))
         most -= len(group)
-        if most < 0 or sum(len(part[0]) for part in found) * width > MOST_WORDS:
+        if most < 0 or sum(len(part[0]) for part in blocks) * width > MOST_WORDS:
             return None
-    parent, new, prices, words = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    parent, new, prices, words = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return Level(parent, new, prices), words
 
 
@@ -119,7 +119,7 @@ def solve(listing: Listing, columns: Columns) -> tuple[Floats, float]:
         bound = float(values.sum() + len(values) * min(float(reduced.min()), 0.0))
         if bound > best[1]:
             best = values, bound
-        lowest = np.argpartition(reduced, min(FRESH, len(reduced) - 1))[:FRESH]
-        fresh = [listing.members(int(i)) for i in lowest if reduced[i] < -1e-7]
-        if not columns.add(fresh):
+        lowest = np.argpartition(reduced, min(NEW_COLUMNS, len(reduced) - 1))[:NEW_COLUMNS]
+        new_groups = [listing.members(int(i)) for i in lowest if reduced[i] < -1e-7]
+        if not columns.add(new_groups):
             return best

@@ -1,4 +1,4 @@
-"""What the maps of a fleet have in common: where, how much, and what of it is shared by many."""
+"""The overlaps of a fleet's fault maps: how much pairs share, and which PEs many chips share."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from efat.planning.bounds.branch_bound import Spectrum
 from efat.planning.cost import Floats, Ints, Words, shared_counts
 
 SHARED = 0.25
-"""Share of the chips above which a PE that is faulty on them counts as shared."""
+"""A PE counts as shared where it is faulty on more than this share of the chips."""
 PIECE = 1 << 14
-"""PEs that are looked at together."""
+"""PEs that are counted together."""
 
 Bits = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -34,12 +34,12 @@ class FleetOverlaps:
 
     @cached_property
     def maps(self) -> Bits:
-        """Which PE is faulty on which chip: 0 or 1 [chips, PEs]."""
+        """1 where a PE is faulty, else 0 [chips, PEs]."""
         return np.unpackbits(self.words.view(np.uint8), axis=1)
 
     @cached_property
     def faulty(self) -> Bits:
-        """The same the other way round [PEs, chips]: some PEs are read faster so."""
+        """The transpose of `maps` [PEs, chips], from which some PEs are read faster."""
         return np.ascontiguousarray(self.maps.T)
 
     def block(self, pes: Mask, chips: Ints) -> Bits:
@@ -49,55 +49,66 @@ class FleetOverlaps:
 
     @cached_property
     def shared(self) -> Mask:
-        """PEs that are faulty on many chips [PEs]."""
-        often: Mask = self.maps.sum(axis=0, dtype=np.int64) > SHARED * len(self.words)
-        return often
+        """Mask of the PEs that are faulty on many chips [PEs]."""
+        frequent: Mask = self.maps.sum(axis=0, dtype=np.int64) > SHARED * len(self.words)
+        return frequent
 
     @cached_property
     def overlaps(self) -> Floats:
-        """Faults that each pair of chips has in common [chips, chips]."""
+        """Faults that each pair of chips shares [chips, chips]."""
         return shared_counts(self.words).astype(np.float64)
 
     def split(self, fused: Mask, candidates: Ints, gains: Floats, overlaps: Floats) -> OverlapSplit:
         """Split the PEs outside a fused map [PEs] into shared and unshared (`branch_bound`)."""
         block = self.block(self.shared & ~fused, candidates)
         block = block.astype(np.float32)
-        often = block.sum(axis=1)
-        shares = (block[often > 0] / often[often > 0, None]).sum(axis=0, dtype=np.float64)
-        common = block.sum(axis=0, dtype=np.float64)
+        frequent = block.sum(axis=1)
+        shares = (block[frequent > 0] / frequent[frequent > 0, None]).sum(axis=0, dtype=np.float64)
+        shared_gains = block.sum(axis=0, dtype=np.float64)
         area = max(1, self.pes - int((self.shared | fused).sum()))
-        sizes = gains - common
-        alike = overlaps - gram(block)
-        return OverlapSplit(sizes, shares, area, Spectrum.of(sizes, alike, area), common, alike)
+        sizes = gains - shared_gains
+        unshared = overlaps - gram(block)
+        return OverlapSplit(
+            sizes, shares, area, Spectrum.of(sizes, unshared, area), shared_gains, unshared
+        )
 
 
 @dataclass(frozen=True)
 class OverlapSplit:
-    """Gains of candidates without shared PEs, and their shares [candidates]."""
+    """The parts of a branch that its bound is made of.
+
+    Args:
+        sizes: Gains without shared PEs [candidates].
+        shares: Shares of the shared PEs [candidates].
+        area: PEs neither shared nor in the fused map, at least 1.
+        spectrum: Overlaps of sizes beyond those of independent maps.
+        shared_gains: Gains on shared PEs [candidates].
+        overlaps: Overlaps of pairs without shared PEs [candidates, candidates].
+    """
 
     sizes: Floats
     shares: Floats
     area: int
     spectrum: Spectrum
-    common: Floats
+    shared_gains: Floats
     overlaps: Floats
 
     def order(self) -> Ints:
-        """Sort the candidates, first those that the bound knows least about."""
-        unknown = self.sizes * self.spectrum.unrest + self.common - self.shares
+        """Sort the candidates, starting with those that the bound knows least about."""
+        unknown = self.sizes * self.spectrum.excess_weights + self.shared_gains - self.shares
         return np.argsort(-unknown, kind="stable")
 
 
 def gram(block: Bits | NDArray[np.float32]) -> Floats:
-    """Count what the columns of a matrix of 0 and 1 [PEs, chips] have in common [chips, chips].
+    """Count the ones that columns of a matrix of 0 and 1 [PEs, chips] share [chips, chips].
 
-    In single precision, which is exact up to 2^24 PEs, and piece by piece, to keep memory small.
+    Uses single precision, which is exact up to 2^24 PEs, and small pieces, to save memory.
 
     >>> gram(np.array([[1, 1], [0, 1]], np.uint8)).tolist()
     [[1.0, 1.0], [1.0, 2.0]]
     """
-    common = np.zeros((block.shape[1], block.shape[1]))
+    counts = np.zeros((block.shape[1], block.shape[1]))
     for start in range(0, len(block), PIECE):
         piece = block[start : start + PIECE].astype(np.float32)
-        common += piece.T @ piece
-    return common
+        counts += piece.T @ piece
+    return counts

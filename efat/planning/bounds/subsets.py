@@ -1,4 +1,4 @@
-"""Every group of a small fleet at once: prices of all 2^n subsets of its chips.
+"""Price every group of a small fleet: all 2^n subsets of its chips.
 
 For a cost by fault count the PEs are sorted by *signature*, the set of chips that are faulty there.
 A group meets all PEs but those whose signature lies in its complement, so one sum over subsets (a
@@ -15,21 +15,21 @@ from efat.planning.merge_forest import ChipIndices
 from efat.planning.problem import Problem
 
 MOST_COUNTED = 20
-"""Chips up to which all groups are listed under a `CountCost`: a million groups."""
+"""Most chips for which all groups are listed under a `CountCost`: a million groups."""
 MOST_ASKED = 11
-"""Chips up to which a plain callable is asked for every group: two thousand calls."""
+"""Most chips for which a plain callable is called for every group: two thousand calls."""
 
 
-def affordable(problem: Problem) -> bool:
+def can_list_all(problem: Problem) -> bool:
     """Return whether all groups can be listed."""
     counted = isinstance(problem.cost, CountCost)
     return len(problem) <= (MOST_COUNTED if counted else MOST_ASKED)
 
 
-def places_of(subset: int) -> ChipIndices:
+def chips_of_subset(subset: int) -> ChipIndices:
     """Return the chips of a subset written as bits.
 
-    >>> places_of(0b1010)
+    >>> chips_of_subset(0b1010)
     (1, 3)
     """
     return tuple(i for i in range(subset.bit_length()) if subset >> i & 1)
@@ -53,7 +53,9 @@ def subset_prices(problem: Problem) -> Floats:
     if isinstance(problem.cost, CountCost):
         prices = problem.rules.prices(problem.cost.of_counts(_subset_counts(problem)))
     else:
-        asked = [problem.prices(problem.fuse(places_of(s))[None])[0] for s in range(1, 1 << n)]
+        asked = [
+            problem.prices(problem.fuse(chips_of_subset(s))[None])[0] for s in range(1, 1 << n)
+        ]
         prices = np.array([np.inf, *asked])
     sizes = np.bitwise_count(np.arange(1 << n, dtype=np.uint64))
     prices[sizes > problem.max_members] = np.inf
@@ -78,7 +80,7 @@ def relaxation(prices: Floats, chips: int) -> tuple[Floats, float]:
 
     Returns:
         Dual values [chips], and the bound that they prove: with `worst = min c(G) - u(G)` over all
-        groups, the values less `-worst` at one chip a group stay valid, and a plan has no more
+        groups, the values less `-worst` at one chip per group stay valid, and a plan has no more
         groups than chips, so `sum u + chips * min(worst, 0)` is a bound.
     """
     known = [1 << i for i in range(chips)]
@@ -88,20 +90,19 @@ def relaxation(prices: Floats, chips: int) -> tuple[Floats, float]:
         values = np.maximum(-solved.ineqlin.marginals, 0.0)
         reduced = prices - subset_sums(values)
         new = np.argpartition(reduced, min(200, len(reduced) - 1))[:200]
-        fresh = sorted({int(s) for s in new if reduced[s] < -1e-7} - set(known))
-        if not fresh:
+        new_subsets = sorted({int(s) for s in new if reduced[s] < -1e-7} - set(known))
+        if not new_subsets:
             break
-        known += fresh
+        known += new_subsets
     return values, float(values.sum() + chips * min(float(reduced.min()), 0.0))
 
 
 def best_partition(prices: Floats) -> tuple[tuple[ChipIndices, ...], float]:
     """Return the partition of all chips of least total price, and that price.
 
-    The best partition of a set S with highest chip k is the group of k, with A more, and the best
-    of the
-    rest: `best[S] = min over A in S - k of price[A + k] + best[S - k - A]` (Yeh 1986), a subset
-    convolution in (min, +), 3^(n-1) additions in all.
+    The best partition of a set S with highest chip k is the group of k and some chips A, and the
+    best partition of the rest: `best[S] = min over A in S - k of price[A + k] + best[S - k - A]`
+    (Yeh 1986), a subset convolution in (min, +), 3^(n-1) additions in all.
 
     Args:
         prices: Price of every group [2^n], inf where it is not allowed.
@@ -122,25 +123,27 @@ def _convolve(f: Floats, g: Floats) -> Floats:
         return f + g
     half = width // 2
     f0, f1, g0, g1 = f[:, :half], f[:, half:], g[:, :half], g[:, half:]
-    if rows * width > 1 << 18:  # large: one after the other, to keep memory small
-        without, left, right = _convolve(f0, g0), _convolve(f1, g0), _convolve(f0, g1)
+    if rows * width > 1 << 18:  # one after the other, to save memory
+        without, in_f, in_g = _convolve(f0, g0), _convolve(f1, g0), _convolve(f0, g1)
     else:
         stacked = _convolve(np.concatenate([f0, f1, f0]), np.concatenate([g0, g0, g1]))
-        without, left, right = stacked[:rows], stacked[rows : 2 * rows], stacked[2 * rows :]
-    return np.concatenate([without, np.minimum(left, right)], axis=1)
+        without, in_f, in_g = stacked[:rows], stacked[rows : 2 * rows], stacked[2 * rows :]
+    return np.concatenate([without, np.minimum(in_f, in_g)], axis=1)
 
 
 def _trace(prices: Floats, best: Floats) -> tuple[ChipIndices, ...]:
     """Read the groups back from the table of best prices."""
-    groups, left = list[ChipIndices](), len(prices) - 1
-    if np.isinf(best[left]):
+    groups, remaining = list[ChipIndices](), len(prices) - 1
+    if np.isinf(best[remaining]):
         return ()
-    while left:
-        top = 1 << (left.bit_length() - 1)
-        rest = left ^ top
-        subsets = subset_sums(np.array([float(1 << i) for i in places_of(rest)])).astype(np.int64)
+    while remaining:
+        top = 1 << (remaining.bit_length() - 1)
+        rest = remaining ^ top
+        subsets = subset_sums(np.array([float(1 << i) for i in chips_of_subset(rest)])).astype(
+            np.int64
+        )
         totals = prices[subsets | top] + best[rest ^ subsets]
         group = int(subsets[int(totals.argmin())]) | top
-        groups.append(places_of(group))
-        left ^= group
+        groups.append(chips_of_subset(group))
+        remaining ^= group
     return tuple(groups)

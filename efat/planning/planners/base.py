@@ -1,4 +1,4 @@
-"""What all planners share: check the fleet, group, check the rules, attach history and bound."""
+"""The steps that all planners share: check the fleet, group, check the rules, add the bound."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Effort = Literal["cheap", "full"]
 
 @dataclass(frozen=True)
 class Grouping:
-    """What a planner decides.
+    """The decision of a planner.
 
     Args:
-        groups: Places of the members in the problem, one tuple a group.
-        merges: How they came about; None: not by merging.
-        amount_steps: One amount for all groups in place of what each needs.
-        bound: A lower bound on the price that the planner itself has proved.
+        groups: Indices of the members in the problem, one tuple per group.
+        merges: The merges that made the groups; None: they were not made by merging.
+        amount_steps: One amount for all groups; None: each gets the amount that it needs.
+        bound: Lower bound on the price that the planner itself has proved.
     """
 
     groups: tuple[ChipIndices, ...]
@@ -41,11 +41,11 @@ class Grouping:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupingPlanner(ABC):
-    """A planner that only has to say which chips go together.
+    """Base of planners that only decide which chips go together.
 
     Args:
         rules: Limits and prices that the plan must honour.
-        effort: Work spent on the lower bound: `cheap` (no pair of chips is looked at) or `full`.
+        effort: Work spent on the lower bound: `cheap` (no pairs of chips are compared) or `full`.
     """
 
     rules: Rules = NO_RULES
@@ -73,7 +73,7 @@ class GroupingPlanner(ABC):
 
 
 def finish(problem: Problem, grouping: Grouping, bound: float, name: str) -> Plan:
-    """Check a grouping against the rules and make it a plan, groups in the canonical order."""
+    """Check a grouping against the rules and make a plan of it, groups in canonical order."""
     _check(problem, grouping.groups, name)
     groups = [_group(problem, places, grouping.amount_steps) for places in grouping.groups]
     _check_monotone(problem, grouping.groups, groups)
@@ -94,7 +94,7 @@ def _group(problem: Problem, places: ChipIndices, amount_steps: float | None) ->
 
 
 def _renumber(problem: Problem, merges: Sequence[Merge]) -> tuple[Merge, ...]:
-    """Count nodes over all grouped chips, those that stay alone included."""
+    """Renumber nodes to count all grouped chips, those that stay alone included."""
     alone = [name for group in problem.alone for name in group.members]
     order = {name: i for i, name in enumerate(sorted([*problem.names, *alone]))}
     place = [order[name] for name in problem.names]

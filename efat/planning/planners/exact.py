@@ -1,8 +1,8 @@
-"""The best plan there is, for small fleets: set partitioning.
+"""The cheapest possible plan, for small fleets: set partitioning.
 
 `min sum c(G) x_G` with every chip in exactly one group. All groups are priced, and a dynamic
-programme over subsets finds the best partition. Only where that has more groups than `max_groups`
-allows is a mixed-integer solver (HiGHS) asked: groups whose reduced cost under the relaxation
+programme over subsets finds the best partition. A mixed-integer solver (HiGHS) is used only where
+that has more groups than `max_groups` allows: groups whose reduced cost under the relaxation
 exceeds the gap between a heuristic plan and the bound cannot be in a better plan and are left out.
 The dynamic programme comes first because it needs no tolerance and because the relaxation of small
 fleets is weak: HiGHS took 28 s on 12 chips that it settles in milliseconds.
@@ -22,7 +22,7 @@ from efat.planning.bounds.subsets import (
     MOST_ASKED,
     MOST_COUNTED,
     best_partition,
-    places_of,
+    chips_of_subset,
     relaxation,
     subset_prices,
     subset_sums,
@@ -34,12 +34,12 @@ from efat.planning.planners.local_search import LocalSearch
 from efat.planning.problem import Problem
 
 TOLERANCE = 1e-6
-"""Relative tolerance of the solver; its proof is lowered by that much."""
+"""Relative tolerance of the solver, by which its bound is lowered."""
 
 
 @dataclass(frozen=True)
 class Exact(GroupingPlanner):
-    """Prove optimality for up to 20 chips (11 where the cost is a plain callable)."""
+    """Find the optimum, for up to 20 chips (11 where the cost is a plain callable)."""
 
     description: ClassVar[str] = "the cheapest plan there is"
     max_chips: ClassVar[int] = MOST_COUNTED
@@ -66,20 +66,22 @@ class Exact(GroupingPlanner):
         reduced = prices - subset_sums(values)
         slack = upper - bound + TOLERANCE * (1 + abs(bound))
         useful = np.flatnonzero(np.isfinite(prices) & (reduced <= slack))
-        groups, proved = partition(prices[useful], [places_of(s) for s in useful.tolist()], problem)
+        groups, proved = partition(
+            prices[useful], [chips_of_subset(s) for s in useful.tolist()], problem
+        )
         return Grouping(groups, bound=max(bound, min(proved, upper)))
 
 
 def partition(
     prices: Floats, groups: list[ChipIndices], problem: Problem
 ) -> tuple[tuple[ChipIndices, ...], float]:
-    """Choose groups that hold each chip once, of least total price.
+    """Choose groups of least total price that contain each chip once.
 
     Returns:
         The groups, and the solver's lower bound over these groups, lowered by its tolerance.
 
     Raises:
-        EfatError: No choice of at most `max_groups` groups holds every chip.
+        EfatError: No choice of at most `max_groups` groups contains every chip.
     """
     rows = np.concatenate([np.array(group) for group in groups])
     cols = np.repeat(np.arange(len(groups)), [len(group) for group in groups])

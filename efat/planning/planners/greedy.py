@@ -1,6 +1,6 @@
 """eFAT-style greedy grouping and fusion (METHOD section 6; Hanif & Shafique, arXiv 2304.12949).
 
-The rule is ours, in the manner of the paper, whose full text was not at hand.
+The merging rule follows the idea of the paper; its full text was not available.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from efat.seeds import generator
 
 @dataclass(frozen=True)
 class Greedy(GroupingPlanner):
-    """Sweep the groups, dearest first; each takes the best of `k` candidate partners.
+    """Sweep the groups, most expensive first; each merges with the best of `k` candidates.
 
     Args:
-        k: Candidates that a group draws; null (None) looks at every other group.
-        max_sweeps: Sweeps at the most; a sweep that merges nothing ends the search.
+        k: Candidates per group, chosen at random; null (None): all other groups.
+        max_sweeps: Most sweeps; a sweep that merges nothing ends the search.
 
     Raises:
         EfatError: A value below 1; all problems at once.
@@ -42,7 +42,7 @@ class Greedy(GroupingPlanner):
         )
 
     def group(self, problem: Problem, seed: int) -> Grouping:
-        """Return the groups reached from one a chip; draws on the stream "plan" of `seed`."""
+        """Return the groups reached from single chips; random numbers: stream "plan" of `seed`."""
         forest, rng = MergeForest.singles(problem), generator(seed, "plan")
         for _ in range(self.max_sweeps):
             before = len(forest)
@@ -52,7 +52,7 @@ class Greedy(GroupingPlanner):
         return merge_greedily(forest, merge_gainful=False)
 
     def _sweep(self, forest: MergeForest, rng: np.random.Generator) -> None:
-        """Give each group, dearest first, one chance to merge; merged groups wait for the next."""
+        """Let each group, most expensive first, merge once; merged groups wait until the next."""
         order = sorted(range(len(forest)), key=lambda r: (-forest.prices[r], forest.members[r]))
         waiting = [forest.nodes[row] for row in order]
         while waiting:
@@ -65,12 +65,12 @@ class Greedy(GroupingPlanner):
     def _partner(
         self, forest: MergeForest, node: int, waiting: list[int], rng: np.random.Generator
     ) -> int | None:
-        """Return the candidate of the best positive reward, the first in the order among equals."""
+        """Return the candidate of the highest positive reward, of equal ones the first."""
         if not waiting:
             return None
         count = len(waiting) if self.k is None else min(self.k, len(waiting))
-        drawn = sorted(rng.permutation(len(waiting))[:count].tolist())
-        rows = [forest.row[waiting[i]] for i in drawn]
+        candidates = sorted(rng.permutation(len(waiting))[:count].tolist())
+        rows = [forest.row[waiting[i]] for i in candidates]
         rewards = forest.rewards(forest.row[node], np.array(rows))
         best = int(np.argmax(rewards))
-        return waiting[drawn[best]] if rewards[best] > 0 else None
+        return waiting[candidates[best]] if rewards[best] > 0 else None

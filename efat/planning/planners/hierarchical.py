@@ -1,8 +1,8 @@
-"""Agglomerative grouping: always the best merge there is (Ward 1963, with the reward of METHOD 6).
+"""Agglomerative grouping: always the best merge (Ward 1963, with the reward of METHOD 6).
 
-The reward of a pair never changes while both live, so a heap of promises is enough: a group keeps
-its best few partners, falls back on the next when one is merged away, and looks around again only
-when all are gone. No n x n matrix is kept.
+The reward of a pair does not change while both groups live, so a heap is enough: a group stores its
+best few partners, takes the next when one is merged away, and searches again only when all are
+merged away. No n x n matrix is stored.
 """
 
 from __future__ import annotations
@@ -13,31 +13,30 @@ from typing import ClassVar
 
 import numpy as np
 
-from efat.planning.merge_forest import MergeForest
+from efat.planning.merge_forest import ChipIndices, MergeForest
 from efat.planning.planners.base import Grouping, GroupingPlanner
-from efat.planning.planners.fit import fit_decreasing
 from efat.planning.problem import Problem
 
-KEPT = 64
-"""Partners that a group remembers; more cost memory, fewer cost scans."""
+PARTNERS_STORED = 64
+"""Partners that a group stores; more take memory, fewer take more searches."""
 
 
 @dataclass(frozen=True)
 class Hierarchical(GroupingPlanner):
-    """Merge the pair of the highest positive reward until there is none.
+    """Merge the pair of the highest positive reward until no reward is positive.
 
-    Where `rules.max_groups` asks for fewer groups, the least bad merges follow.
+    Where `rules.max_groups` requires fewer groups, the merges that cost least follow.
     """
 
     description: ClassVar[str] = "the best pair merged each time"
 
     def group(self, problem: Problem, seed: int) -> Grouping:
-        """Return the groups reached from one a chip; `seed` is not used: nothing is drawn."""
+        """Return the groups reached from single chips; `seed` is not used."""
         return merge_greedily(MergeForest.singles(problem), merge_gainful=True)
 
 
 def merge_greedily(forest: MergeForest, merge_gainful: bool) -> Grouping:
-    """Merge best first while it pays (or not at all), then as far as `max_groups` asks for."""
+    """Merge best first while it saves (or not at all), then as far as `max_groups` requires."""
     problem = forest.problem
     if merge_gainful or len(forest) > problem.max_groups:
         _Partners(forest).merge(gainful=merge_gainful)
@@ -48,21 +47,21 @@ def merge_greedily(forest: MergeForest, merge_gainful: bool) -> Grouping:
 
 @dataclass
 class _Partners:
-    """The best partners of each live node, best last, and a heap over the best of each.
+    """The best partners of each live node, best last, and a heap of the best pair of each.
 
-    Every live pair is kept by the node that looked around later, so the top of the heap is never
-    below the best reward there is.
+    Every live pair is stored by the node that searched later, so the top of the heap is never below
+    the best reward of all pairs.
     """
 
     forest: MergeForest
-    found: dict[int, list[tuple[float, int]]] = field(default_factory=dict)
+    partners: dict[int, list[tuple[float, int]]] = field(default_factory=dict)
     more: dict[int, bool] = field(default_factory=dict)
     heap: list[tuple[float, int, int]] = field(default_factory=list)
 
     def merge(self, gainful: bool) -> None:
-        """Merge until nothing pays and no limit is broken."""
+        """Merge until no merge saves and no limit is broken."""
         for row in range(len(self.forest)):
-            self._look(row, slice(row + 1, len(self.forest)))
+            self._search(row, slice(row + 1, len(self.forest)))
         while self.heap:
             negated, node, partner = heapq.heappop(self.heap)
             crowded = len(self.forest) > self.forest.problem.max_groups
@@ -72,39 +71,64 @@ class _Partners:
                 continue
             if partner in self.forest.row:
                 merged = self.forest.join(self.forest.row[node], self.forest.row[partner])
-                self.found.pop(node, None)
-                self.found.pop(partner, None)
-                self._look(self.forest.row[merged], slice(0, len(self.forest)))
+                self.partners.pop(node, None)
+                self.partners.pop(partner, None)
+                self._search(self.forest.row[merged], slice(0, len(self.forest)))
             else:
                 self._next(node)
 
-    def _look(self, row: int, rows: slice) -> None:
-        """Remember the best partners of `row` among `rows`."""
+    def _search(self, row: int, rows: slice) -> None:
+        """Store the best partners of `row` among `rows`."""
         rewards = self.forest.rewards(row, rows)
         if rows.start <= row:
             rewards[row - rows.start] = -np.inf
         best = np.flatnonzero(rewards > -np.inf)
-        if len(best) > KEPT:
-            best = best[np.argpartition(-rewards[best], KEPT)[:KEPT]]
+        if len(best) > PARTNERS_STORED:
+            best = best[np.argpartition(-rewards[best], PARTNERS_STORED)[:PARTNERS_STORED]]
         node, nodes = self.forest.nodes[row], self.forest.nodes
-        self.more[node] = len(best) == KEPT
-        self.found[node] = sorted(
+        self.more[node] = len(best) == PARTNERS_STORED
+        self.partners[node] = sorted(
             ((float(rewards[i]), nodes[rows.start + i]) for i in best.tolist()),
             key=lambda pair: (pair[0], -pair[1]),
         )
         self._push(node)
 
     def _next(self, node: int) -> None:
-        """Fall back on the next partner that still lives; look around again if none is left."""
-        found = self.found[node]
-        while found and found[-1][1] not in self.forest.row:
-            found.pop()
-        if found:
+        """Take the next partner that still lives; search again if none remains."""
+        partners = self.partners[node]
+        while partners and partners[-1][1] not in self.forest.row:
+            partners.pop()
+        if partners:
             self._push(node)
         elif self.more[node]:
-            self._look(self.forest.row[node], slice(0, len(self.forest)))
+            self._search(self.forest.row[node], slice(0, len(self.forest)))
 
     def _push(self, node: int) -> None:
-        if self.found[node]:
-            reward, partner = self.found[node][-1]
+        if self.partners[node]:
+            reward, partner = self.partners[node][-1]
             heapq.heappush(self.heap, (-reward, node, partner))
+
+
+def fit_decreasing(problem: Problem) -> list[ChipIndices]:
+    """Put each chip, most faults first, into the group whose price rises least.
+
+    This is best-fit decreasing on the real unions, for when `max_groups` is tight: a new group is
+    opened only if no other can take the chip, so the groups are few, not necessarily the fewest.
+    """
+    order = np.lexsort((np.arange(len(problem)), -problem.counts)).tolist()
+    fused = np.empty((0, problem.words.shape[1]), dtype=np.uint64)
+    prices = np.empty(0)
+    members: list[list[int]] = []
+    for chip in order:
+        unions = problem.union_prices(problem.words[chip], fused)
+        rises = np.where([len(m) < problem.max_members for m in members], unions - prices, np.inf)
+        if len(rises) and np.isfinite(rises.min()):
+            row = int(rises.argmin())
+            fused[row] |= problem.words[chip]
+            prices[row] = unions[row]
+            members[row].append(chip)
+        else:
+            fused = np.vstack([fused, problem.words[chip]])
+            prices = np.append(prices, problem.single_prices[chip])
+            members.append([chip])
+    return [tuple(sorted(group)) for group in members]

@@ -19,19 +19,18 @@ from efat.planning.problem import Problem
 from efat.seeds import generator
 
 REFORMED = 40
-"""Chips that one re-forming takes apart at the most; more would be slow and rarely help."""
-
+"""Most chips that one re-forming takes apart; more would be slow and rarely help."""
 
 HIERARCHICAL = Hierarchical()
 
 
 @dataclass(frozen=True)
 class LocalSearch(GroupingPlanner):
-    """Improve the plan of another planner by small seeded changes; never makes it dearer.
+    """Improve the plan of another planner by small random changes; the price never rises.
 
     Args:
         start: The planner that gives the first plan (its own rules are not used).
-        iterations: Changes tried at the most; null (None): 4 a chip, at least 500.
+        iterations: Most changes tried; null (None): 4 per chip, at least 500.
         seconds: Time limit; null (None): none, and then the plan depends on the seed alone.
     """
 
@@ -48,7 +47,7 @@ class LocalSearch(GroupingPlanner):
         )
 
     def group(self, problem: Problem, seed: int) -> Grouping:
-        """Return the improved groups; draws on the stream "plan", "local" of `seed`."""
+        """Return the improved groups; random numbers: stream "plan", "local" of `seed`."""
         start = self.start.group(problem, seed)
         groups = improve(problem, start.groups, self.iterations, self.seconds, seed)
         return Grouping(groups) if set(groups) != set(start.groups) else start
@@ -73,7 +72,7 @@ def improve(
 
 
 class _Search:
-    """The groups as they stand: members, fused maps [groups, words] and prices [groups]."""
+    """The current groups: members, fused maps [groups, words] and prices [groups]."""
 
     def __init__(
         self, problem: Problem, groups: Sequence[ChipIndices], rng: np.random.Generator
@@ -84,8 +83,8 @@ class _Search:
         self.prices = problem.prices(self.words)
 
     def move(self) -> None:
-        """Give one chip to the group where it costs least, or split it off."""
-        a = self._group()
+        """Move one chip to the group where it costs least, or into a group of its own."""
+        a = self._random_group()
         if len(self.members[a]) == 1:
             return
         chip = self.members[a][int(self.rng.integers(len(self.members[a])))]
@@ -101,8 +100,8 @@ class _Search:
             self._replace([a, b], [rest, [*self.members[b], chip]])
 
     def merge(self) -> None:
-        """Join one group with the one that saves most."""
-        a = self._group()
+        """Merge one group with the group that saves most."""
+        a = self._random_group()
         rises = self._rises(self.words[a], len(self.members[a]))
         rises[a] = np.inf
         b = int(rises.argmin())
@@ -122,12 +121,12 @@ class _Search:
         prices = prices + np.stack([self.problem.union_prices(row, own_a) for row in less_b]).T
         i, j = divmod(int(prices.argmin()), len(self.members[b]))
         if prices[i, j] < self.prices[a] + self.prices[b]:
-            left, right = self.members[a].copy(), self.members[b].copy()
-            left[i], right[j] = right[j], left[i]
-            self._replace([a, b], [left, right])
+            new_a, new_b = self.members[a].copy(), self.members[b].copy()
+            new_a[i], new_b[j] = new_b[j], new_a[i]
+            self._replace([a, b], [new_a, new_b])
 
     def reform(self) -> None:
-        """Take two to four groups apart and put their chips together anew, in random order."""
+        """Dissolve two to four groups and group their chips again, in random order."""
         count = min(int(self.rng.integers(2, 5)), len(self.members))
         chosen = self.rng.choice(len(self.members), count, replace=False).tolist()
         chips = np.array([i for g in chosen for i in self.members[g]])
@@ -160,7 +159,7 @@ class _Search:
                 return None
         return formed
 
-    def _group(self) -> int:
+    def _random_group(self) -> int:
         return int(self.rng.integers(len(self.members)))
 
     def _room(self) -> bool:
@@ -172,7 +171,7 @@ class _Search:
         return self.problem.prices(np.stack([self.problem.fuse(group) for group in groups]))
 
     def _rises(self, words: Words, chips: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        """Return by how much each group would grow dearer with a map of `chips` more members."""
+        """Return the rise in price of each group with a map of `chips` more members."""
         rises = self.problem.union_prices(words, self.words) - self.prices
         if self.problem.max_members == len(self.problem):
             return rises
@@ -188,7 +187,7 @@ class _Search:
         return before | after
 
     def _replace(self, old: list[int], new: list[list[int]]) -> None:
-        """Put groups `new` in the place of groups `old`, in place where the numbers allow it."""
+        """Replace groups `old` by groups `new`, in the same rows as far as possible."""
         for row, group in zip(old, new, strict=False):
             self._put(row, group)
         for group in new[len(old) :]:
@@ -196,8 +195,7 @@ class _Search:
             self.words = np.concatenate([self.words, np.zeros_like(self.words[:1])])
             self.prices = np.append(self.prices, 0.0)
             self._put(len(self.members) - 1, group)
-        gone = sorted(old[len(new) :], reverse=True)
-        for row in gone:  # the last group moves into the hole
+        for row in sorted(old[len(new) :], reverse=True):  # the last group moves into the hole
             last = len(self.members) - 1
             self.members[row] = self.members[last]
             self.words[row], self.prices[row] = self.words[last], self.prices[last]

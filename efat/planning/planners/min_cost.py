@@ -1,9 +1,9 @@
-"""The default planner: runs what the size of the fleet allows and takes the cheapest plan.
+"""The default planner: run the planners that the size of the fleet allows, take the cheapest plan.
 
-Up to `chunk` chips every algorithm sees the whole fleet. A larger fleet is dealt into chunks that
-look alike (sorted by faults, dealt round), each is planned on its own, and the groups are put
-together: time and memory then grow linearly. That path is approximate: partners in other chunks are
-    not seen.
+Up to `chunk` chips every planner gets the whole fleet. A larger fleet is split into similar chunks
+(sorted by faults, distributed in turn), each is planned on its own, and the plan is all of their
+groups: time and memory then grow linearly. This is approximate: partners in other chunks are not
+considered.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from efat.errors import raise_problems
 from efat.planning.bounds.column_generation import Columns
 from efat.planning.bounds.lower_bound import MOST_SEARCHED, relax
 from efat.planning.bounds.set_partition import choose, dive
-from efat.planning.bounds.subsets import affordable
+from efat.planning.bounds.subsets import can_list_all
 from efat.planning.cost import Floats
 from efat.planning.merge_forest import ChipIndices, MergeForest
 from efat.planning.planners.base import Effort, Grouping, GroupingPlanner
@@ -34,11 +34,11 @@ from efat.planning.problem import Problem
 class MinCost(GroupingPlanner):
     """Take the cheapest of exact (small fleets), greedy, hierarchical and packing, all refined.
 
-    With `effort=full` groups are generated too, and chosen among: the relaxation that proves the
-    bound finds the groups that a plan near it is made of.
+    With `effort=full` groups are also generated and chosen among: the relaxation that proves the
+    bound finds the groups of plans near it.
 
     Args:
-        chunk: Chips up to which a fleet is planned as a whole.
+        chunk: Most chips of a fleet that is planned as a whole.
         refine: Iterations of local search; null (None): its default.
     """
 
@@ -55,10 +55,10 @@ class MinCost(GroupingPlanner):
         )
 
     def group(self, problem: Problem, seed: int) -> Grouping:
-        """Return the cheapest grouping found; draws as the planners that it runs."""
+        """Return the cheapest grouping; random numbers as of the planners that it runs."""
         if len(problem) > self.chunk:
             return self._in_chunks(problem, seed)
-        if affordable(problem) and len(problem) <= 16:
+        if can_list_all(problem) and len(problem) <= 16:
             return Exact().group(problem, seed)
         best = self._cheapest(problem, seed)
         if self.effort == "cheap" or len(best.groups) > problem.max_groups:
@@ -67,9 +67,10 @@ class MinCost(GroupingPlanner):
         if relaxed.columns is None:
             return replace(best, bound=relaxed.bound)
         chosen = self._choose(problem, best.groups, *relaxed.columns)
-        found = improve(problem, chosen, self.refine, None, seed)
-        same = _price(problem, found) >= _price(problem, best.groups)
-        return replace(best, bound=relaxed.bound) if same else Grouping(found, bound=relaxed.bound)
+        refined = improve(problem, chosen, self.refine, None, seed)
+        if _price(problem, refined) >= _price(problem, best.groups):
+            return replace(best, bound=relaxed.bound)
+        return Grouping(refined, bound=relaxed.bound)
 
     def _cheapest(self, problem: Problem, seed: int) -> Grouping:
         """Return the cheapest of the plans made by merging and packing."""
@@ -78,11 +79,11 @@ class MinCost(GroupingPlanner):
         if len(starts[0].groups) > problem.max_groups:
             return starts[0]
         best = min(starts, key=lambda start: _price(problem, start.groups))
-        found = [*starts, Grouping(improve(problem, best.groups, self.refine, None, seed))]
+        groupings = [*starts, Grouping(improve(problem, best.groups, self.refine, None, seed))]
         packed = Packing(refine=self.refine).group(problem, seed)
         if len(packed.groups) <= problem.max_groups:
-            found.append(packed)
-        return min(found, key=lambda grouping: _price(problem, grouping.groups))
+            groupings.append(packed)
+        return min(groupings, key=lambda grouping: _price(problem, grouping.groups))
 
     def _choose(
         self, problem: Problem, groups: tuple[ChipIndices, ...], columns: Columns, values: Floats
@@ -96,10 +97,10 @@ class MinCost(GroupingPlanner):
         groups: list[ChipIndices] = []
         for chips in _stratified_chunks(problem, self.chunk):
             part = problem.part(chips)
-            # where no groups are generated, full effort is a bound of the part, which nobody asks
+            # where no groups are generated, full effort adds a bound of the part, which is not used
             effort = self.effort if len(part) <= MOST_SEARCHED else "cheap"
-            found = replace(self, effort=effort).group(part, seed).groups
-            groups += [tuple(int(chips[i]) for i in group) for group in found]
+            planned = replace(self, effort=effort).group(part, seed).groups
+            groups += [tuple(int(chips[i]) for i in group) for group in planned]
         if len(groups) > problem.max_groups:
             return Grouping(
                 merge_greedily(MergeForest.of(problem, groups), merge_gainful=False).groups
@@ -110,11 +111,11 @@ class MinCost(GroupingPlanner):
 def _stratified_chunks(
     problem: Problem, chunk: int
 ) -> Iterator[np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """Deal the chips, most faults first, into equal chunks of at most `chunk`."""
+    """Distribute the chips, most faults first, over equal chunks of at most `chunk`."""
     order = np.lexsort((np.arange(len(problem)), -problem.counts))
-    hands = -(-len(problem) // chunk)
-    for hand in range(hands):
-        yield np.sort(order[hand::hands])
+    chunks = -(-len(problem) // chunk)
+    for first in range(chunks):
+        yield np.sort(order[first::chunks])
 
 
 def _price(problem: Problem, groups: tuple[ChipIndices, ...]) -> float:

@@ -1,9 +1,9 @@
-"""Grouping as packing: unions of independent maps add up in -log(1 - rate).
+"""Grouping as packing: the sizes -log(1 - rate) of independent maps add up in their union.
 
 With sizes `s = -log(1 - rate)` a group of independent chips has the rate `1 - exp(-sum s)`, so a
 plan is a bin packing with a price on the fill (METHOD section 6). Two families are tried: runs of
-chips sorted by size, found by a dynamic programme, and best-fit decreasing up to a given fill, for
-a ladder of fills. The real unions decide between them; local search then looks at the overlaps.
+chips sorted by size, by a dynamic programme, and best-fit decreasing up to several fills. The real
+unions decide between them; local search then uses the overlaps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from efat.planning.planners.local_search import improve
 from efat.planning.problem import Problem
 
 LONGEST_RUN = 256
-"""Chips in one run of the dynamic programme at the most, which keeps it linear in the fleet."""
+"""Most chips in one run of the dynamic programme, which keeps it linear in the fleet."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Packing(GroupingPlanner):
     """Pack by fault rate alone, then refine on the real overlaps.
 
     Args:
-        fills: Steps of the ladder of fills between the smallest chip and the largest map allowed.
+        fills: Number of fills between the smallest chip and the largest map allowed.
         refine: Iterations of local search on the packed groups; null (None): its default.
     """
 
@@ -40,7 +40,7 @@ class Packing(GroupingPlanner):
     refine: int | None = None
 
     def group(self, problem: Problem, seed: int) -> Grouping:
-        """Return the cheapest packing on the real unions, refined; draws as `improve` does."""
+        """Return the cheapest packing on the real unions, refined; random numbers as `improve`."""
         candidates: list[tuple[ChipIndices, ...]] = [tuple((i,) for i in range(len(problem)))]
         candidates += [tuple(packed) for packed in self._packings(problem)]
         allowed = [c for c in candidates if len(c) <= problem.max_groups]
@@ -73,7 +73,7 @@ class Packing(GroupingPlanner):
 
 
 def _prices(problem: Problem, groups: tuple[ChipIndices, ...]) -> Floats:
-    """Price real unions a group at a time: the fused maps of a large fleet are not kept."""
+    """Price real unions group by group, to save memory."""
     return np.array([problem.prices(problem.fuse(group)[None])[0] for group in groups])
 
 
@@ -104,16 +104,16 @@ def _runs(
 def _fit(
     order: np.ndarray[tuple[int], np.dtype[np.int64]], sizes: Floats, fill: float, members: int
 ) -> list[ChipIndices]:
-    """Best-fit decreasing: each chip to the fullest group that can take it, up to `fill`."""
+    """Best-fit decreasing: each chip joins the fullest group with room for it, up to `fill`."""
     groups: list[list[int]] = []
-    room: list[tuple[float, int]] = []  # sorted by the room left
+    room: list[tuple[float, int]] = []  # sorted by the remaining room
     for chip in order.tolist():
         at = bisect.bisect_left(room, (float(sizes[chip]), -1))
         if at < len(room):
-            left, group = room.pop(at)
+            space, group = room.pop(at)
             groups[group].append(chip)
             if len(groups[group]) < members:
-                bisect.insort(room, (left - float(sizes[chip]), group))
+                bisect.insort(room, (space - float(sizes[chip]), group))
         else:
             groups.append([chip])
             if members > 1:

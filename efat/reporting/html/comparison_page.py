@@ -73,7 +73,7 @@ def table(comparison: Comparison) -> list[list[str]]:
             "-" if row["certified"] is None else str(row["certified"]),
             str(row["pass_val"]),
             f"{row['epochs']:.1f}",
-            f"{row['epochs_with_analysis']:.1f}",
+            f"{row['epochs_incl_analysis']:.1f}",
             str(row["models"]),
             str(row["chips"]),
             str(row["unsalvageable"]),

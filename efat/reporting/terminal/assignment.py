@@ -62,7 +62,7 @@ def describe_assignment(experiment: Experiment, rows: Sequence[Row]) -> Renderab
             f"{(row['model_steps'] or 0) / experiment.amounts.steps_per_epoch:.2f}",
             f"{100 * row['val_after']:.2f}",
             f"{100 * row['test_after']:.2f}",
-            *("yes" if row[key] else "no" for key in ("met_val", "met_test")),
+            *("yes" if row[key] else "no" for key in ("pass_val", "pass_test")),
         )
     notes = "\nepochs: training of the chip's model in this run, shared by all chips of that model."
     if len(rows) > CHIPS_SHOWN:

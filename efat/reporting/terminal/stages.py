@@ -44,7 +44,7 @@ FILES = {
     "summary.json": "costs and results of every strategy",
     "units.csv": "one row a unit of work, with its log",
     "layers.csv": "share of each layer that is pruned",
-    "made.json": "command, versions, seed, hashes",
+    "provenance.json": "command, versions, seed, hashes",
     "figures": "PNG figures, and SVG and PDF for papers",
     "report.html": "all of it on one page, for a browser (report.md: as text)",
 }

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from efat import FaultMap, SystolicArray, mask_model, verify_masks
 from efat.nn.repair import Gram, Grams, compensate, compensate_sequentially, measure_grams, remap
 from efat.nn.repair.gram import LARGEST
-from efat.nn.repair.moments import KeptRows
+from efat.nn.repair.moments import RowSample
 from efat.nn.repair.weight_matrices import weight_matrices
 from tests.nn.repair.nets import (
     ARRAY,
@@ -170,7 +170,7 @@ def test_blocks_come_back_from_their_file(tmp_path):
 
 @pytest.mark.parametrize("pieces", [(100,), (1, 2, 30, 67), (1,) * 100])
 def test_rows_are_kept_evenly_however_they_come(pieces):
-    kept, rows = KeptRows(16), torch.arange(100.0)[None, :, None].clone()
+    kept, rows = RowSample(16), torch.arange(100.0)[None, :, None].clone()
     for piece in rows.split(pieces, dim=1):
         kept.add(piece)
         piece += 1000  # what comes after may work in place

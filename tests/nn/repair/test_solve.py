@@ -21,7 +21,7 @@ def test_both_ways_to_solve_are_the_plain_one(rate):
     gram, kept = rows.transpose(1, 2) @ rows, torch.rand(12) >= rate
     system, right = RidgeSystem(gram, 0.01), torch.randn(1, 12, 3).double()
     solved = system.solve(kept, right, torch.tensor([1]))
-    left = system.errors_left(weights, kept, torch.arange(2))
+    left = system.remaining_errors(weights, kept, torch.arange(2))
     made = system.solve_compensation(kept, weights * ~kept[:, None], torch.arange(2))
     for g in range(2):
         damping = 0.01 * gram[g].diagonal().mean()
