@@ -17,6 +17,7 @@ from efat.campaign.results import (
     diverged_note,
     unsalvageable_note,
 )
+from efat.campaign.run_result import RunResult
 from efat.campaign.tables import Row, group_name
 from efat.campaign.walk import STAGES, Stage, State, estimate_steps, known, run_stages, stages_until
 
@@ -31,6 +32,7 @@ __all__ = [
     "Library",
     "Outcome",
     "Row",
+    "RunResult",
     "Selection",
     "Single",
     "Stage",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,18 @@ from efat.hardware.fleets import check_fleet_file
 from efat.planning import Planner, Rules, info_of
 from efat.resilience import ACCURACY, Constraint, Metric
 from efat.seeds import derive
-from efat.training import Gradual, Recipe, TrainingJob
+from efat.training import Factory, Gradual, Recipe, TrainingJob
 
 
-def compose_experiment(name: str | None = None, *overrides: str) -> Experiment:
-    """Compose an experiment from `conf/`, and build it.
+def compose_experiment(
+    name: str | None = None,
+    *overrides: str,
+    network: Any = None,
+    data: Any = None,
+    array: SystolicArray | None = None,
+    fleet: Fleet | None = None,
+) -> Experiment:
+    """Compose an experiment from `conf/` and from objects, and build it.
 
     >>> experiment = compose_experiment("resnet_fat", "fleet.chips=3", "seed=1")
     >>> experiment.name, experiment.planner_name, len(experiment.fleet)
@@ -38,6 +45,11 @@ def compose_experiment(name: str | None = None, *overrides: str) -> Experiment:
     Args:
         name: A file of `conf/experiment/`, as after `+experiment=`; None: the defaults alone.
         overrides: Further settings, `"key=value"` or `"group=option"`, as on the command line.
+        network: Builds the network: a class, a function or a `functools.partial` of either, which
+            other processes can import. Arguments are numbers, texts, lists and mappings.
+        data: Builds the `LightningDataModule`, in the same way.
+        array: The array of all chips.
+        fleet: The chips.
 
     Raises:
         EfatError: All problems of the configuration at once, each with its key.
@@ -49,11 +61,19 @@ def compose_experiment(name: str | None = None, *overrides: str) -> Experiment:
     )
     chosen = [] if name is None else [f"+experiment={name}"]
     (job,) = compose_sweep([*chosen, *overrides])
-    return build_experiment(job.cfg, job.problems, job.invalid_keys)
+    for key, given in (("model", network), ("data", data)):
+        if given is not None:
+            job.cfg[key] = Factory.of(given).node()
+    if array is not None:
+        job.cfg.array.update(asdict(array))
+    return build_experiment(job.cfg, job.problems, job.invalid_keys, fleet)
 
 
 def build_experiment(
-    cfg: DictConfig, problems: Iterable[str] = (), invalid_keys: Iterable[str] = ()
+    cfg: DictConfig,
+    problems: Iterable[str] = (),
+    invalid_keys: Iterable[str] = (),
+    fleet: Fleet | None = None,
 ) -> Experiment:
     """Build and check everything that a campaign needs, one section after the other.
 
@@ -62,6 +82,7 @@ def build_experiment(
         problems: Problems of its composition, to be raised with those of its values.
         invalid_keys: Keys that have another value in `cfg` than the user gave; rules between them
             and others cannot be judged.
+        fleet: The chips; None: those that the configuration describes.
 
     Raises:
         EfatError: All problems of the configuration at once, each with its key.
@@ -78,7 +99,7 @@ def build_experiment(
     array = errors.try_build("array", lambda: _array(cfg))
     check_array(cfg, array, errors)
     fleet_array = array if errors.is_valid("array") else None
-    fleet = errors.try_build("fleet", lambda: _fleet(cfg, fleet_array))
+    fleet = fleet or errors.try_build("fleet", lambda: _fleet(cfg, fleet_array))
     workload = build_workload(cfg, errors)
     data, metric = workload.data, workload.metric or ACCURACY
     recipe = errors.try_build("recipe", lambda: _recipe(cfg))

@@ -84,6 +84,15 @@ class Factory:
         partial = bool(node.get("_partial_", False))
         return cls(str(node["_target_"]), arguments, tuple(positional), partial)
 
+    def node(self) -> dict[str, Any]:
+        """Return the factory as a node of the configuration; the object is built there.
+
+        >>> Factory("datetime.timedelta", {"days": 2}).node()
+        {'_target_': 'datetime.timedelta', 'days': 2}
+        """
+        positional = {"_args_": _nodes(list(self.positional))} if self.positional else {}
+        return {"_target_": self.target, **positional, **_nodes(dict(self.arguments))}
+
     def __call__(self, *args: Any) -> Any:
         """Call the target with `positional`, `args` and `arguments`."""
         return self.bound()(*args)
@@ -105,6 +114,15 @@ class Factory:
         given = {name: value for name, value in special.items() if value}
         source = {"_source_": self.source} if self.source else {}
         return {"_target_": self.target, **plain(self.arguments), **given, **source}
+
+
+def _nodes(value: Any) -> Any:
+    """Return `value` with factories as nodes."""
+    if isinstance(value, Factory):
+        return value.node() | ({"_partial_": True} if value.partial else {})
+    if isinstance(value, Mapping):
+        return {name: _nodes(item) for name, item in value.items()}
+    return [_nodes(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def resolve(target: str) -> Callable[..., Any]:
