@@ -1,4 +1,4 @@
-"""The chip: its array, its faulty PEs, which weight sits on which PE, fleets, and the emulator.
+"""The chip: its array, fault map, mapping of weights onto PEs, detection, fleets and emulator.
 
 NumPy only; imports `errors`, `io` and `seeds`.
 """

@@ -17,7 +17,7 @@ class Chip:
     """One faulty chip: its name and its fault map.
 
     Raises:
-        EfatError: A name with control characters: it goes into files, tables and terminals.
+        EfatError: A name with control characters, which files and terminals cannot show.
     """
 
     chip_id: str
@@ -51,22 +51,22 @@ class Fleet:
         raise_problems(problems)
 
     def __iter__(self) -> Iterator[Chip]:
-        """Go through the chips in their order."""
+        """Return an iterator over the chips, in their order."""
         return iter(self.chips)
 
     def __len__(self) -> int:
-        """Count the chips."""
+        """Return the number of chips."""
         return len(self.chips)
 
 
 def name_chips(fault_maps: Iterable[FaultMap], count: int) -> Fleet:
-    """Make a fleet of `count` fault maps, named `chip0`, `chip1`, ... with equal widths."""
+    """Return a fleet of `count` fault maps, named `chip0`, `chip1`, ... with equal widths."""
     width = len(str(count - 1))
     return Fleet(tuple(Chip(f"chip{i:0{width}d}", m) for i, m in enumerate(fault_maps)))
 
 
 def name_problems(chip_id: str) -> list[str]:
-    r"""Return what is wrong with a chip's name.
+    r"""Return the problems of a chip's name.
 
     >>> name_problems("wafer 3, die 7"), len(name_problems("die\x07"))
     ([], 1)
@@ -77,11 +77,7 @@ def name_problems(chip_id: str) -> list[str]:
 
 
 def check_array(fleet: Fleet, array: SystolicArray, source: str) -> Fleet:
-    """Return `fleet` if its chips are of `array`.
-
-    Raises:
-        EfatError: They are not; `source` says where they come from.
-    """
+    """Return `fleet`; raise `EfatError` if its chips, from `source`, are not of `array`."""
     check_shape(fleet.chips[0].fault_map.shape, array, source)
     return fleet
 

@@ -1,11 +1,11 @@
 """Find the faulty PEs of a chip by test vectors, row by row and column by column.
 
-The chip needs what fault-aware pruning needs anyway (Zhang et al., VTS 2018): a bypass for each PE,
-set from outside. With every other row bypassed a column's output is one PE's doing, but for an
-operand that a PE further left handed on wrongly. So in each row the leftmost PE that looks faulty
-is faulty; it is bypassed and the row tested again, column by column, until nothing looks faulty.
-Stuck-at faults in operand, product and partial-sum registers are all found: the vectors put 0 and 1
-on every bit of every register.
+The chip needs a bypass for each PE, set from outside, as fault-aware pruning does (Zhang et al.,
+VTS 2018). With every other row bypassed, the output of a column depends on one PE, except for an
+operand that a PE further left changed. So in each row the leftmost PE with a wrong output is
+faulty; it is bypassed and the row is tested again, until all outputs are right. The test detects
+stuck-at faults in operand, product and partial-sum registers: its vectors put 0 and 1 on every bit
+of every register.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from efat.errors import EfatError
 from efat.hardware.fault_map import FaultMap
 
 TEST_VALUES = (0, -1, 1)
-"""Operand values: 0 has no bit set, -1 every bit, and 1 lets the other operand through."""
+"""Operand values: 0 sets no bit, -1 sets every bit, and 1 passes the other operand."""
 
 
 class TestableArray(Protocol):
-    """A chip on the tester: runs a matrix product with chosen PEs bypassed."""
+    """A chip on a tester, which runs matrix products with chosen PEs bypassed."""
 
-    __test__: ClassVar[bool] = False  # not a test class, whatever pytest makes of its name
+    __test__: ClassVar[bool] = False  # no test class for pytest
 
     @property
     def rows(self) -> int:
@@ -41,7 +41,7 @@ class TestableArray(Protocol):
 
     @property
     def dataflow(self) -> Literal["ws", "os", "is"]:
-        """What stays in a PE: weights, outputs or inputs."""
+        """The operand that stays in a PE: weights, outputs or inputs."""
         ...
 
     def multiply(
@@ -54,8 +54,8 @@ class TestableArray(Protocol):
 def detect(array: TestableArray) -> FaultMap:
     """Find the faulty PEs of a chip.
 
-    Exact for any set of stuck-at faults whose bypasses work: no miss, no false alarm. Takes 9
-    products for each row and 9 more for each faulty PE.
+    Exact for any set of stuck-at faults whose bypasses work: no miss, no false alarm. It takes 9
+    products per row and 9 more per faulty PE.
 
     Args:
         array: The chip.
@@ -64,7 +64,7 @@ def detect(array: TestableArray) -> FaultMap:
         Its fault map.
 
     Raises:
-        EfatError: The chip answers in a wrong shape.
+        EfatError: A product of a wrong shape.
     """
     faulty = np.zeros((array.rows, array.cols), dtype=np.bool_)
     for row in range(array.rows):
@@ -76,18 +76,18 @@ def detect(array: TestableArray) -> FaultMap:
     return FaultMap(faulty)
 
 
-def misjudged(found: FaultMap, true: FaultMap) -> tuple[int, int]:
-    """Count the misses (faulty, not found) and the false alarms (found, not faulty).
+def misjudged(detected: FaultMap, true: FaultMap) -> tuple[int, int]:
+    """Return the number of misses (faulty, not detected) and of false alarms.
 
     >>> misjudged(FaultMap([[True, False]]), FaultMap([[False, True]]))
     (1, 1)
     """
-    either = (found | true).fault_count
-    return either - found.fault_count, either - true.fault_count
+    either = (detected | true).fault_count
+    return either - detected.fault_count, either - true.fault_count
 
 
 def _disagrees(array: TestableArray, active: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return, for PEs of the one active row, whether any test vector gave a wrong answer."""
+    """Return the PEs of the one active row with a wrong output for any test vector."""
     bypassed = FaultMap(~active)
     wrong = np.zeros_like(active)
     for inputs, weights, expected in _test_vectors(array):
@@ -104,7 +104,7 @@ def _disagrees(array: TestableArray, active: NDArray[np.bool_]) -> NDArray[np.bo
 def _test_vectors(
     array: TestableArray,
 ) -> Iterator[tuple[NDArray[np.int8], NDArray[np.int8], int]]:
-    """Yield constant operands that fill the array once, and what a healthy PE makes of them."""
+    """Yield constant operands that fill the array once, and the output of a healthy PE."""
     n, k, m = {
         "ws": (1, array.rows, array.cols),
         "os": (array.rows, 1, array.cols),
@@ -115,5 +115,5 @@ def _test_vectors(
 
 
 def _per_pe(dataflow: str, answer: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Turn outputs into something that broadcasts to [rows, cols]: `os` keeps rows apart."""
+    """Return outputs in a shape that broadcasts to [rows, cols]; `os` has one row per PE row."""
     return answer.T if dataflow == "is" else answer

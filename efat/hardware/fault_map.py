@@ -1,4 +1,4 @@
-"""The fault map of one chip: which PEs of its array are permanently faulty (METHOD section 2)."""
+"""The fault map of one chip: the permanently faulty PEs of its array (METHOD section 2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from efat.errors import EfatError
 class FaultMap:
     """An immutable boolean map [rows, cols]; True marks a faulty PE.
 
-    Kept bit-packed, so that a union is a bitwise OR and a count is a popcount.
+    It is bit-packed: a union is a bitwise OR, and a count is a popcount.
 
     Args:
         faulty: Boolean [rows, cols], rows and cols at least 1.
@@ -62,7 +62,7 @@ class FaultMap:
             rows: PEs along the reduction.
             cols: PEs along the output channels.
             words: uint64 [ceil(rows * cols / 64)]; its bytes are the row-major bits, most
-                significant first; the bits beyond the last PE are 0. Not to be written to again.
+                significant first; the bits beyond the last PE are 0. Becomes read-only.
 
         Raises:
             EfatError: Wrong type or length, or padding bits that are set.
@@ -108,14 +108,14 @@ class FaultMap:
         return hashlib.sha256(head + self.words.tobytes()).hexdigest()
 
     def __or__(self, other: FaultMap) -> FaultMap:
-        """Fuse two maps: a PE is faulty where either has it faulty."""
+        """Fuse two fault maps: a PE is faulty if it is faulty in either."""
         self._check_shape(other)
         fused = object.__new__(FaultMap)
         fused._fill(self.rows, self.cols, self.words | other.words)
         return fused
 
     def covers(self, other: FaultMap) -> bool:
-        """Return whether every faulty PE of `other` is faulty here too (METHOD fact 2b)."""
+        """Return whether every faulty PE of `other` is faulty in this map (METHOD fact 2b)."""
         self._check_shape(other)
         return not np.any(other.words & ~self.words)
 
@@ -127,7 +127,7 @@ class FaultMap:
             )
 
     def content(self) -> dict[str, str]:
-        """Return what determines the map, for the keys of stored results."""
+        """Return the content hash, for the keys of stored results."""
         return {"fault_map": self.key}
 
     def __eq__(self, other: object) -> bool:
@@ -139,16 +139,16 @@ class FaultMap:
         return hash(self.key)
 
     def __repr__(self) -> str:
-        """Show the shape and the number of faults; a map itself is too large to print."""
+        """Return the shape and the number of faults; the map itself is too large to print."""
         return f"FaultMap({self.rows}x{self.cols}, {self.fault_count} faulty)"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle through the constructor, so that a copy is read-only and checked as well."""
+        """Pickle by the constructor, so that a copy is read-only and checked."""
         return FaultMap, (self.faulty,)
 
 
 def words_needed(rows: int, cols: int) -> int:
-    """Count the 64-bit words of a packed map.
+    """Return the number of 64-bit words of a packed map.
 
     >>> words_needed(8, 8), words_needed(8, 9)
     (1, 2)

@@ -22,8 +22,7 @@ from efat.resilience.severity import array_rate
 from efat.seeds import generator
 from efat.training.recipe import Recipe
 from tests.campaign.by_hand import ARRAY, BASELINE, FakeRunner, experiment, fault_map
-from tests.cli.command_line import TINY, efat, rows, run_folder
-from tests.cli.test_run import counts
+from tests.cli.command_line import TINY, counts, efat, rows, run_folder
 
 EVERY, BUDGET = 8, 96
 POINTS = BUDGET // EVERY + 1

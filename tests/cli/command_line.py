@@ -104,3 +104,9 @@ def errors(result):
     assert all(line.startswith("error: ") for line in lines), result.stderr
     assert len(set(lines)) == len(lines)
     return [line.removeprefix("error: ") for line in lines]
+
+
+def counts(result):
+    """Read the table of `stage=status`: done, running and missing units by stage."""
+    lines = [line.split() for line in result.stdout.splitlines()[2:]]
+    return {words[0]: words[1:4] for words in lines}

@@ -17,7 +17,7 @@ from efat.hardware.fleets import load_fleet
 from efat.hardware.mapping import SystolicArray
 from efat.models.resnet import ResNet
 from efat.reporting.tracking import wandb_dashboard
-from tests.cli.command_line import SAME, SHORT, TINY, efat, efat_process, rows, run_folder
+from tests.cli.command_line import SAME, SHORT, TINY, counts, efat, efat_process, rows, run_folder
 from tests.reporting.pages import BLOCKS, ROOT
 
 
@@ -157,12 +157,6 @@ def test_the_table_of_a_sweep_has_the_costs_and_results_of_its_jobs(done, tmp_pa
     steps = [str(s["retraining"]["steps"]) for s in summary["strategies"]]
     assert [row["retraining_steps"] for row in table] == steps
     assert {row["overrides"] for row in table} == {"seed=0 planner=greedy"}
-
-
-def counts(result):
-    """Read the table of `stage=status`: done, running and missing units by stage."""
-    lines = [line.split() for line in result.stdout.splitlines()[2:]]
-    return {words[0]: words[1:4] for words in lines}
 
 
 def test_status_says_what_would_run_and_writes_nothing(tmp_path):

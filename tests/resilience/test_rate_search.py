@@ -15,8 +15,7 @@ from efat.resilience.rate_search import next_rates
 from efat.resilience.resilience_map import ResilienceMap
 from efat.resilience.severity import array_rate
 from tests.campaign.by_hand import BASELINE, FakeRunner, experiment
-from tests.cli.command_line import TINY, efat, rows, run_folder
-from tests.cli.test_run import counts
+from tests.cli.command_line import TINY, counts, efat, rows, run_folder
 
 EVERY = 8
 amounts = st.lists(st.sampled_from([*range(0, 97, 4), math.inf]), min_size=1, max_size=12)

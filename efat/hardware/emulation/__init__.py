@@ -1,4 +1,4 @@
-"""Functional simulator of the systolic array: what a faulty chip really computes."""
+"""Functional simulator of the systolic array, with bypassed PEs and stuck bits."""
 
 from efat.hardware.emulation.cycles import CycleRun, simulate, textbook_cycles
 from efat.hardware.emulation.gemm import gemm, multiply

@@ -1,8 +1,8 @@
-"""The array cycle by cycle: every register of every PE, for small arrays.
+"""Cycle-accurate simulation of every register of every PE, for small arrays.
 
-It shares no arithmetic with `efat.hardware.emulation.gemm`, whose referee it is: registers are
-latched once a cycle, operands enter skewed, a word is forced bit by bit. Cycles follow the model of
-SCALE-Sim (Samajdar et al., ISPASS 2020): `2R + C + T - 2` a fold, for each dataflow.
+It is the reference for `efat.hardware.emulation.gemm` and shares no arithmetic with it: registers
+latch once per cycle, operands enter skewed, words are forced bit by bit. Cycles follow the model of
+SCALE-Sim (Samajdar et al., ISPASS 2020): `2R + C + T - 2` per fold, for each dataflow.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BITS: dict[Site, int] = {"weight": 8, "input": 8, "product": 16, "psum": 32}
 
 @dataclass(frozen=True)
 class CycleRun:
-    """What came out of the array, [n, m], and how many cycles it took."""
+    """The outputs of the array, [n, m], and the number of cycles."""
 
     outputs: NDArray[Any]
     cycles: int
@@ -47,7 +47,7 @@ def textbook_cycles(n: int, k: int, m: int, array: SystolicArray) -> int:
 def simulate(
     inputs: NDArray[Any], weights: NDArray[Any], array: SystolicArray, faults: ArrayFaults
 ) -> CycleRun:
-    """Multiply [n, k] by [k, m], one clock cycle after the other; as `gemm`, but slow.
+    """Multiply [n, k] by [k, m], cycle by cycle; the result of `gemm`, slowly.
 
     Raises:
         EfatError: Operands of other types or shapes than `gemm` takes, or faults of another array.
@@ -82,7 +82,7 @@ def _run_stationary(
                 fed, _force_bits(tile, faults, held), faults, moving_site
             )
             out[:, j : j + cols] += result[:, : part.shape[1]]
-            cycles += rows + taken  # a row of the tile is loaded each cycle, over a path of its own
+            cycles += rows + taken  # a row of the tile is loaded per cycle, over its own path
     return out, cycles
 
 
@@ -98,9 +98,9 @@ def _stationary_fold(
     for cycle in range(cycles):
         entering = [
             fed[cycle - r, r] if 0 <= cycle - r < steps else 0 for r in range(rows)
-        ]  # row r starts r cycles late, to meet the partial sum that comes down
+        ]  # row r starts r cycles late, in step with the partial sums
         operand = np.column_stack([entering, operand[:, :-1]])
-        # Registers latch from left to right in hardware at once; a forced one hands on its word.
+        # All registers latch at once; a forced one passes its word on.
         operand = _force_bits(operand, faults, moving_site)
         from_above = np.vstack([np.zeros((1, cols), psum.dtype), psum[:-1]])
         added = _force_bits(
@@ -124,7 +124,7 @@ def _run_output_stationary(
             left, top = x[n : n + rows], w[:, m : m + cols]
             result, taken = _output_fold(left, top, faults)
             out[n : n + rows, m : m + cols] = result[: len(left), : top.shape[1]]
-            cycles += taken + rows  # results leave a row each cycle, over a path of their own
+            cycles += taken + rows  # a row of results is read per cycle, over its own path
     return out, cycles
 
 
@@ -158,7 +158,7 @@ def _force_bits(words: NDArray[Any], faults: ArrayFaults, site: Site) -> NDArray
     if words.dtype == np.float64:
         return words
     width, words = BITS[site], words.copy()
-    for fault in sorted(faults.stuck):  # value 1 comes last, so that it wins
+    for fault in sorted(faults.stuck):  # value 1 is last, so that it wins
         if fault.site == site and not faults.bypassed.faulty[fault.row, fault.col]:
             raw = int(words[fault.row, fault.col]) & ((1 << fault.bit) ^ -1)
             words[fault.row, fault.col] = raw | (fault.value << fault.bit)

@@ -16,14 +16,14 @@ from efat.hardware.mapping import Dataflow, SystolicArray
 
 @dataclass(frozen=True)
 class EmulatedTester:
-    """A chip whose faults the tester does not know; see `efat.hardware.TestableArray`.
+    """A chip with faults unknown to the tester; see `efat.hardware.TestableArray`.
 
     Args:
         array: Its array.
-        faults: What is wrong with it.
+        faults: Its faults.
     """
 
-    __test__ = False  # not a test class, whatever pytest makes of its name
+    __test__ = False  # no test class for pytest
 
     array: SystolicArray
     faults: ArrayFaults
@@ -40,7 +40,7 @@ class EmulatedTester:
 
     @property
     def dataflow(self) -> Dataflow:
-        """What stays in a PE."""
+        """The operand that stays in a PE."""
         return self.array.dataflow
 
     def multiply(

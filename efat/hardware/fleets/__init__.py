@@ -1,11 +1,10 @@
-"""Fleets of chips (METHOD section 8): drawn at random, or read from a file.
+"""Fleets of chips (METHOD section 8): generated at random, or read from a file.
 
-Every generator is `f(array, seed, ...) -> Fleet`. Chip `i` has a random stream of its own, so a
-larger fleet starts with the chips of a smaller one; not so where rates are spread over a range
-(`uniform_fleet` with `[low, high]`), since each chip's rate depends on how many there are. Rates
-are shares of the array's PEs, in [0, 1].
-Rates of 1-50 % stand for high-defect-rate technologies and stress studies: a mature 5 nm process
-has about 0.001 defects per mm^2.
+Every generator is `f(array, seed, ...) -> Fleet`. Chip `i` has its own random stream, so a larger
+fleet starts with the chips of a smaller one. The exception is `uniform_fleet` with `[low, high]`:
+there the rate of a chip depends on the number of chips. Rates are shares of the array's PEs, in
+[0, 1]. Rates of 1-50 % stand for high-defect-rate technologies and stress studies: a mature 5 nm
+process has about 0.001 defects per mm^2.
 """
 
 from efat.hardware.fleets.clustered import block_fleet, clustered_fleet

@@ -1,4 +1,4 @@
-"""Faults in clusters: round ones (Thomas process) and blocks."""
+"""Fleets with clustered faults: round clusters (Thomas process) and blocks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def clustered_fleet(
     cluster_size: float,
     radius: float,
 ) -> Fleet:
-    """Draw chips whose faults come in round clusters: a Thomas process (Thomas, 1949).
+    """Draw chips with faults in round clusters: a Thomas process (Thomas, 1949).
 
     Parents are Poisson on the array and a margin of 5 radii around it, each has a Poisson number of
     offspring, displaced by a Gaussian; a PE is faulty where at least one offspring falls. A chip
@@ -37,7 +37,7 @@ def clustered_fleet(
     Args:
         array: The array.
         seed: The run's seed.
-        chips: How many chips.
+        chips: Number of chips.
         fault_rate: Mean offspring per PE, before overlap: not the rate of faulty PEs, which is
             lower (see above).
         cluster_size: Mean offspring of a parent.
@@ -69,8 +69,8 @@ def thomas_points(
     """Draw a Thomas process on [0, rows) x [0, cols): points [count, 2].
 
     Args:
-        rows: Extent.
-        cols: Extent.
+        rows: Extent along the first axis.
+        cols: Extent along the second axis.
         parents: Parents per unit of area.
         offspring: Mean offspring of a parent.
         radius: Standard deviation of the displacement along each axis.
@@ -95,16 +95,16 @@ def block_fleet(
 ) -> Fleet:
     """Draw chips whose faults cluster in blocks (Koren & Stapper, 1993).
 
-    The array is cut into blocks; within a block faults are spread evenly, and the blocks' counts
-    are independent Gamma-Poisson with shape `alpha` (see `spread_fleet`). A count beyond a block is
+    The array is cut into blocks; within a block faults are uniform, and the blocks' counts are
+    independent Gamma-Poisson with shape `alpha` (see `spread_fleet`). A count beyond a block is
     cut to the whole block, which lowers the mean: 1,000 chips of 16x16 PEs in blocks of 4x4 with
     `alpha` 0.5 have a mean rate of 0.26 at `fault_rate` 0.3 and 0.37 at 0.5. Blocks at the far
-    edges are smaller where the size does not divide the array.
+    edges are smaller if the size does not divide the array.
 
     Args:
         array: The array.
         seed: The run's seed.
-        chips: How many chips.
+        chips: Number of chips.
         fault_rate: Mean rate, before counts are cut.
         alpha: Spread between blocks; smaller: more clustered.
         block_rows: Rows of a block.

@@ -1,4 +1,4 @@
-"""Lists of faulty PEs from a tester, `chip_id,row,col`, read line by line."""
+"""Read lists of faulty PEs from a tester, `chip_id,row,col`, line by line."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from efat.hardware.fault_map import FaultMap, words_needed
 from efat.hardware.mapping import SystolicArray
 
 PROBLEMS_SHOWN = 20
-"""A file with thousands of bad lines gets this many named, and the number of the rest."""
+"""Number of bad lines that are named; the others are counted."""
 
 
 def read_csv(stream: BinaryIO, array: SystolicArray | None) -> Fleet:
-    """Read PEs line by line; memory holds the packed maps and nothing else."""
+    """Read a fleet line by line; memory holds the packed fault maps only."""
     if array is None:
         raise EfatError("no array given; a .csv does not say how many rows and columns there are")
     lines = _csv_lines(stream)
@@ -47,7 +47,7 @@ def read_csv(stream: BinaryIO, array: SystolicArray | None) -> Fleet:
 
 
 def _csv_lines(stream: BinaryIO) -> Iterator[tuple[int, list[str] | str]]:
-    """Return the fields of each line that is not blank, by number; what is wrong ends them."""
+    """Yield number and fields of each line that is not blank; a text names an error and ends it."""
     reader = csv.reader(_decoded(stream), strict=True)
     while True:
         number = reader.line_num + 1
@@ -56,8 +56,8 @@ def _csv_lines(stream: BinaryIO) -> Iterator[tuple[int, list[str] | str]]:
         except StopIteration:
             return
         except UnicodeDecodeError as error:
-            found = error.object[error.start]
-            yield reader.line_num + 1, f"byte 0x{found:02x} found; text in UTF-8 is needed"
+            byte = error.object[error.start]
+            yield reader.line_num + 1, f"byte 0x{byte:02x} found; text in UTF-8 is needed"
             return
         except csv.Error as error:
             yield number, f"{error}; no CSV from here on"
@@ -67,7 +67,7 @@ def _csv_lines(stream: BinaryIO) -> Iterator[tuple[int, list[str] | str]]:
 
 
 def _decoded(stream: BinaryIO) -> Iterator[str]:
-    """Decode line by line, so that a byte that is no text has a line number."""
+    """Decode line by line, so that an invalid byte has a line number."""
     encoding = "utf-8-sig"
     for raw in stream:
         for line in raw.splitlines(keepends=True):  # bytes split at CR, LF and CR LF alone
@@ -76,19 +76,19 @@ def _decoded(stream: BinaryIO) -> Iterator[str]:
 
 
 def _mark(grids: dict[str, bytearray], fields: list[str], array: SystolicArray) -> str:
-    """Set one PE's bit in its chip's packed map; say what is wrong, or nothing."""
+    """Set one PE's bit in its chip's packed map; return the problem, or an empty text."""
     if len(fields) != 3:
         return f"{len(fields)} fields found; chip_id,row,col is needed"
     name, row_text, col_text = fields
     name = name.strip()
     if not name:
         return "no chip_id"
-    if found := name_problems(name):
-        return found[0]
-    places = [text.strip() for text in (row_text, col_text)]
-    if not all(place.isascii() and place.isdigit() and len(place) < 10 for place in places):
+    if problems := name_problems(name):
+        return problems[0]
+    numbers = [text.strip() for text in (row_text, col_text)]
+    if not all(text.isascii() and text.isdigit() and len(text) < 10 for text in numbers):
         return f"row {row_text!r}, col {col_text!r} found; two ints >= 0 are needed"
-    row, col = map(int, places)
+    row, col = map(int, numbers)
     if row >= array.rows or col >= array.cols:
         return f"PE({row}, {col}) is outside the array of {array.rows}x{array.cols} PEs"
     if name not in grids:

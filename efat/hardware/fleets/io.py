@@ -1,11 +1,11 @@
-"""Fleets in files: read and written as streams, checked in full, never unpickled.
+"""Read and write fleets as streams; files are checked in full and never unpickled.
 
 - `.npz` (efat's own): `shape` int64 [rows, cols]; `chip_ids` text [chips]; `words` uint64 [chips,
   ceil(rows*cols/64)], faults bit-packed (`FaultMap.words`); `sha256` text, the hash of the rest.
-- `.npy` (a stack from elsewhere): bool [chips, rows, cols], C order; chips are named by number.
-- `.csv` (a list from a tester): header `chip_id,row,col`, one faulty PE a line, rows and columns
-  counted from 0; blank lines and spaces around a field do not count. A chip without faults has no
-  line, so it cannot be in such a file.
+- `.npy` (a stack of fault maps): bool [chips, rows, cols], C order; chips are named by number.
+- `.csv` (a list from a tester): header `chip_id,row,col`, one faulty PE per line, rows and columns
+  from 0; blank lines and spaces around a field are ignored. A chip without faults has no line, so
+  it cannot be in such a file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def file_fleet(array: SystolicArray, seed: int, path: str) -> Fleet:
 
     Args:
         array: The array that the chips must have.
-        seed: Not used: a file is not random. Every fleet takes it.
+        seed: Not used; every fleet has this argument.
         path: The file.
     """
     del seed
@@ -38,15 +38,15 @@ def file_fleet(array: SystolicArray, seed: int, path: str) -> Fleet:
 def load_fleet(path: Path | str, array: SystolicArray | None = None) -> Fleet:
     """Read a fleet from a `.npz`, `.npy` or `.csv` file.
 
-    100,000 chips of 256x256 PEs take 0.8 GB, packed, and little more while they are read.
+    100,000 chips of 256x256 PEs take 0.8 GB, packed, and little more during the reading.
 
     Args:
         path: The file.
-        array: The array that the chips must have; a `.csv` does not say, so it needs one.
+        array: The array that the chips must have; required for a `.csv`, which has no sizes.
 
     Raises:
-        EfatError: A missing, truncated or foreign file, wrong types, shapes or hash, a chip named
-            twice, a bad line (its number is named), or chips of another array.
+        EfatError: A missing, truncated or foreign file, wrong types, shapes or hash, a repeated
+            chip name, a bad line (with its number), or chips of another array.
     """
     readers: dict[str, Callable[[BinaryIO, SystolicArray | None], Fleet]] = {
         ".npz": read_npz,
@@ -63,9 +63,9 @@ def load_fleet(path: Path | str, array: SystolicArray | None = None) -> Fleet:
 
 
 def check_fleet_file(path: Path | str) -> None:
-    """Raise what is wrong with a fleet file whatever the array, as `load_fleet` does.
+    """Raise the errors of `load_fleet` that do not depend on the array.
 
-    A `.csv` does not say which array it is about; of it, only whether it is there is checked.
+    A `.csv` has no array sizes, so only its existence is checked.
     """
     path = Path(path)
     if path.suffix.lower() != ".csv":
@@ -76,14 +76,14 @@ def check_fleet_file(path: Path | str) -> None:
 
 
 def save_fleet(fleet: Fleet, path: Path | str) -> None:
-    """Write a fleet as `.npz`; see the module for what is in it."""
+    """Write a fleet as `.npz`; the module describes the format."""
     with write_atomically(Path(path)) as stream:
         write_npz(fleet, stream)
 
 
 @contextmanager
 def _as_efat_errors(path: Path) -> Iterator[None]:
-    """Turn every way in which foreign bytes can be broken into the one error type."""
+    """Convert every exception of a broken file into `EfatError`."""
     try:
         yield
     except EfatError as error:

@@ -41,21 +41,21 @@ def read_npz(stream: BinaryIO, array: SystolicArray | None) -> Fleet:
 
 
 def _check_members(archive: zipfile.ZipFile, array: SystolicArray | None) -> tuple[int, int]:
-    """Return [rows, cols] once all headers fit: no large body of a wrong file is ever read."""
+    """Return [rows, cols] after a check of all headers, before any large array is read."""
     headers = {name: _member_header(archive, name) for name in MEMBERS}
     (shape, kind), (id_shape, id_kind), (word_shape, word_kind), (hash_shape, hash_kind) = (
         headers[name] for name in MEMBERS
     )
-    if kind.kind != "i" or shape != (2,) or (given := _read_member(archive, "shape")).min() < 1:
+    if kind.kind != "i" or shape != (2,) or (sides := _read_member(archive, "shape")).min() < 1:
         raise EfatError(f"shape: {kind} of shape {shape} found; [rows, cols] is needed")
-    rows, cols = given.tolist()
+    rows, cols = sides.tolist()
     if array is not None:
         check_shape((rows, cols), array, "the file")
-    wanted = (id_shape[0] if len(id_shape) == 1 else 0, words_needed(rows, cols))
-    if id_kind.kind != "U" or word_kind != np.dtype("<u8") or word_shape != wanted:
+    expected = (id_shape[0] if len(id_shape) == 1 else 0, words_needed(rows, cols))
+    if id_kind.kind != "U" or word_kind != np.dtype("<u8") or word_shape != expected:
         raise EfatError(
             f"chip_ids of {id_kind} {id_shape} and words of {word_kind} {word_shape} found; "
-            f"text [chips] and uint64 [chips, {wanted[1]}] are needed for {rows}x{cols} PEs"
+            f"text [chips] and uint64 [chips, {expected[1]}] are needed for {rows}x{cols} PEs"
         )
     if id_kind.itemsize > 4 * LONGEST_NAME:
         raise EfatError(f"chip_ids: {id_kind} found; names of {LONGEST_NAME} characters are read")
@@ -166,7 +166,7 @@ def _write_member(archive: zipfile.ZipFile, name: str, values: NDArray[Any]) -> 
 
 
 def _member(name: str) -> zipfile.ZipInfo:
-    """Describe a member without the time, so that the same fleet is the same file."""
+    """Return a member without its time, so that equal fleets give equal files."""
     info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
     info.compress_type = zipfile.ZIP_DEFLATED
     return info

@@ -1,4 +1,4 @@
-"""Faults with a pattern: whole rows and columns, sites that chips share, and mixtures."""
+"""Fleets with patterned faults: whole rows and columns, shared sites, and mixtures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from efat.seeds import derive, generator
 def line_fleet(
     array: SystolicArray, seed: int, chips: int, row_rate: float, col_rate: float
 ) -> Fleet:
-    """Draw chips that lose whole rows and columns (a broken operand or partial-sum wire).
+    """Draw chips with faulty rows and columns (a broken operand or partial-sum wire).
 
     Each row fails with probability `row_rate`, each column with `col_rate`, all independent, so the
     mean fault rate is `1 - (1 - row_rate) * (1 - col_rate)`.
@@ -58,10 +58,10 @@ def systematic_fleet(
     Args:
         array: The array.
         seed: The run's seed.
-        chips: How many chips.
+        chips: Number of chips.
         site_rate: Share of PEs that are weak sites.
         presence: Probability that a weak site fails on a chip.
-        fault_rate: Rate of the faults that each chip has for itself.
+        fault_rate: Rate of the faults that are independent from chip to chip.
 
     Raises:
         EfatError: Values out of range; all at once.
@@ -89,9 +89,9 @@ def mixture_fleet(
     Args:
         array: The array.
         seed: The run's seed.
-        chips: How many chips in all.
+        chips: Number of chips in all.
         parts: Generators, each called as `part(array, seed, chips)`; e.g. a `partial`.
-        weights: One a part, at least 0, not all 0.
+        weights: One per part, at least 0, not all 0.
 
     Raises:
         EfatError: Fewer than one chip, or weights that do not fit the parts; all at once.
@@ -100,17 +100,17 @@ def mixture_fleet(
     total = math.fsum(weights)
     if len(weights) != len(parts) or not all(w >= 0 for w in weights) or not 0 < total < math.inf:
         problems.append(
-            f"fleet.weights: {list(weights)!r} given for {len(parts)} parts; one number >= 0 a "
+            f"fleet.weights: {list(weights)!r} given for {len(parts)} parts; one number >= 0 per "
             "part is needed, not all of them 0"
         )
     raise_problems(problems)
     shares = np.asarray(weights) / total
     chosen = [int(generator(seed, "mixture", i).choice(len(parts), p=shares)) for i in range(chips)]
-    drawn = [
+    streams = [
         iter(part(array, derive(seed, "mixture part", j), chosen.count(j)))
         for j, part in enumerate(parts)
         if j in chosen
     ]
-    place = {j: at for at, j in enumerate(sorted(set(chosen)))}
-    fleet = name_chips((next(drawn[place[j]]).fault_map for j in chosen), chips)
+    index = {j: at for at, j in enumerate(sorted(set(chosen)))}
+    fleet = name_chips((next(streams[index[j]]).fault_map for j in chosen), chips)
     return check_array(fleet, array, "mixture")

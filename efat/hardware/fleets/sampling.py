@@ -1,4 +1,4 @@
-"""What the generators of fleets share: drawing chips, and checking what was asked for."""
+"""Shared parts of the fleet generators: random chips, and checks of arguments."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ def draw_exactly(rows: int, cols: int, count: int, rng: np.random.Generator) -> 
 
 
 def fault_count(array: SystolicArray, rate: float) -> int:
-    """Return the number of PEs that is closest to a rate."""
+    """Return the number of PEs closest to a rate."""
     return round(rate * array.rows * array.cols)
 
 
 def chip_problems(chips: int) -> list[str]:
-    """Return what is wrong with a number of chips."""
+    """Return the problems of a number of chips."""
     return int_problems(1, chips=chips)
 
 
 def int_problems(least: int, **values: Any) -> list[str]:
-    """Return which values are no int of at least `least`."""
+    """Return a problem per value that is no int of at least `least`."""
     return [
         f"fleet.{name}: {value!r} given; an int >= {least} is needed"
         for name, value in values.items()
@@ -63,7 +63,7 @@ def int_problems(least: int, **values: Any) -> list[str]:
 
 
 def rate_problems(**rates: float) -> list[str]:
-    """Return which rates are no number in [0, 1]; NaN is none."""
+    """Return a problem per rate that is no number in [0, 1]; NaN is none."""
     return [
         f"fleet.{name}: {rate!r} given; a number in [0, 1] is needed"
         for name, rate in rates.items()
@@ -72,7 +72,7 @@ def rate_problems(**rates: float) -> list[str]:
 
 
 def size_problems(**sizes: float) -> list[str]:
-    """Return which sizes are no finite number above 0."""
+    """Return a problem per size that is no finite number above 0."""
     return [
         f"fleet.{name}: {size!r} given; a finite number > 0 is needed"
         for name, size in sizes.items()

@@ -1,4 +1,4 @@
-"""A fleet at a glance: counts, rates, overlap between chips, and who is beyond repair, if known."""
+"""Summary of a fleet: fault counts and rates, overlap between chips, unsalvageable chips."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from efat.hardware.chip import Fleet
 from efat.seeds import generator
 
 MOST_PAIRS = 10_000
-"""Overlap is measured on all pairs of chips up to this many, then on so many drawn ones."""
+"""Most pairs of chips on which overlap is measured; of more pairs, a random sample."""
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,15 @@ class FleetSummary:
         chips: Number of chips.
         rows: Rows of the array.
         cols: Columns of the array.
-        faults_mean: Mean faulty PEs of a chip.
-        faults_variance: Their variance over chips (divided by chips).
+        faults_mean: Mean number of faulty PEs per chip.
+        faults_variance: Its variance over chips (divided by the number of chips).
         rate_min: Lowest fault rate.
         rate_mean: Mean fault rate.
         rate_max: Highest fault rate.
         overlap_mean: Mean over pairs of chips of |a and b| / |a or b| (Jaccard; 0 if both empty).
-        overlap_by_chance: The overlap that independent, uniform faults of these rates would have.
-        union_rate: Fault rate of all chips' maps fused into one.
-        unsalvageable: Names of chips beyond the resilience map, which a plan says;
-            None: not known.
+        overlap_by_chance: Expected overlap of independent, uniform faults of these rates.
+        union_rate: Fault rate of the fused fault maps of all chips.
+        unsalvageable: Names of chips beyond the resilience map, from a plan; None: not known.
     """
 
     chips: int
@@ -49,9 +48,9 @@ class FleetSummary:
     unsalvageable: tuple[str, ...] | None = None
 
     def table(self) -> list[tuple[str, str]]:
-        """Return rows of (what, value) for people."""
-        lost = "not known yet" if self.unsalvageable is None else len(self.unsalvageable)
-        values = asdict(self) | {"unsalvageable": lost}
+        """Return rows of (name, value), as text."""
+        count = "not known yet" if self.unsalvageable is None else len(self.unsalvageable)
+        values = asdict(self) | {"unsalvageable": count}
         return [
             (name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else str(value))
             for name, value in values.items()
@@ -63,7 +62,7 @@ def summarise(fleet: Fleet, seed: int = 0) -> FleetSummary:
 
     Args:
         fleet: The chips.
-        seed: Draws the pairs of chips where there are too many for all.
+        seed: Seed of the sample of pairs.
     """
     rows, cols = fleet.chips[0].fault_map.shape
     rates = np.array([chip.fault_map.fault_rate for chip in fleet])
@@ -86,7 +85,7 @@ def summarise(fleet: Fleet, seed: int = 0) -> FleetSummary:
 
 
 def overlap_pairs(chips: int, seed: int) -> NDArray[np.intp]:
-    """Return pairs of different chips, [pairs, 2]: all of them, or `MOST_PAIRS` drawn ones.
+    """Return pairs of different chips, [pairs, 2]: all, or `MOST_PAIRS` random ones.
 
     >>> overlap_pairs(3, seed=0).tolist()
     [[0, 1], [0, 2], [1, 2]]

@@ -1,4 +1,4 @@
-"""Faults anywhere alike; their number alike (uniform), or spread from chip to chip."""
+"""Fleets with uniform positions of faults, of equal or of widely varying number."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def uniform_fleet(
     fault_rate: float | Sequence[float],
     exact: bool = True,
 ) -> Fleet:
-    """Draw chips whose faults are spread evenly, each PE as likely as any other.
+    """Draw chips with uniform faults: each PE is faulty with the same probability.
 
     Args:
         array: The array that all chips share.
         seed: The run's seed.
-        chips: How many chips.
-        fault_rate: One rate for all, or `[low, high]`: rates spread evenly over that range, so that
-            chip `i` of a larger fleet has another rate.
-        exact: Exactly `round(fault_rate * PEs)` faults a chip; False: each PE fails by itself
-            (Bernoulli), so that counts are binomial.
+        chips: Number of chips.
+        fault_rate: One rate for all chips, or `[low, high]`: evenly spaced rates, so that chip `i`
+            of a larger fleet has another rate.
+        exact: Exactly `round(fault_rate * PEs)` faults per chip; False: each PE fails independently
+            (Bernoulli), so counts are binomial.
 
     Raises:
         EfatError: Fewer than one chip, or rates outside [0, 1] or out of order; all at once.
@@ -64,7 +64,7 @@ def uniform_fleet(
 def spread_fleet(
     array: SystolicArray, seed: int, chips: int, fault_rate: float, alpha: float
 ) -> Fleet:
-    """Draw chips whose fault counts differ more than chance: Gamma-Poisson (negative binomial).
+    """Draw chips with overdispersed fault counts: Gamma-Poisson (negative binomial).
 
     A chip's expected count is Gamma distributed with shape `alpha`, its count Poisson, so counts
     have mean `mu` and variance `mu + mu**2 / alpha` (Stapper, 1973; Koren & Stapper, 1993).
@@ -75,7 +75,7 @@ def spread_fleet(
     Args:
         array: The array.
         seed: The run's seed.
-        chips: How many chips.
+        chips: Number of chips.
         fault_rate: Mean rate `mu / PEs`, before counts are cut.
         alpha: Spread: 0.3-0.5 an immature process, 0.5-2 a mature one; large: nearly Poisson.
 
