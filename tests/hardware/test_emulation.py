@@ -8,20 +8,7 @@ from hypothesis import strategies as st
 from efat import EfatError, FaultMap, SystolicArray
 from efat.hardware.emulation import ArrayFaults, StuckAt, gemm, multiply, simulate, textbook_cycles
 from experiments.bench.emulation import measure_speed, speed_table
-
-BITS = {"weight": 8, "input": 8, "product": 16, "psum": 32}
-
-
-@st.composite
-def stuck_bits(draw, rows, cols):
-    site = draw(st.sampled_from(sorted(BITS)))
-    return StuckAt(
-        draw(st.integers(0, rows - 1)),
-        draw(st.integers(0, cols - 1)),
-        site,
-        draw(st.integers(0, BITS[site] - 1)),
-        draw(st.integers(0, 1)),
-    )
+from tests.hardware.stuck_bits import BITS, stuck_bits
 
 
 @st.composite
