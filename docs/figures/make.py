@@ -193,7 +193,7 @@ def fleets() -> None:
 
 
 def fusion() -> None:
-    """Draw two chips and their fused map, by whose faults they are."""
+    """Draw two chips and their fused fault map; colours say which chip has a fault."""
     array = SystolicArray(8, 8)
     first, second = (chip.fault_map.faulty for chip in uniform_fleet(array, 5, 2, (0.08, 0.12)))
     figure = Figure(figsize=(8, 3.4), layout="constrained")
@@ -212,7 +212,7 @@ def fusion() -> None:
 
 
 def reading() -> None:
-    """Draw (not measured) how curves become a resilience map, and how chips are read off it."""
+    """Draw (not measured) how curves become a resilience map, and the amounts it gives chips."""
     steps, target = np.linspace(0, 3, 100), 0.95
     rates, speeds = (0.05, 0.15, 0.3), (6.0, 2.6, 1.5)
     needed = [-np.log((0.985 - target) / (0.2 + rate)) / speed
@@ -224,8 +224,8 @@ def reading() -> None:
                   label=f"{rate:.0%} of the PEs faulty")  # fmt: skip
         left.plot([amount, amount], [60, 100 * target], color=colour, ls=":")
         left.plot([amount], [100 * target], "o", color=colour)
-    left.axhline(100 * target, color=FAULT, ls="--", label="constraint")
-    left.set(xlabel="amount of retraining (epochs)", ylabel="validation accuracy (%)",
+    left.axhline(100 * target, color=FAULT, ls="--", label="target accuracy")
+    left.set(xlabel="retraining amount (epochs)", ylabel="validation accuracy (%)",
              ylim=(60, 100), title="curves")  # fmt: skip
     left.legend(fontsize=8, loc="lower right")
     _draw_amounts(right, rates, needed)
@@ -245,8 +245,9 @@ def _draw_amounts(axis: Axes, rates: Sequence[float], needed: Sequence[float]) -
         axis.annotate(
             text, (place, amount), xytext=(6, -12), textcoords="offset points", fontsize=8
         )
-    axis.set(xlabel="faulty PEs (%)", ylabel="amount of retraining (epochs)", xlim=(0, 36),
-             ylim=(0, 1.25 * needed[-1]), title="the resilience map, and amounts")  # fmt: skip
+    axis.set(xlabel="faulty PEs (%)", ylabel="retraining amount (epochs)", xlim=(0, 36),
+             ylim=(0, 1.25 * needed[-1]),
+             title="resilience map and retraining amounts")  # fmt: skip
     axis.legend(fontsize=8, loc="upper left")
 
 

@@ -10,7 +10,7 @@ from efat.campaign.experiment import Experiment
 from efat.campaign.results import Analysis, Measured, TrainedModel
 from efat.campaign.tables import ChipResult, chip_results, group_name
 from efat.campaign.walk import State, known
-from efat.planning import Plan, info_of
+from efat.planning import EarlyStopping, Plan, info_of
 from efat.resilience import Verification
 
 
@@ -58,6 +58,7 @@ class StrategyResult:
         kept_groups: Groups that diverged where they were trained on, and carry the model of their
             first evaluation.
         description: What the strategy does, in a few words.
+        label: Its name for people: `repair` where each chip is repaired first; empty: `name`.
     """
 
     name: str
@@ -78,6 +79,10 @@ class StrategyResult:
     needs_analysis: bool = True
     kept_groups: tuple[str, ...] = ()
     description: str = ""
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", self.label or self.name)
 
 
 @dataclass(frozen=True)
@@ -197,8 +202,10 @@ def _strategy_result(
     tests = [measured.test for measured in after.values()]
     meets = experiment.metric.meets
     longer = [m.topped_up_steps for m in models if m.topped_up and not plan.until_met]
+    repairs = name == EarlyStopping.name and bool(experiment.recipe.repairs)
     return StrategyResult(
         name=name,
+        label="repair" if repairs else name,
         models=len(models),
         beyond_map=sum(math.isinf(model.group.amount_steps) for model in models),
         retraining=_cost(

@@ -416,8 +416,12 @@ def _needed(folder: Path) -> tuple[str, ...]:
 
 def _read(folder: Path) -> RunResult:
     summary = _json(folder / "summary.json")
-    if summary.pop("version", 1) != VERSION:
-        raise ValueError(f"summary.json is not of version {VERSION}")
+    version = summary.pop("version", 1)
+    if version != VERSION:
+        raise EfatError(
+            f"runs: {folder} is of version {version}, this efat reads version {VERSION}; run its "
+            "command again for a new folder"
+        )
     metric = _typed(Metric, summary.pop("metric"))
     amounts = _typed(Amounts, summary.pop("amounts"))
     settings = _typed(Settings, summary.pop("settings"))

@@ -28,7 +28,7 @@ def headline(run: RunResult) -> str:
     )
 
 
-def sentences(run: RunResult) -> list[str]:
+def summary(run: RunResult) -> list[str]:
     """Say what a reader should know before looking at a figure."""
     trained = until_met_sentences(run) if run.until_met else top_up_sentences(run)
     compared = [line for other in run.strategies[1:] if (line := _against(run, other))]
@@ -53,7 +53,7 @@ def strategy_rows(run: RunResult) -> list[dict[str, str | int | float | None]]:
     """Return one row per strategy: what it cost and reached, as numbers."""
     return [
         {
-            "strategy": s.name,
+            "strategy": s.label,
             "models": s.models,
             "epochs": s.retraining.epochs,
             "epochs_incl_analysis": s.retraining.epochs + run.outcome.once_epochs(s),
@@ -128,7 +128,7 @@ def _against(run: RunResult, other: StrategyResult) -> str | None:
     if other.name == NoRemap.name and "remap" in repair_steps(run):
         return _without_remap(run, other)
     against = (
-        f"Against {other.name} ({_models(run, other)}, {_retraining(run, other)}, "
+        f"Against {other.label} ({_models(run, other)}, {_retraining(run, other)}, "
         f"{other.pass_test} chips pass on test): "
     )
     if not theirs:
@@ -139,7 +139,7 @@ def _against(run: RunResult, other: StrategyResult) -> str | None:
     if not other.needs_analysis:
         times = run.spent_epochs / (theirs + run.outcome.once_epochs(other))
         return (
-            f"{against}it needs no analysis, while {run.chosen.name} takes "
+            f"{against}it needs no analysis, while {run.chosen.label} takes "
             f"{run.spent_epochs:.1f} epochs incl. analysis, {times:.1f} times as many."
         )
     saved = 1 - ours / theirs
@@ -152,14 +152,14 @@ def _against(run: RunResult, other: StrategyResult) -> str | None:
 def _without_remap(run: RunResult, other: StrategyResult) -> str:
     """Compare with hardware that cannot remap; only remapping sets it apart from `early_stop`."""
     sentence = (
-        f"Without remapping ({other.name}: {_models(run, other)}, one per chip, "
+        f"Without remapping ({other.label}: {_models(run, other)}, one per chip, "
         f"{_retraining(run, other)}): {other.pass_val} chips pass on validation, "
         f"{other.pass_test} on test"
     )
     same = next((s for s in run.strategies if s.name == EarlyStopping.name), None)
     if same is None:
         return f"{sentence}."
-    cost = f"{same.name}: {_retraining(run, same)}"
+    cost = f"{same.label}: {_retraining(run, same)}"
     return f"{sentence}; with it ({cost}) {same.pass_val} and {same.pass_test}."
 
 
@@ -168,8 +168,8 @@ def _spared(run: RunResult, other: StrategyResult) -> str:
     if not run.until_met or not other.needs_analysis:
         return ""
     return (
-        f"; {other.name} also needs the analysis, {run.analysis_epochs:.1f} epochs, which "
-        f"{run.chosen.name} does not need"
+        f"; {other.label} also needs the analysis, {run.analysis_epochs:.1f} epochs, which "
+        f"{run.chosen.label} does not need"
     )
 
 
@@ -179,7 +179,7 @@ def _analysis(run: RunResult) -> list[str]:
         return ["No resilience analysis was run: no strategy here needs one."]
     analysis = f"The resilience analysis took {run.analysis_epochs:.1f} epochs"
     if run.until_met:
-        return [f"{analysis}, which {run.chosen.name} does not use."]
+        return [f"{analysis}, which {run.chosen.label} does not use."]
     if not run.budget_epochs:
         return []
     together, hardening = run.spent_epochs, run.hardening_epochs

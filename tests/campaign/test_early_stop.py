@@ -13,7 +13,7 @@ from efat.hardware.fleets import load_fleet, save_fleet
 from efat.planning import EarlyStopping
 from efat.reporting.html.comparison import compare_runs
 from efat.reporting.html.comparison_page import compare_figures, without_map
-from efat.reporting.sentences import headline, sentences
+from efat.reporting.sentences import headline, summary
 from efat.reporting.terminal.stages import describe_until_met
 from efat.reporting.tracking import wandb_results
 from tests.campaign.by_hand import experiment, group
@@ -117,7 +117,7 @@ def test_a_compared_strategy_gets_the_analysis_that_it_needs(beside):
     epochs = run.outcome.analysis.epochs
     assert [run.outcome.once_epochs(s) for s in run.strategies] == [0, epochs]
     assert run.spent_epochs == early.retraining.epochs
-    assert f"took {epochs:.1f} epochs, which early_stop does not use" in " ".join(sentences(run))
+    assert f"took {epochs:.1f} epochs, which early_stop does not use" in " ".join(summary(run))
     shown = {i for i in Page((folder / "report.html").read_text()).ids if i.startswith("figure-")}
     assert {"figure-map", "figure-curves"} <= shown
     assert "figure-groups" not in shown
@@ -162,7 +162,7 @@ def test_chips_whose_training_diverged_are_told_from_those_that_fail_within_the_
     chips = tuple(replace(c, **kept) if c.group in names[2:] else c for c in run.chips)
     chosen = replace(run.chosen, kept_groups=tuple(names[2:]), failing_groups=())
     outcome = replace(run.outcome, chips=chips, strategies=(chosen,))
-    text = " ".join(sentences(replace(run, outcome=outcome)))
+    text = " ".join(summary(replace(run, outcome=outcome)))
     diverged = ", ".join(row.members for row in run.groups[2:])
     assert f"Training diverged for {diverged}: the network from before retraining is kept" in text
     assert "a lower training.optimizer.lr (chips whose training diverged: 2)" in text
@@ -172,7 +172,7 @@ def test_chips_whose_training_diverged_are_told_from_those_that_fail_within_the_
 
 def test_where_two_evaluations_have_to_meet_it_none_is_met_at_once(run):
     settings = replace(run.settings, sustained=2)
-    text = " ".join(sentences(replace(run, settings=settings)))
+    text = " ".join(summary(replace(run, settings=settings)))
     assert "3 were trained, each until it met the constraint 2 evaluations in a row or" in text
     assert "constraint at once" not in text
     here = experiment(planner=EarlyStopping(), compare={})
@@ -190,10 +190,10 @@ def test_models_are_not_called_retrainings_where_some_were_not_trained(run):
 
 
 def test_equal_fault_maps_are_one_result(run):
-    assert "a model of its own: these are 4 independent results" in " ".join(sentences(run))
+    assert "a model of its own: these are 4 independent results" in " ".join(summary(run))
     first, second, *rest = run.maps
     twins = (first, replace(second, fault_map=first.fault_map), *rest)
-    text = " ".join(sentences(replace(run, maps=twins)))
+    text = " ".join(summary(replace(run, maps=twins)))
     assert "its own, the same where fault maps are: these are 3 independent results" in text
 
 

@@ -12,7 +12,7 @@ from efat.config.build import build_experiment
 from efat.config.compose import compose_jobs
 from efat.errors import EfatError
 from efat.planning import EarlyStopping, NoRemap
-from efat.reporting.sentences import repair_sentences, sentences
+from efat.reporting.sentences import repair_sentences, summary
 from efat.resilience.resilience_map import ResilienceMap
 from efat.resilience.severity import array_rate
 from efat.training.recipe import Recipe
@@ -84,7 +84,7 @@ def compared_with(*names):
     chosen = replace(
         run.chosen, name="min_cost", retraining=replace(run.chosen.retraining, epochs=0.0)
     )
-    strategies = (chosen, *(replace(chosen, name=name) for name in names))
+    strategies = (chosen, *(replace(chosen, name=name, label=name) for name in names))
     outcome = replace(run.outcome, strategies=strategies, recipe=("remap", "compensate"))
     return replace(run, outcome=outcome)
 
@@ -110,8 +110,8 @@ def test_a_campaign_counts_it_beside_its_own(home):
     assert (
         "Without remapping (no_remap: 4 models, one per chip, no retraining): "
         f"{less.pass_val} chips pass on validation, {less.pass_test} on test; "
-        f"with it (early_stop: no retraining) {same.pass_val} and {same.pass_test}."
-    ) in sentences(run)
+        f"with it (repair: no retraining) {same.pass_val} and {same.pass_test}."
+    ) in summary(run)
     alone, folder = home.run("recipe.steps=[compensate]", "compare=[none]")
     assert "retrain 0, evaluate 0" in alone.stdout  # the store has them
     expected = RunResult.load(folder).chosen
@@ -124,7 +124,7 @@ def test_a_campaign_counts_it_beside_its_own(home):
 def test_remapping_is_compared_with_its_like_where_that_was_run(compared):
     (line,) = (
         text
-        for text in sentences(compared_with("no_remap", *compared))
+        for text in summary(compared_with("no_remap", *compared))
         if text.startswith("Without remapping")
     )
     assert ("with it (early_stop: no retraining)" in line) == bool(compared)

@@ -1,7 +1,6 @@
 """`recipe.mode=auto`: sequential compensation where it is better, the cheap one elsewhere."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +9,10 @@ from efat import SystolicArray
 from efat.campaign.job_factory import retraining_job
 from efat.campaign.results import MeasuredGrams
 from efat.hardware.fleets import draw_fault_map
-from efat.reporting.html.method_text import repair_sentences
+from efat.reporting.sentences import repair_sentences
 from efat.training.recipe import SEQUENTIAL_FROM, Recipe
 from tests.campaign.by_hand import BASELINE, experiment, fault_map
+from tests.reporting.run_folders import result
 
 STEPS = ("remap", "compensate", "retrain")
 CALIBRATED = replace(BASELINE, grams=MeasuredGrams(("measure_grams", "grams"), 200, 1.0))
@@ -54,8 +54,7 @@ def test_both_are_prepared_for():
 
 
 def test_the_report_names_the_mode():
-    strategies = [{"name": "min_cost"}]
-    summary = {"recipe": ["compensate", "retrain"], "mode": "auto", "strategies": strategies}
-    summary |= {"calibration_s": 0.0, "analysis_repair_s": 0.0}
-    run = SimpleNamespace(summary=summary, chosen={"repair_s": 1.0}, analysed=True)
-    assert repair_sentences(run)[0].startswith("Recipe: compensate (auto), retrain.")
+    run = result()
+    outcome = replace(run.outcome, recipe=("compensate", "retrain"), mode="auto")
+    first, *_ = repair_sentences(replace(run, outcome=outcome))
+    assert first.startswith("Recipe: compensate (auto), retrain.")

@@ -19,7 +19,7 @@ from efat.errors import EfatError
 from efat.hardware.fleets import load_fleet
 from efat.reporting.html.report_page import page_data
 from efat.reporting.html.write import write_report
-from efat.reporting.sentences import headline, sentences, strategy_rows
+from efat.reporting.sentences import headline, strategy_rows, summary
 from efat.reporting.terminal.outcome import describe_outcome
 from efat.run import main
 from tests.reporting.html_pages import TEMPLATES, Page, unpack
@@ -58,7 +58,7 @@ def test_the_report_reads_as_the_golden_page(report):
     run, text, _ = report
     golden("report.md", (run.folder / "report.md").read_text())
     assert text.index(headline(run)) < text.index('id="figure-cost"')
-    for sentence in sentences(run):
+    for sentence in summary(run):
         assert html.escape(sentence, quote=False) in text
 
 
@@ -159,7 +159,7 @@ def test_what_is_missing_or_damaged_is_named(tmp_path):
         RunResult.load(tmp_path / "done")
     finished(tmp_path / "done")
     edit(tmp_path / "done/summary.json", version=1)
-    with pytest.raises(EfatError, match="another version of efat made it"):
+    with pytest.raises(EfatError, match="is of version 1, this efat reads version 2"):
         RunResult.load(tmp_path / "done")
     (tmp_path / "done/summary.json").write_text("{}")
     with pytest.raises(EfatError, match="damaged"):

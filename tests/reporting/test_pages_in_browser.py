@@ -16,7 +16,7 @@ const names = rows => rows.map(r => r[0]).join();
 const found = (words, which) => names(R.filter(r => matches(r, words, which)));
 console.log(names([...R].sort((a, b) => compare(a, b, 0, true))));
 console.log(names([...R].sort((a, b) => compare(a, b, 0, false))));
-console.log(found("G1", ""), found("", "short"), found("", "lost"), found("chip1 g2", ""));
+console.log(found("G1", ""), found("", "fail"), found("", "unsalvageable"), found("chip1 g2", ""));
 console.log(compare([null], [1], 0, true), compare([null], [1], 0, false));
 console.log(cells("gAE=", {rows: 4, cols: 4, exact: true}).join(""));
 console.log(format(0.5, "share"), format(0.5, "metric", true), format(true, "flag"));
@@ -92,7 +92,7 @@ def test_a_browser_opens_it(tmp_path, browser, width):
     assert first() == "chip00"
     page.locator("#chips th button").first.click()
     assert first() == "chip11"
-    page.select_option("#which", "short")
+    page.select_option("#which", "fail")
     assert (first(), page.locator("#chips tbody tr").count()) == ("chip00", 1)
     page.locator("#chips tbody tr").first.click()
     assert "carries the model of group000" in page.locator("#why").text_content()

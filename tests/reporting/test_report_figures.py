@@ -18,7 +18,7 @@ from efat.reporting.html.captions import figures_of
 from efat.reporting.html.charts import plan_chart
 from efat.reporting.html.report_page import chip_columns, page_data
 from efat.reporting.html.resilience_charts import curves_chart, map_chart
-from efat.reporting.sentences import sentences
+from efat.reporting.sentences import summary
 from efat.resilience.resilience_map import ResilienceCurve, ResilienceMap
 from efat.resilience.severity import array_rate
 from tests.campaign.by_hand import CHIPS, experiment, group
@@ -255,7 +255,7 @@ def test_undecided_chips_are_not_called_unsalvageable(run):
         outcome=replace(run.outcome, undecided=undecided),
     )
     assert "until fault_rates.max_cost" in caption(here, "map")
-    notes = " ".join(sentences(here))
+    notes = " ".join(summary(here))
     assert "Undecided" in notes
     assert "Unsalvageable" not in notes
     assert "line is read off" not in caption(replace(here, settings=run.settings), "map")

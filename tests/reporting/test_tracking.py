@@ -42,7 +42,7 @@ def tracked(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_SWEEP_ID", "sweep1")
         patch.setenv("WANDB_RUN_ID", "fromagent")
-        tracker.begin(scene(folder))
+        tracker.begin(info(folder))
         tracker.train(TRAINING)
         tracker.finish(write_report(folder))
     return folder, settled(folder)
@@ -58,7 +58,7 @@ def settled(folder):
     raise AssertionError("W&B did not finish its files within 10 s")
 
 
-def scene(folder):
+def info(folder):
     return RunInfo(folder, "tiny", "tiny-group", {"seed": 3, "derived": {"x": 1}}, ("8x8",), 10, 32)
 
 
@@ -153,7 +153,7 @@ def test_offline_wandb_reports_nothing_of_its_own_over_a_network(tmp_path, monke
         monkeypatch.setenv("WANDB_ERROR_REPORTING", given or "")
         if given is None:
             monkeypatch.delenv("WANDB_ERROR_REPORTING")
-        WandbTracker("efat", "offline").begin(scene(tmp_path))
+        WandbTracker("efat", "offline").begin(info(tmp_path))
         assert os.environ["WANDB_ERROR_REPORTING"] == kept
 
 
@@ -164,7 +164,7 @@ def test_the_latest_of_hundreds_of_runs_has_no_link(tracked):
 
 def test_disabled_writes_nothing(tmp_path):
     tracker = WandbTracker("efat", "disabled")
-    tracker.begin(scene(tmp_path))
+    tracker.begin(info(tmp_path))
     tracker.train(TRAINING)
     tracker.finish(None)
     assert list(tmp_path.iterdir()) == []
@@ -176,7 +176,7 @@ def test_no_key_warns_once_and_stops_nothing(tmp_path, monkeypatch):
     no_account(monkeypatch, tmp_path)
     said = []
     guard = BackgroundTracker(WandbTracker("efat", "online"), said.append)
-    guard.begin(scene(tmp_path))
+    guard.begin(info(tmp_path))
     guard.train(TRAINING)
     guard.finish(None)
     assert len(said) == 1
@@ -187,7 +187,7 @@ class Broken:
     def __init__(self):
         self.calls, self.free = [], threading.Event()
 
-    def begin(self, scene):
+    def begin(self, info):
         self.calls.append("begin")
 
     def train(self, training):
@@ -201,7 +201,7 @@ class Broken:
 def test_what_fails_is_said_once_and_left_off(tmp_path):
     said, broken = [], Broken()
     guard = BackgroundTracker(broken, said.append)
-    guard.begin(scene(tmp_path))
+    guard.begin(info(tmp_path))
     for _ in range(3):
         guard.train(TRAINING)
     guard.finish(None)
@@ -213,7 +213,7 @@ def test_what_fails_is_said_once_and_left_off(tmp_path):
 def test_what_hangs_is_not_waited_for(tmp_path):
     said, broken = [], Broken()
     guard = BackgroundTracker(broken, said.append, patience_s=0.05)
-    guard.begin(scene(tmp_path))
+    guard.begin(info(tmp_path))
     guard.finish(None)
     broken.free.set()
     assert "no answer for 0.05 s" in said[0]
@@ -222,7 +222,7 @@ def test_what_hangs_is_not_waited_for(tmp_path):
 def test_lightnings_loggers_get_curves_and_results(tmp_path):
     folder = finished(tmp_path)
     tracker = LightningTracker(partial(CSVLogger), "csv_logs")
-    tracker.begin(scene(folder))
+    tracker.begin(info(folder))
     tracker.train(TRAINING)
     tracker.finish(write_report(folder))
     place = folder / "csv_logs" / "analyse" / KEY[:16] / "metrics.csv"

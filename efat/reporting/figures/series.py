@@ -132,7 +132,7 @@ def cost_series(outcome: Outcome) -> CostSeries:
     chips = len(outcome.chips)
     certified = [s.certified for s in outcome.strategies]
     return CostSeries(
-        [s.name for s in outcome.strategies],
+        [s.label for s in outcome.strategies],
         [s.retraining.epochs for s in outcome.strategies],
         [outcome.once_epochs(s) for s in outcome.strategies],
         [

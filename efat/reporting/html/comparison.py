@@ -94,7 +94,7 @@ def compare_runs(runs: Sequence[RunResult]) -> Comparison:
 
 def _name(index: int, run: RunResult) -> str:
     """Name a run in tables: a letter, its name and its planner."""
-    return f"{chr(65 + index % 26)}: {run.name}, {run.chosen.name}"
+    return f"{chr(65 + index % 26)}: {run.name}, {run.chosen.label}"
 
 
 def _row(name: str, run: RunResult, difference: Difference | None) -> Row:

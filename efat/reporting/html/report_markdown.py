@@ -7,7 +7,7 @@ from pathlib import Path
 
 from efat.campaign.run_result import RunResult
 from efat.io import write_bytes
-from efat.reporting.sentences import headline, sentences, strategy_rows
+from efat.reporting.sentences import headline, strategy_rows, summary
 
 
 def write_text(run: RunResult, path: Path) -> None:
@@ -15,7 +15,7 @@ def write_text(run: RunResult, path: Path) -> None:
     parts = [
         f"# {run.name}",
         f"**{headline(run)}**",
-        "\n".join(f"- {sentence}" for sentence in sentences(run)),
+        "\n".join(f"- {sentence}" for sentence in summary(run)),
         "## Strategies",
         markdown_table(strategy_head(run), strategy_table(run)),
         *_figures(run.folder),
@@ -43,7 +43,7 @@ def strategy_table(run: RunResult) -> list[list[str]]:
         once = [f"{row['epochs_incl_analysis']:.1f}"] if run.map or run.hardening_epochs else []
         certified = "-" if row["certified"] is None else str(row["certified"])
         lines.append([
-            strategy.name, f"{strategy.models}{'*' if strategy.beyond_map else ''}",
+            strategy.label, f"{strategy.models}{'*' if strategy.beyond_map else ''}",
             f"{row['epochs']:.1f}", *once, str(row["evaluations"]), str(row["pass_val"]),
             str(row["pass_test"]), certified, show(strategy.mean_test), show(strategy.worst_test),
         ])  # fmt: skip

@@ -22,7 +22,7 @@ from efat.io import write_bytes
 from efat.reporting.html.captions import figures_of
 from efat.reporting.html.report_markdown import strategy_head, strategy_table
 from efat.reporting.provenance import redact
-from efat.reporting.sentences import headline, sentences
+from efat.reporting.sentences import headline, summary
 
 MAX_SIDE = 64
 """Rows or columns of a fault map that is shown PE by PE; a larger one is shown in blocks."""
@@ -76,11 +76,11 @@ def _values(run: RunResult) -> dict[str, Any]:
         "title": run.name,
         "confidence": run.outcome.confidence,
         "headline": headline(run),
-        "sentences": sentences(run),
+        "sentences": summary(run),
         "head": strategy_head(run),
         "strategies": strategy_table(run),
         "glosses": "; ".join(
-            f"{each.name}: {each.description}" for each in run.strategies if each.description
+            f"{each.label}: {each.description}" for each in run.strategies if each.description
         ),
         "figures": figures_of(run),
         "rates": sorted({curve.fault_rate for curve in run.curves}),

@@ -42,7 +42,7 @@ def describe_outcome(run: RunResult) -> RenderableType:
             heading = heading.replace("analy-\nsis", "once")
         table.add_column(heading, justify="right")
     for result in run.strategies:
-        table.add_row(result.name, *_cells(run, result))
+        table.add_row(result.label, *_cells(run, result))
     return Group(title, table, _footnotes(run))
 
 
@@ -64,8 +64,8 @@ def _cells(run: RunResult, result: StrategyResult) -> tuple[str, ...]:
 
 def _footnotes(run: RunResult) -> str:
     outcome, metric = run.outcome, run.metric
-    beyond = [f"{r.name} {r.beyond_map} of {r.models}" for r in run.strategies if r.beyond_map]
-    diverged = [f"{r.name} {r.diverged} of {r.models}" for r in run.strategies if r.diverged]
+    beyond = [f"{r.label} {r.beyond_map} of {r.models}" for r in run.strategies if r.beyond_map]
+    diverged = [f"{r.label} {r.diverged} of {r.models}" for r in run.strategies if r.diverged]
     notes = (
         f"\nRetraining of all chips together; {_once_note(outcome)}{_hardening_note(outcome)}. "
         f"Seconds are of the training jobs{_repair_note(run)}, over all processes. pass: chips "
@@ -120,13 +120,13 @@ def _evaluation_note(outcome: Outcome, steps_per_epoch: float) -> str:
     evaluated = [r for r in outcome.strategies if r.retraining.evaluations]
     if not evaluated:
         return ""
-    counts = ", ".join(f"{r.name} {r.retraining.evaluations}" for r in evaluated)
+    counts = ", ".join(f"{r.label} {r.retraining.evaluations}" for r in evaluated)
     analysis = f"; analysis {outcome.analysis.evaluations}" if outcome.analysis else ""
     note = f"\nEvaluations during the trainings, on validation: {counts}{analysis}."
     planned = [r for r in evaluated if r.needs_analysis]
     if "top_up" in outcome.recipe and planned:
         longer = ", ".join(
-            f"{r.name} {r.topped_up} of {r.models} "
+            f"{r.label} {r.topped_up} of {r.models} "
             f"({r.topped_up_steps / steps_per_epoch:.2f} epochs)"
             for r in planned
         )
@@ -134,7 +134,7 @@ def _evaluation_note(outcome: Outcome, steps_per_epoch: float) -> str:
     failing = [r for r in evaluated if r.failing_groups]
     if failing:
         note += "\nFail on validation at the end of the budget: " + ", ".join(
-            f"{r.name} {len(r.failing_groups)} of {r.models}" for r in failing
+            f"{r.label} {len(r.failing_groups)} of {r.models}" for r in failing
         )
     return note
 
@@ -145,5 +145,5 @@ def _repair_note(run: RunResult) -> str:
         return ""
     once_s = run.outcome.calibration_s + run.outcome.analysis_repair_s
     once = f", {once_s:.1f} s once per network" if once_s else ""
-    repair_s, name = run.chosen.repair_s, run.chosen.name
+    repair_s, name = run.chosen.repair_s, run.chosen.label
     return f" and of the repair before them ({repair_s:.1f} s for {name}{once})"

@@ -30,9 +30,9 @@ class BackgroundTracker:
         self.tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._work, name="tracking", daemon=True)
 
-    def begin(self, scene: RunInfo) -> None:
+    def begin(self, info: RunInfo) -> None:
         """Start, in the background."""
-        self.tasks.put(lambda: self.tracker.begin(scene))
+        self.tasks.put(lambda: self.tracker.begin(info))
         self.thread.start()
 
     def train(self, training: Training) -> None:

@@ -59,7 +59,7 @@ class Training:
 class Tracker(Protocol):
     """Called in this order, from one thread; what it raises costs the dashboard, not the work."""
 
-    def begin(self, scene: RunInfo) -> None:
+    def begin(self, info: RunInfo) -> None:
         """Take note of the campaign."""
 
     def train(self, training: Training) -> None:
@@ -72,7 +72,7 @@ class Tracker(Protocol):
 class NoTracker:
     """Track nothing; the files of the run hold everything."""
 
-    def begin(self, scene: RunInfo) -> None:
+    def begin(self, info: RunInfo) -> None:
         """Do nothing."""
 
     def train(self, training: Training) -> None:
@@ -82,13 +82,13 @@ class NoTracker:
         """Do nothing."""
 
 
-def points(scene: RunInfo, training: Training) -> list[dict[str, float]]:
+def curve_points(info: RunInfo, training: Training) -> list[dict[str, float]]:
     """Return the curve of a training, a point each, on its three axes."""
     return [
         {
             "steps": step,
-            "epochs": step / scene.steps_per_epoch,
-            "samples": step * scene.samples_per_step,
+            "epochs": step / info.steps_per_epoch,
+            "samples": step * info.samples_per_step,
             "val_metric": value,
         }
         for step, value in zip(training.steps, training.metric, strict=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from pytorch_lightning.loggers import Logger
 
 from efat.campaign.run_result import RunResult
-from efat.reporting.tracking.base import RunInfo, Training, points
+from efat.reporting.tracking.base import RunInfo, Training, curve_points
 
 
 class LightningTracker:
@@ -22,15 +22,15 @@ class LightningTracker:
     def __init__(self, logger: Callable[..., Logger], folder: str) -> None:
         self.logger, self.folder = logger, folder
 
-    def begin(self, scene: RunInfo) -> None:
+    def begin(self, info: RunInfo) -> None:
         """Take note of the campaign."""
-        self.scene = scene
+        self.info = info
 
     def train(self, training: Training) -> None:
         """Log the curve of a training."""
         logger = self._open(training.stage, training.key[:16])
         logger.log_hyperparams(dict(training.config))
-        for point in points(self.scene, training):
+        for point in curve_points(self.info, training):
             logger.log_metrics(point, step=int(point["steps"]))
         logger.finalize("success")
 
@@ -46,5 +46,5 @@ class LightningTracker:
             logger.finalize("success")
 
     def _open(self, name: str, version: str) -> Logger:
-        target: Path = self.scene.folder / self.folder
+        target: Path = self.info.folder / self.folder
         return self.logger(save_dir=str(target), name=name, version=version)

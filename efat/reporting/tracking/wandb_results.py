@@ -34,16 +34,16 @@ OF_MAP = ("curves", "map")
 """What is not made where no strategy needs a resilience map."""
 
 
-def log_lineage(start: Callable[..., Any], run: RunResult, scene: RunInfo) -> None:
+def log_lineage(start: Callable[..., Any], run: RunResult, info: RunInfo) -> None:
     """Log what each stage made as an artifact, in a run that used those before it."""
     files = {made: names for _, _, made, names in LINEAGE if run.map or made not in OF_MAP}
     for stage, used, made, _ in LINEAGE:
         if made not in files:
             continue
-        with start(f"stage-{stage}", f"{stage}-{scene.group}"[:64], stage) as live:
+        with start(f"stage-{stage}", f"{stage}-{info.group}"[:64], stage) as live:
             for name in filter(files.get, used):
-                _use(live, _artifact(run, scene, name, files[name]))
-            live.log_artifact(_artifact(run, scene, made, files[made]))
+                _use(live, _artifact(run, info, name, files[name]))
+            live.log_artifact(_artifact(run, info, made, files[made]))
 
 
 def _use(live: Any, artifact: wandb.Artifact) -> None:
@@ -58,11 +58,11 @@ def _use(live: Any, artifact: wandb.Artifact) -> None:
         live.use_artifact(artifact)
 
 
-def _artifact(run: RunResult, scene: RunInfo, kind: str, names: Sequence[str]) -> wandb.Artifact:
+def _artifact(run: RunResult, info: RunInfo, kind: str, names: Sequence[str]) -> wandb.Artifact:
     """Collect files; equal ones are one version of an artifact, whoever logs them."""
     import wandb
 
-    artifact = wandb.Artifact(f"{scene.name}-{kind}", type=kind)
+    artifact = wandb.Artifact(f"{info.name}-{kind}", type=kind)
     for name in names:
         path = run.folder / name
         for file in sorted(path.glob("*")) if path.is_dir() else [path]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from efat.campaign.run_result import RunResult
 from efat.errors import EfatError
-from efat.reporting.tracking.base import RunInfo, Training, points
+from efat.reporting.tracking.base import RunInfo, Training, curve_points
 from efat.reporting.tracking.wandb_results import log_lineage, log_results
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ class WandbTracker:
             raise EfatError(f"tracking.mode: {mode!r} given; allowed: {', '.join(MODES)}")
         self.project, self.mode = project, mode
 
-    def begin(self, scene: RunInfo) -> None:
+    def begin(self, info: RunInfo) -> None:
         """Take note of the campaign; what an agent of a sweep says goes to the campaign's run."""
-        self.scene = scene
+        self.info = info
         self.sweep_run = os.environ.pop("WANDB_RUN_ID", None)
         self.sweep = os.environ.pop("WANDB_SWEEP_ID", None)
         if self.mode == "disabled":
@@ -59,7 +59,7 @@ class WandbTracker:
             for axis in ("epochs", "steps", "samples"):
                 run.define_metric(axis, hidden=True)
             run.define_metric("val_metric", step_metric="epochs", summary="last,min,max")
-            for point in points(self.scene, training):
+            for point in curve_points(self.info, training):
                 run.log(point)
             run.summary.update(
                 {"trained_steps": training.trained_steps, "elapsed_s": training.elapsed_s}
@@ -69,9 +69,9 @@ class WandbTracker:
         """Log the lineage of the artifacts, a run a stage, and the campaign's own run."""
         if self.mode == "disabled" or run is None:
             return
-        log_lineage(self.start, run, self.scene)
-        run_id = self.sweep_run or self.scene.group
-        with self.start("campaign", run_id, self.scene.name, sweep=self.sweep) as live:
+        log_lineage(self.start, run, self.info)
+        run_id = self.sweep_run or self.info.group
+        with self.start("campaign", run_id, self.info.name, sweep=self.sweep) as live:
             log_results(live, run)
 
     def start(
@@ -88,15 +88,15 @@ class WandbTracker:
         return wandb.init(
             project=self.project,
             mode=self.mode,
-            dir=str(self.scene.folder),
+            dir=str(self.info.folder),
             id=run_id,
             name=f"{name} {run_id[:8]}" if derived else name,
             resume="allow" if self.mode == "online" else None,
             reinit="create_new",  # a run of the user's own in this process stays as it is
-            group=self.scene.group,
+            group=self.info.group,
             job_type=job_type,
-            tags=[*self.scene.tags, job_type],
-            config={**self.scene.config, **({"training_unit": dict(derived)} if derived else {})},
+            tags=[*self.info.tags, job_type],
+            config={**self.info.config, **({"training_unit": dict(derived)} if derived else {})},
             settings=self.settings.model_copy(update={"sweep_id": sweep} if sweep else {}),
         )
 
