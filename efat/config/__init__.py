@@ -1,4 +1,4 @@
-"""From command line and YAML to a checked `Experiment`; all of Hydra is here.
+"""Command line and YAML -> a checked `Experiment`; the package that knows Hydra.
 
 Imports `campaign` and below, never `reporting`. `build_experiment` and `compose_experiment` are
 imported when they are first used: Lightning takes seconds that `--help` does not need.
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from efat.config.compose import ComposedJob, compose_jobs, compose_sweep, label_problems
 from efat.config.schema import CONF
-from efat.config.sweep import ResultsTable, forget_jobs, note_status, worst_status
+from efat.config.sweep import ResultsTable, forget_jobs, note_exit_code, worst_exit_code
 
 if TYPE_CHECKING:
     from efat.config.build import build_experiment, compose_experiment
@@ -23,8 +23,8 @@ __all__ = [
     "compose_sweep",
     "forget_jobs",
     "label_problems",
-    "note_status",
-    "worst_status",
+    "note_exit_code",
+    "worst_exit_code",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The command line, composed before Hydra runs it: every bad key at once, and nothing written.
+"""Compose the command line before Hydra runs it: every bad key at once, and nothing written.
 
 Hydra stops at the first bad override, after which its exit status is 1. Here the jobs are composed
 from what fits, so that a run folder is made only for a good configuration.
@@ -45,15 +45,15 @@ class ComposedJob:
 
     Args:
         cfg: Composed from the overrides that fit; values that are not given are missing in it.
-        choices: The overrides that tell this job from the others of a sweep.
-        problems: What is wrong with the other overrides.
-        left_out: Their keys, for which `cfg` has the value that it has without them.
+        choices: The overrides that tell this job from others of a sweep.
+        problems: Why the other overrides do not fit.
+        invalid_keys: Their keys, for which `cfg` has the value that it has without them.
     """
 
     cfg: DictConfig
     choices: tuple[str, ...]
     problems: tuple[str, ...]
-    left_out: tuple[str, ...]
+    invalid_keys: tuple[str, ...]
 
 
 def compose_jobs(arguments: Sequence[str]) -> list[DictConfig]:
@@ -63,25 +63,25 @@ def compose_jobs(arguments: Sequence[str]) -> list[DictConfig]:
         arguments: As Hydra takes them; with `-m` the jobs of the sweep (choices and ranges).
 
     Returns:
-        One configuration a job; none for `--help`, `--cfg` and the like, which run nothing.
+        One configuration per job; none for `--help`, `--cfg` and the like, which run nothing.
 
     Raises:
         EfatError: Every override that does not fit the schema.
     """
-    drafts = compose_sweep(arguments)
-    raise_problems(dict.fromkeys(problem for draft in drafts for problem in draft.problems))
-    return [draft.cfg for draft in drafts]
+    jobs = compose_sweep(arguments)
+    raise_problems(dict.fromkeys(problem for job in jobs for problem in job.problems))
+    return [job.cfg for job in jobs]
 
 
 def compose_sweep(arguments: Sequence[str]) -> list[ComposedJob]:
-    """Compose as `compose_jobs`, and keep what is wrong with each job beside it.
+    """Compose as `compose_jobs`, with the problems of each job beside it.
 
     Raises:
         EfatError: No primary config to start from.
     """
     flags, problems = _read_flags(list(arguments))
     idle = any(getattr(flags, name, None) for name in FLAGS_WITHOUT_WORK)
-    if flags.shell_completion or (idle and not flags.overrides):  # install=bash is no key of ours
+    if flags.shell_completion or (idle and not flags.overrides):  # install=bash is no key of efat's
         raise_problems(problems)
         return []
     name = flags.config_name or "config"
@@ -93,17 +93,17 @@ def compose_sweep(arguments: Sequence[str]) -> list[ComposedJob]:
             _search_in(Path(flags.config_dir))
         overrides = [o for text in flags.overrides for o in _parse(text, problems)]
         try:
-            drafts = _draft_all(name, overrides, flags.multirun, problems)
+            jobs = _compose_all(name, overrides, flags.multirun, problems)
         except PrimaryError as error:
-            there = folder.joinpath(name).with_suffix(".yaml").is_file()
-            why = str(error) if there else f"no {name}.yaml in {folder}"
+            exists = folder.joinpath(name).with_suffix(".yaml").is_file()
+            why = str(error) if exists else f"no {name}.yaml in {folder}"
             reason = f"command line: --config-name {name} given; {why}"
             raise EfatError([*problems, reason]) from None
         if not idle:
-            return drafts
-        for draft in drafts:  # Hydra shows values that are missing, and stops at others
-            missing = map(not_given, map(str, OmegaConf.missing_keys(draft.cfg)))
-            raise_problems(set(draft.problems).difference(missing))
+            return jobs
+        for job in jobs:  # Hydra shows values that are missing, and stops at others
+            missing = map(not_given, map(str, OmegaConf.missing_keys(job.cfg)))
+            raise_problems(set(job.problems).difference(missing))
         return []
 
 
@@ -130,7 +130,7 @@ def _search_in(folder: Path) -> None:
 
 
 def _read_flags(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Read the options (`-m`, `--cfg`, ...), and say what is wrong with them."""
+    """Return the options (`-m`, `--cfg`, ...), and the problems with them."""
     parser = get_args_parser()
     parser.exit_on_error = False
     problems = []
@@ -163,22 +163,22 @@ def _read_flags(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _parse(text: str, problems: list[str]) -> Iterator[Override]:
-    """Parse one override; one that is none is a problem."""
+    """Parse one override; note a problem if that fails."""
     try:
         yield from OverridesParser.create().parse_overrides([text])
     except HydraException:
         problems.append(f"command line: {text!r} given; key=value is needed")
 
 
-def _draft_all(
+def _compose_all(
     name: str, overrides: list[Override], multirun: bool, problems: list[str]
 ) -> list[ComposedJob]:
-    """Draft the jobs one after the other; what was wrong in one is suspect in the next."""
+    """Compose the jobs one after the other; an invalid override of one is suspect in the next."""
     choices = [_choices(override, multirun) for override in overrides]
-    drafts = []
+    jobs = []
     suspects: dict[str, None] = {}
-    for job in product(*choices):
-        cfg, errors = find_override_errors(name, job, tuple(suspects))
+    for chosen in product(*choices):
+        cfg, errors = find_override_errors(name, chosen, tuple(suspects))
         suspects |= dict.fromkeys(errors)
         missing = {
             key: not_given(key)
@@ -188,15 +188,15 @@ def _draft_all(
         unknown = unknown_planners(cfg)
         with open_dict(cfg):
             cfg[COMPARED] = {} if unknown else planner_options(cfg)
-        drafts.append(
+        jobs.append(
             ComposedJob(
                 cfg,
-                tuple(o for o, among in zip(job, choices, strict=True) if len(among) > 1),
+                tuple(o for o, among in zip(chosen, choices, strict=True) if len(among) > 1),
                 (*problems, *errors.values(), *missing.values(), *unknown),
                 (*map(key_of, errors), *missing, *(["compare"] if unknown else [])),
             )
         )
-    return drafts
+    return jobs
 
 
 def unknown_planners(cfg: DictConfig) -> list[str]:
@@ -231,23 +231,23 @@ def _choices(override: Override, multirun: bool) -> list[str]:
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
-def label_problems(drafts: Sequence[ComposedJob], found: Sequence[Sequence[str]]) -> list[str]:
+def label_problems(jobs: Sequence[ComposedJob], problems: Sequence[Sequence[str]]) -> list[str]:
     """Return the problems of all jobs, each once, with the jobs that have it unless all do.
 
     Args:
-        drafts: The jobs.
-        found: The problems of each.
+        jobs: The jobs of a command.
+        problems: Those of each job.
     """
-    jobs: dict[str, list[int]] = {}
-    for number, problems in enumerate(found):
-        for problem in dict.fromkeys(problems):
-            jobs.setdefault(problem, []).append(number)
-    choices = [draft.choices for draft in drafts]
-    return [problem + _where(numbers, choices) for problem, numbers in jobs.items()]
+    numbers: dict[str, list[int]] = {}
+    for number, texts in enumerate(problems):
+        for text in dict.fromkeys(texts):
+            numbers.setdefault(text, []).append(number)
+    choices = [job.choices for job in jobs]
+    return [text + _where(having, choices) for text, having in numbers.items()]
 
 
 def _where(numbers: Sequence[int], choices: Sequence[tuple[str, ...]]) -> str:
-    """Say which jobs are meant: by the choices that only they share, or one by one."""
+    """Name jobs by the choices that only they share, or one by one."""
     if len(numbers) == len(choices):
         return ""
     shared = set.intersection(*(set(choices[number]) for number in numbers))

@@ -1,4 +1,4 @@
-"""What `--help` lists: groups with their options, and stages."""
+"""List groups with their options, and stages, for `--help`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which overrides do not fit the configuration, and why: all of them, in words of efat's own.
+"""Find all invalid overrides and explain each in one line.
 
-Hydra stops at the first. Here each override is tried on top of those that fit, so that a user sees
-all of them, and the rest still makes a configuration whose values can be checked.
+Hydra stops at the first. This module tries each override on top of those that fit: a user sees all
+of them, and the others still make a configuration whose values can be checked.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from omegaconf.errors import GrammarParseError, InterpolationResolutionError
 from efat.config.schema import Config
 
 OverrideErrors = dict[str, str]
-"""What is wrong, by override."""
+"""Problem by override."""
 
 KINDS = {"Integer": "an int", "Float": "a number", "Boolean": "true or false", "String": "text"}
 
 
 class PrimaryError(Exception):
-    """The primary config does not compose without any override; says why."""
+    """The primary config does not compose even without overrides."""
 
 
 def compose_strict(name: str, overrides: Sequence[str]) -> DictConfig:
-    """Compose; hold the schema against keys forced in with `+`, and resolve what refers to others.
+    """Compose; check keys forced in with `+` against the schema, and resolve interpolations.
 
     Raises:
         Exception: Hydra's and OmegaConf's, of many types, and `RecursionError`.
     """
     cfg = compose(name, list(overrides))
     OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(cfg))
-    OmegaConf.resolve(cfg.copy())  # fails here rather than in the job; the job gets it unresolved
+    OmegaConf.resolve(cfg.copy())  # fails now rather than in the job, which gets it unresolved
     return cfg
 
 
 def find_override_errors(
     name: str, overrides: Sequence[str], suspects: Sequence[str] = ()
 ) -> tuple[DictConfig, OverrideErrors]:
-    """Compose from the overrides that fit, and say what is wrong with the others.
+    """Compose from the overrides that fit, and return the problems of the others.
 
     Args:
         name: The primary config.
@@ -50,7 +50,7 @@ def find_override_errors(
             that the others need not be tried one by one again.
 
     Raises:
-        PrimaryError: It does not fit by itself.
+        PrimaryError: The primary config does not compose by itself.
     """
     good = [o for o in sorted(overrides, key=_is_value) if o not in suspects]
     errors: OverrideErrors = {}
@@ -59,30 +59,30 @@ def find_override_errors(
     except Exception:  # Hydra raises ValueError, AssertionError and more for bad overrides
         good, cfg = _one_by_one(name, [], good, errors, _primary(name))
     good, cfg = _one_by_one(name, good, [o for o in suspects if o in overrides], errors, cfg)
-    lost = {key_of(o) for o in errors if not _is_value(o)}
-    return cfg, {  # without keys of an option that does not exist: nobody knows whether they fit
+    unknown_options = {key_of(o) for o in errors if not _is_value(o)}
+    return cfg, {  # without keys of an option that does not exist: they cannot be judged
         override: problem
         for override, problem in errors.items()
-        if not _is_value(override) or key_of(override).split(".")[0] not in lost
+        if not _is_value(override) or key_of(override).split(".")[0] not in unknown_options
     }
 
 
 def _primary(name: str) -> DictConfig:
     try:
         return compose_strict(name, ())
-    except Exception as error:  # of many types; see fitting
+    except Exception as error:  # of many types; see compose_strict
         raise PrimaryError(first_line(error)) from None
 
 
 def _one_by_one(
     name: str, good: list[str], overrides: Sequence[str], errors: OverrideErrors, cfg: DictConfig
 ) -> tuple[list[str], DictConfig]:
-    """Add one override after the other to `good`, which makes `cfg`; others go to `errors`."""
+    """Add each override that fits to `good`, which composes to `cfg`; others go to `errors`."""
     for override in overrides:
         try:
             cfg = compose_strict(name, [*good, override])
             good = [*good, override]
-        except Exception as error:  # noqa: PERF203 - one at a time; see fitting
+        except Exception as error:  # noqa: PERF203 - one at a time; see compose_strict
             errors[override] = explain(override, error, cfg)
     return good, cfg
 
@@ -97,12 +97,12 @@ def key_of(override: str) -> str:
 
 
 def _is_value(override: str) -> bool:
-    """Tell values from choices of an option, on which it depends what keys there are."""
+    """Return whether an override sets a value; else it chooses an option, which brings keys."""
     return "." in key_of(override)
 
 
 def explain(override: str, error: Exception, cfg: DictConfig) -> str:
-    """Say what was given and what is allowed.
+    """Return what was given and what is allowed.
 
     Args:
         override: The override that does not fit.
@@ -129,7 +129,7 @@ def explain(override: str, error: Exception, cfg: DictConfig) -> str:
 
 
 def _allowed(text: str, error: Exception) -> str:
-    """Say what a value must be, from the message of OmegaConf or Hydra about it."""
+    """Return what a value must be, from the message of OmegaConf or Hydra about it."""
     kind = re.search(r"could not be converted to (\w+)", text)
     if kind:
         return f"{KINDS.get(kind[1], kind[1])} is needed"

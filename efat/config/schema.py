@@ -1,6 +1,6 @@
 """The typed schema of the configuration: every key, its default, and what it means.
 
-A default stands here once; a file in `conf/` lists the keys in which it differs. Hydra and
+A default stands once, in this file; a file in `conf/` lists the keys in which it differs. Hydra and
 OmegaConf refuse a misspelt key by name. Nodes of type `Part` have a `_target_`, and the keys that
 this class takes: those defaults are in `conf/`, where Hydra needs them.
 """

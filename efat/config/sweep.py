@@ -1,4 +1,4 @@
-"""What became of the jobs of a command, whatever launcher ran them: exit status, one table."""
+"""Exit codes of the jobs of a command, whatever launcher ran them, and a sweep's results.csv."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ from omegaconf import DictConfig, OmegaConf
 
 from efat.io import Row, write_csv, write_json
 
-STATUS = "status.json"
-"""Exit status of a job, and why it failed; Hydra's launchers may run it in another process."""
+EXIT_CODE = "exit_code.json"
+"""Exit code of a job, and why it failed; Hydra's launchers may run it in another process."""
 
-_seen: list[int] = []
+_exit_codes: list[int] = []
 
 
-def note_status(folder: Path, status: int, problem: str) -> None:
-    """Leave the exit status of a job in its folder; a full disk stops nothing here."""
+def note_exit_code(folder: Path, exit_code: int, problem: str) -> None:
+    """Write the exit code of a job into its folder; a full disk stops nothing."""
     with contextlib.suppress(OSError):
-        write_json(folder / STATUS, {"status": status, "problem": problem})
+        write_json(folder / EXIT_CODE, {"exit_code": exit_code, "problem": problem})
 
 
 def forget_jobs() -> None:
     """Start a new command line."""
-    _seen.clear()
+    _exit_codes.clear()
 
 
-def worst_status() -> int:
-    """Return the highest exit status of the jobs that Hydra ran; 0 where it ran none."""
-    return max(_seen, default=0)
+def worst_exit_code() -> int:
+    """Return the highest exit code of the jobs that Hydra ran; 0 where it ran none."""
+    return max(_exit_codes, default=0)
 
 
-def _status(job: Path) -> tuple[int, str]:
-    """Read what a job left; one that left nothing did not come to its end."""
+def _exit_code(job: Path) -> tuple[int, str]:
+    """Return a job's exit code and problem; a job that wrote none was killed."""
     try:
-        left = json.loads((job / STATUS).read_text())
+        document = json.loads((job / EXIT_CODE).read_text())
     except (OSError, ValueError):
-        return 1, "ended without a status"
-    return left["status"], left["problem"]
+        return 1, "ended without an exit code"
+    return document["exit_code"], document["problem"]
 
 
 class ResultsTable(Callback):
-    """Note exit statuses; write a sweep's `results.csv`: one row a job and strategy.
+    """Note exit codes; write a sweep's `results.csv`: one row per job and strategy.
 
     A job without a `summary.json` (it failed, or stopped at an earlier stage) has one row, without
     results.
     """
 
     def on_run_end(self, config: DictConfig, **_: Any) -> None:
-        _seen.append(_status(Path(config.hydra.runtime.output_dir))[0])
+        _exit_codes.append(_exit_code(Path(config.hydra.runtime.output_dir))[0])
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         jobs = _job_folders(folder)
-        _seen.extend(_status(job)[0] for job in jobs)
+        _exit_codes.extend(_exit_code(job)[0] for job in jobs)
         rows = [row for job in jobs for row in _rows(job)]
         if rows:
             write_csv(folder / "results.csv", rows)
@@ -66,18 +66,18 @@ class ResultsTable(Callback):
 
 def _job_folders(folder: Path) -> list[Path]:
     """List the jobs' folders, by number."""
-    found = [path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")]
-    return sorted(found, key=lambda path: (len(path.name), path.name))
+    jobs = [path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")]
+    return sorted(jobs, key=lambda path: (len(path.name), path.name))
 
 
 def _rows(job: Path) -> list[Row]:
     overrides = OmegaConf.to_container(OmegaConf.load(job / ".hydra/overrides.yaml")) or []
     assert isinstance(overrides, list)  # noqa: S101 - Hydra writes a list; this tells mypy
-    status, problem = _status(job)
+    exit_code, problem = _exit_code(job)
     first = {
         "job": job.name,
         "overrides": " ".join(map(str, overrides)),
-        "status": status,
+        "exit_code": exit_code,
         "problem": problem,
     }
     if not (job / "summary.json").exists():

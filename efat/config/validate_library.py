@@ -1,4 +1,4 @@
-"""Whether new chips fit a library: its network, its array, its constraint, names of their own."""
+"""Check that new chips fit a library: same network, array and constraint, unused names."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def check_library(cfg: DictConfig, experiment: Experiment) -> Library:
     """Return the library that `cfg.library` names, if the fleet can be assigned to it.
 
     Raises:
-        EfatError: No library there, another array, network or constraint, a chip's name in use for
-            another map, or weights that the store does not hold.
+        EfatError: No library in that folder, another array, network or constraint, a chip's name in
+            use for another fault map, or weights that the store does not hold.
     """
     if cfg.library is None:
         raise EfatError(
@@ -74,7 +74,7 @@ def _network_problems(
 
 
 def _differences(cfg: DictConfig, path: Path) -> Iterator[str]:
-    """Say which keys differ from those that the library was made with."""
+    """Yield the keys that differ from those of the library's run."""
     if not path.is_file():
         return
     theirs = OmegaConf.load(path)
@@ -82,7 +82,7 @@ def _differences(cfg: DictConfig, path: Path) -> Iterator[str]:
         ours, other = (dict(_leaves(key, OmegaConf.select(c, key))) for c in (cfg, theirs))
         for name in sorted({*ours, *other}):
             if ours.get(name) != other.get(name):
-                yield f"{name}: {ours.get(name)} here, {other.get(name)} there"
+                yield f"{name}: {ours.get(name)} given, {other.get(name)} in the library"
 
 
 def _leaves(key: str, node: Any) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""What a recipe cannot do with this network on this array: refused before any work."""
+"""Refuse, before any work, recipes that this network or array does not allow."""
 
 from __future__ import annotations
 

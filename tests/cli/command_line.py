@@ -68,7 +68,10 @@ def efat(folder, *arguments, drawn=False):
         if not drawn:
             patch.setattr(Figure, "draw_without_rendering", lambda *_: None)
             patch.setattr(Figure, "savefig", lambda *_, **__: None)
-        returncode = main()
+        try:
+            returncode = main()
+        except SystemExit as stop:  # Hydra ends --help so
+            returncode = int(stop.code or 0)
     return Ran(returncode, out.getvalue(), err.getvalue())
 
 

@@ -85,18 +85,6 @@ def test_fleet_stage_trains_nothing(tmp_path):
     assert not (tmp_path / "outputs/store").exists()
 
 
-def test_a_severity_that_the_dataflow_does_not_have(tmp_path):
-    result = efat(tmp_path, *TINY, "array.dataflow=os", "selection.severity=weight_rate")
-    assert result.returncode == 2
-    assert "selection.severity: weight_rate given, but array.dataflow=os" in result.stderr
-
-
-def test_rates_below_one_pe_are_refused(tmp_path):
-    result = efat(tmp_path, *TINY, "fault_rates.rates=[0.001,0.1]")
-    assert result.returncode == 2
-    assert "fault_rates.rates: [0.001] given; less than one of the array's 256 PEs" in result.stderr
-
-
 def test_a_testers_list_of_faulty_pes(tmp_path):
     (tmp_path / "chips.csv").write_text("chip_id,row,col\nleft,0,0\nleft,1,3\nright,15,15\n")
     arguments = ("+experiment=resnet_fat", "fleet=file", "stage=fleet", "executor=serial")

@@ -48,7 +48,7 @@ def test_a_failing_job_of_a_sweep_is_in_its_table_whoever_launched_it(tmp_path):
         "hydra.launcher.n_jobs=2", "selection.max_drop=null", "selection.limit=0.1,0.9999",
     )  # fmt: skip
     (table,) = tmp_path.glob("outputs/*/sweep_*/results.csv")
-    assert [row["status"] for row in rows(table)] == ["0", "1"]
+    assert [row["exit_code"] for row in rows(table)] == ["0", "1"]
     assert "selection.limit" in rows(table)[1]["problem"]
     assert result.returncode == 1
 
@@ -58,20 +58,6 @@ def test_a_sweep_cannot_mix_work_with_its_state(tmp_path):
     assert result.returncode == 2
     assert "stage: pretrain, status given; status cannot share a sweep" in result.stderr
     assert not list(tmp_path.iterdir())
-
-
-def test_forced_keys_and_numbers_of_one_part_are_all_named(tmp_path):
-    forced = ("+executor.foo=1", "+executor.bar=2", "+model.foo=1", "+model.bar=2")
-    result = efat(tmp_path, *TINY, *forced)
-    assert result.returncode == 2
-    for key in ("executor.foo: 1", "executor.bar: 2", "model.foo: 1", "model.bar: 2"):
-        assert key in result.stderr
-    result = efat(
-        tmp_path, *TINY, "executor=processes", "executor.workers=0", "executor.retries=-1"
-    )
-    assert result.returncode == 2
-    assert "executor.workers: 0" in result.stderr
-    assert "executor.retries: -1" in result.stderr
 
 
 def test_a_sweep_names_all_problems_of_all_jobs_and_starts_nothing(tmp_path):

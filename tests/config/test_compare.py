@@ -76,7 +76,7 @@ def test_what_cannot_plan_the_fleet_is_refused() -> None:
 def test_an_unknown_name_comes_with_those_that_are_allowed(own_planner) -> None:
     (job,) = compose_sweep(["--config-dir", str(own_planner), *WORDS, "compare=[none,gredy]"])
     with pytest.raises(EfatError) as caught:
-        build_experiment(job.cfg, job.problems, job.left_out)
+        build_experiment(job.cfg, job.problems, job.invalid_keys)
     (problem,) = caught.value.problems
     assert problem.startswith("compare: 'gredy' given; allowed: none, early_stop, ")
     assert "in_pairs" in problem

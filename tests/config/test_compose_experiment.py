@@ -1,4 +1,4 @@
-"""Composing an experiment from Python."""
+"""Composing an experiment from Python, and the list of stages."""
 
 import subprocess
 import sys
@@ -8,8 +8,10 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from efat import EfatError
+from efat.campaign import STAGES
+from efat.campaign.walk import SINGLE
 from efat.config import compose_experiment
-from efat.config.schema import CONF
+from efat.config.schema import CAMPAIGN_STAGES, CONF
 
 
 def test_an_experiment_by_name_and_overrides():
@@ -46,3 +48,9 @@ def test_a_hydra_that_runs_is_left_as_it_was():
 def test_efat_config_does_not_import_lightning():
     code = "import sys, efat.config; sys.exit('pytorch_lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_stages_are_those_of_the_campaign():
+    stages = (*STAGES, SINGLE)
+    assert {stage.name: stage.description for stage in stages} == CAMPAIGN_STAGES
+    assert [stage.name for stage in stages] == list(CAMPAIGN_STAGES)

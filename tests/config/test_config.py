@@ -144,43 +144,35 @@ def test_weight_rate_is_of_the_configured_model(tmp_path):
     assert 0 < severity(chip) < 1
 
 
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (
-            ["array.rowz=1"],
-            "array.rowz: no such key (1 given); allowed here: cols, dataflow",
-        ),
-        (["planner=x"], "planner: x given; allowed: early_stop, exact, fixed, "),
-        (["array.rows=two"], "array.rows: two given; an int is needed"),
-        (["array.off_array=3"], "array.off_array: 3 given; a list, [a,b], is needed"),
-        (["seed=0,1"], "seed: 0,1 given; a sweep over it needs -m"),
-        (["+array.depth=3"], "array.depth: no such key"),
-        (["a b=["], "command line: 'a b=[' given; key=value is needed"),
-        (["fleet=file"], "fleet.path: not given"),
-        (["executor=null"], "executor: null given; allowed: launch, processes, ray, serial, slurm"),
-        (["seed=${foo}"], "seed: ${foo} given; it refers to a value that is not there"),
-        (
-            ["array.rows=${array.cols}", "array.cols=${array.rows}"],
-            "array.cols: ${array.rows} given; ",
-        ),
-        (
-            ["--config-name", "nowhere"],
-            "--config-name nowhere given; no nowhere.yaml in",
-        ),
-        (["--config-dir", "nowhere"], "command line: --config-dir nowhere given; no such folder"),
-        (["--config-path", "nowhere"], "nowhere given; no such folder"),
-        (["--nosuch"], "command line: --nosuch given; no such option; "),
-        (["--cfg", "jobs"], "command line: --cfg/-c given; invalid choice: 'jobs'"),
-        (["--run", "-m"], "command line: more than one of --run, --multirun, "),
-        (["--experimental-rerun", "config.pickle"], "it would unpickle a file"),
-        (["experiment=resnet_fat"], "write +experiment=resnet_fat"),
-    ],
-)
-def test_overrides_that_do_not_fit(overrides, message):
+BAD_OVERRIDES = {
+    ("array.rowz=1",): "array.rowz: no such key (1 given); allowed here: cols, dataflow",
+    ("planner=x",): "planner: x given; allowed: early_stop, exact, fixed, ",
+    ("array.rows=two",): "array.rows: two given; an int is needed",
+    ("rules.price_group=x",): "rules.price_group: x given; a number is needed",
+    ("array.off_array=3",): "array.off_array: 3 given; a list, [a,b], is needed",
+    ("seed=0,1",): "seed: 0,1 given; a sweep over it needs -m",
+    ("+array.depth=3",): "array.depth: no such key",
+    ("a b=[",): "command line: 'a b=[' given; key=value is needed",
+    ("fleet=file",): "fleet.path: not given",
+    ("executor=null",): "executor: null given; allowed: launch, processes, ray, serial, slurm",
+    ("seed=${foo}",): "seed: ${foo} given; it refers to a value that is not there",
+    ("array.rows=${array.cols}", "array.cols=${array.rows}"): "array.cols: ${array.rows} given; ",
+    ("--config-name", "nowhere"): "--config-name nowhere given; no nowhere.yaml in",
+    ("--config-dir", "nowhere"): "command line: --config-dir nowhere given; no such folder",
+    ("--config-path", "nowhere"): "nowhere given; no such folder",
+    ("--nosuch",): "command line: --nosuch given; no such option; ",
+    ("--cfg", "jobs"): "command line: --cfg/-c given; invalid choice: 'jobs'",
+    ("--run", "-m"): "command line: more than one of --run, --multirun, ",
+    ("--experimental-rerun", "config.pickle"): "it would unpickle a file",
+    ("experiment=resnet_fat",): "write +experiment=resnet_fat",
+}
+
+
+@pytest.mark.parametrize("overrides", BAD_OVERRIDES)
+def test_overrides_that_do_not_fit(overrides):
     with pytest.raises(EfatError) as caught:
         compose_jobs(overrides)
-    assert message in str(caught.value)
+    assert BAD_OVERRIDES[overrides] in str(caught.value)
     for noise in ("provider=", "object_type", "reference_type", "full_key", "Exception"):
         assert noise not in str(caught.value)
 
@@ -213,53 +205,76 @@ HIDDEN = (
 )
 
 
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        ([f"training.scheduler={{{COSINE}}}"], "CosineAnnealingLR depends on the budget"),
-        ([f"training.scheduler={{{HIDDEN}}}"], "CosineAnnealingLR depends on the budget"),
-        (
-            ["selection.stat=conformal", "selection.interpolation=ceil"],
-            "selection.stat=conformal with selection.quantile=0.9 needs at least 9",
-        ),
-        (["selection.sustained=14"], "selection.sustained: 14 given; a curve has 13 evaluations"),
-        (["selection.sustained=0"], "selection.sustained: 0 given; an int >= 1"),
-        (["selection.stat=conformal", "fault_rates.maps_per_rate=9"], "use ceil"),
-        (["selection.monotone=isotonic"], "would fall below what selection.stat=max stands for"),
-        (["fault_rates.search=halve"], "'halve' given; allowed: grid, bisect"),
-        (["selection.monotone=pava"], "'pava' given; allowed: envelope, isotonic"),
-        (
-            [f"training.scheduler={{{LINEAR}, total_iters: ${{training.budget_epochs}}}}"],
-            "depends on the budget",
-        ),
-        (
-            [f"training.scheduler={{{LINEAR}, total_iters: ${{..budget_epochs}}}}"],
-            "depends on the budget",
-        ),
-        (["training.scheduler=5"], "training.scheduler: 5 given"),
-        (["executor.workers=100000"], "executor.workers: 100000 given; an int from 1 to"),
-        (
-            ["store=/etc/hostname"],
-            "store: /etc/hostname given; it cannot be written (Not a directory)",
-        ),
-        (["baseline.epochs=inf"], "baseline.epochs: inf given; a finite number > 0"),
-        (["training.eval_every_epochs=9"], "training.eval_every_epochs: 9.0 given; at most"),
-        (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val: -1.0 given"),
-        (["trainer.accumulate_grad_batches=2"], "a divisor of the 33 batches of an epoch"),
-        (["name=../evil"], "name: '../evil' given"),
-        (["compare=[none,none]"], "names one twice"),
-        (["data.batch_size=0", "data.split_seed=null"], "data.split_seed: None given"),
-        (["planner={_target_: builtins.dict}"], "planner: dict given"),
-        (["tracking={_target_: builtins.dict}"], "tracking: dict given"),
-        (["array.off_array=[nope]"], "off_array: 'nope' given"),
-    ],
+SCHEDULERS = {
+    f"{{{COSINE}}}": "CosineAnnealingLR depends on the budget",
+    f"{{{HIDDEN}}}": "CosineAnnealingLR depends on the budget",
+    f"{{{LINEAR}, total_iters: ${{training.budget_epochs}}}}": "it depends on the budget",
+    f"{{{LINEAR}, total_iters: ${{..budget_epochs}}}}": "it depends on the budget",
+    "5": "training.scheduler: 5 given",
+}
+BAD_VALUES = (  # each dict is one command, whose problems are all reported
+    {
+        "selection.stat=conformal": "selection.stat=conformal with selection.quantile=0.9 needs at",
+        "selection.sustained=0": "selection.sustained: 0 given; an int >= 1",
+        "selection.monotone=isotonic": "fall below what selection.stat=conformal stands for",
+        "selection.interpolation=linear": "selection.interpolation: linear given; ",
+        "selection.confidence=1": "selection.confidence: 1.0 given",
+        "fault_rates.search=halve": "'halve' given; allowed: grid, bisect",
+        "executor.retries=-1": "executor.retries: -1 given",
+        "executor.workers=100000": "executor.workers: 100000 given; an int from 1 to",
+        "store=/etc/hostname": "store: /etc/hostname given; it cannot be written (Not a directory)",
+        "baseline.epochs=inf": "baseline.epochs: inf given; a finite number > 0",
+        "training.eval_every_epochs=9": "training.eval_every_epochs: 9.0 given; at most",
+        "trainer.gradient_clip_val=-1": "trainer.gradient_clip_val: -1.0 given",
+        "trainer.accumulate_grad_batches=2": "a divisor of the 33 batches of an epoch",
+        "trainer.devices=2": "trainer.devices: 2 given; with more than one use executor=launch",
+        "name=../evil": "name: '../evil' given",
+        "compare=[none,none]": "names one twice",
+        "array.off_array=[nope]": "off_array: 'nope' given",
+        "training.frozen=[layer9]": "training.frozen: 'layer9' given; the model has no such",
+        "baseline.checkpoint=nowhere.pt": "baseline.checkpoint: 'nowhere.pt' given; no such",
+        "+fleet.foo=1": "fleet.foo: 1 given; efat.hardware.fleets.uniform_fleet takes no such",
+        "+planner.foo=1": "planner.foo: 1 given; efat.planning.MinCost takes no such argument",
+    },
+    {
+        "selection.monotone=pava": "'pava' given; allowed: envelope, isotonic",
+        "selection.quantile=2": "selection.quantile: 2.0 given; [0, 1] is needed",
+        "data.batch_size=0": "data.batch_size: 0 given",
+        "data.split_seed=null": "data.split_seed: None given",
+        "training.batch_norm=off": "training.batch_norm: ",
+        "+executor.foo=1": "executor.foo: 1 given; efat.engine.executors.Processes takes no such",
+        "+executor.bar=2": "executor.bar: 2 given",
+        "+model.foo=1": "model.foo: 1 given",
+        "+model.bar=2": "model.bar: 2 given",
+        "rules.max_groups=0": "rules.max_groups: 0 given",
+        "fleet.fault_rate=[0.1,1.5]": "fleet.fault_rate: [0.1, 1.5] given",
+        "fault_rates.rates=[0.001,0.1]": "rates: [0.001] given; less than one of the array's 256",
+    },
+    {"selection.sustained=14": "selection.sustained: 14 given; a curve has 13 evaluations"},
+    *({f"training.scheduler={node}": problem} for node, problem in SCHEDULERS.items()),
+    {"~planner": "", "+planner={_target_: builtins.dict}": "planner: dict given"},
+    {"~tracking": "", "+tracking={_target_: builtins.dict}": "tracking: dict given"},
+    {"~model": "", "+model={_target_: torch.nn.Flatten}": "model: no layer maps onto the array"},
+    {
+        "array.dataflow=is": "selection.severity: weight_rate given, but array.dataflow=is prunes",
+        "selection.severity=weight_rate": "",
+        "recipe.steps=[remap,retrain]": "recipe.steps: remap given, but array.dataflow=is keeps no",
+    },
+    {"task=mse": "task.loss: does not fit outputs of shape"},
+    {"task.loss._target_=torch.nn.BCEWithLogitsLoss": "task.loss: does not fit outputs"},
+    {"+task.loss.reduction=none": "task.loss: gives "},
+    {"training.frozen=[conv1,bn1,layer1,layer2,layer3,linear]": "frozen: covers every layer"},
+    {"task.metric._target_=torch.nn.Linear": "task: "},
+    {"+training.lr_factors.conv1=-1": "training.lr_factors: conv1: -1.0 given"},
 )
-def test_values_that_cannot_be(overrides, message):
-    nodes = [o.split("=")[0] for o in overrides if o.split("=")[0] in ("planner", "tracking")]
-    arguments = [f"~{node}" for node in nodes] + [f"+{o}" if nodes else o for o in overrides]
+
+
+@pytest.mark.parametrize("values", BAD_VALUES)
+def test_values_that_cannot_be(values):
     with pytest.raises(EfatError) as caught:
-        build_experiment(compose_jobs(arguments)[0])
-    assert message in str(caught.value)
+        build_experiment(compose_jobs(list(values))[0])
+    missing = [problem for problem in values.values() if problem not in str(caught.value)]
+    assert not missing, caught.value.problems
 
 
 def test_a_warm_up_of_its_own_length_is_welcome():

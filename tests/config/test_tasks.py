@@ -25,29 +25,6 @@ def test_data_that_does_not_fit_the_network(tmp_path, monkeypatch):
         experiment(*data, "model.in_channels=3")
 
 
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["task=mse"], "task.loss: does not fit outputs of shape"),
-        (["task.loss._target_=torch.nn.BCEWithLogitsLoss"], "task.loss: does not fit outputs"),
-        (["+task.loss.reduction=none"], "task.loss: gives .* values for a batch"),
-        (["task.metric._target_=torch.nn.Linear"], "task"),
-        (["training.frozen=[layer9]"], "training.frozen: 'layer9' given; the model has no such"),
-        (["+training.lr_factors.conv1=-1"], "training.lr_factors: conv1: -1.0 given"),
-        (["training.batch_norm=off"], "training.batch_norm: "),
-        (
-            ["training.frozen=[conv1,bn1,layer1,layer2,layer3,linear]"],
-            "training.frozen: covers every layer",
-        ),
-        (["trainer.devices=2"], "trainer.devices: 2 given; with more than one use executor=launch"),
-        (["baseline.checkpoint=nowhere.pt"], "baseline.checkpoint: 'nowhere.pt' given; no such"),
-    ],
-)
-def test_parts_that_cannot_be(overrides, message):
-    with pytest.raises(EfatError, match=message):
-        experiment(*overrides)
-
-
 def test_an_error_is_met_from_above():
     mse = Metric("mse", False, 0.0, None)
     curve = ResilienceCurve(0.1, 0, 0.1, (0, 4, 8), (0.9, 0.5, 0.6), higher_is_better=False)

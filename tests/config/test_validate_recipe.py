@@ -17,7 +17,6 @@ from efat.planning.cost import CountCost
 from efat.planning.planners.min_cost import MinCost
 from efat.planning.rules import Rules
 from efat.training.recipe import Recipe
-from tests.cli.command_line import efat
 
 
 def test_every_problem_of_a_recipe_is_named():
@@ -75,15 +74,6 @@ def test_what_a_network_or_array_does_not_allow_is_refused():
     tied[1].weight = tied[0].weight
     (found,) = problems(both, tied)
     assert "are one weight; untie them" in found
-
-
-def test_the_command_line_refuses_before_any_work(tmp_path):
-    ran = efat(
-        tmp_path, "+experiment=resnet_fat", "recipe.steps=[remap,retrain]", "array.dataflow=is"
-    )
-    assert ran.returncode == 2
-    assert "recipe.steps: remap given, but array.dataflow=is keeps no weight" in ran.stderr
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_recipe_without_retraining_has_no_budget():

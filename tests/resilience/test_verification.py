@@ -7,7 +7,7 @@ from scipy.stats import beta, binom
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy, MulticlassF1Score
 
 from efat import EfatError
-from efat.config.tasks import _is_proportion
+from efat.config.workload import is_proportion
 from efat.resilience.metric import ACCURACY, Metric
 from efat.resilience.verification import Verification, verification_note
 
@@ -63,10 +63,10 @@ def test_what_is_no_share_of_samples_has_no_interval():
 
 
 def test_which_metrics_are_proportions():
-    assert _is_proportion(MulticlassAccuracy(5, average="micro", top_k=2))
-    assert _is_proportion(BinaryAccuracy())
-    assert not _is_proportion(MulticlassAccuracy(5, average="macro"))
-    assert not _is_proportion(MulticlassF1Score(5, average="micro"))
+    assert is_proportion(MulticlassAccuracy(5, average="micro", top_k=2))
+    assert is_proportion(BinaryAccuracy())
+    assert not is_proportion(MulticlassAccuracy(5, average="macro"))
+    assert not is_proportion(MulticlassF1Score(5, average="micro"))
 
 
 @pytest.mark.parametrize("confidence", [0, 1, -0.5, 1.5])
