@@ -18,21 +18,6 @@ def test_one_rate_for_all():
     assert {chip.fault_map.fault_count for chip in uniform_fleet(ARRAY, 0, 3, 0.25)} == {8}
 
 
-def test_a_fleet_is_drawn_from_the_seed_and_chips_do_not_move_when_others_come():
-    few, more = uniform_fleet(ARRAY, 0, 3, 0.5), uniform_fleet(ARRAY, 0, 9, 0.5)
-    assert few.chips == more.chips[:3]
-    assert uniform_fleet(ARRAY, 1, 3, 0.5) != few
-
-
-def test_every_pe_is_as_likely_as_any_other():
-    rng = np.random.default_rng(0)
-    n = 4000
-    hits = sum(draw_fault_map(ARRAY, 0.25, rng).faulty.astype(int) for _ in range(n))
-    deviation = (hits - n / 4) / np.sqrt(n * 0.25 * 0.75)
-    assert np.abs(deviation).max() < 4.5  # 32 PEs; beyond 4.5 sigma: 1 in 5,000
-    assert hits.sum() == n * 8
-
-
 def test_all_problems_of_a_fleet_come_at_once():
     with pytest.raises(EfatError) as caught:
         uniform_fleet(ARRAY, 0, 0, [0.5, 1.5])

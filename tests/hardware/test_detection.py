@@ -1,4 +1,4 @@
-"""Test vectors find every stuck-at PE of an emulated chip, and no other."""
+"""Test vectors detect every stuck-at PE of an emulated chip, and no other."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,7 @@ from hypothesis import strategies as st
 from efat import EfatError, FaultMap, SystolicArray
 from efat.hardware import detect, misjudged
 from efat.hardware.emulation import ArrayFaults, EmulatedTester, StuckAt
-
-BITS = {"weight": 8, "input": 8, "product": 16, "psum": 32}
-
-
-def stuck_bits(rows, cols):
-    def at(site):
-        row, col = st.integers(0, rows - 1), st.integers(0, cols - 1)
-        bit = st.integers(0, BITS[site] - 1)
-        return st.builds(StuckAt, row, col, st.just(site), bit, st.integers(0, 1))
-
-    return st.sampled_from(sorted(BITS)).flatmap(at)
+from tests.hardware.stuck_bits import BITS, stuck_bits
 
 
 @settings(max_examples=60, deadline=None)

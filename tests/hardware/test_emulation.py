@@ -8,20 +8,7 @@ from hypothesis import strategies as st
 from efat import EfatError, FaultMap, SystolicArray
 from efat.hardware.emulation import ArrayFaults, StuckAt, gemm, multiply, simulate, textbook_cycles
 from experiments.bench.emulation import measure_speed, speed_table
-
-BITS = {"weight": 8, "input": 8, "product": 16, "psum": 32}
-
-
-@st.composite
-def stuck_bits(draw, rows, cols):
-    site = draw(st.sampled_from(sorted(BITS)))
-    return StuckAt(
-        draw(st.integers(0, rows - 1)),
-        draw(st.integers(0, cols - 1)),
-        site,
-        draw(st.integers(0, BITS[site] - 1)),
-        draw(st.integers(0, 1)),
-    )
+from tests.hardware.stuck_bits import BITS, stuck_bits
 
 
 @st.composite
@@ -176,8 +163,6 @@ def test_bad_faults_and_operands_are_named():
     faults = ArrayFaults.undetected(2, 2, [StuckAt(0, 0, "psum", 0, 0)])
     with pytest.raises(EfatError, match=r"operands of float64"):
         gemm(np.zeros((1, 1)), np.zeros((1, 1)), SystolicArray(2, 2), faults)
-    with pytest.raises(EfatError, match=r"shapes \(1, 2\) and \(1, 1\)"):
-        gemm(np.zeros((1, 2), np.int8), np.zeros((1, 1), np.int8), SystolicArray(2, 2), faults)
     with pytest.raises(EfatError, match=r"the array has 3x2"):
         gemm(np.zeros((1, 1)), np.zeros((1, 1)), SystolicArray(3, 2), faults)
 

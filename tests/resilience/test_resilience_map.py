@@ -62,7 +62,7 @@ def test_the_grid_lies_at_the_mean_severity_of_the_repeats():
 
 @pytest.mark.parametrize("maps", [3, 7, 10, 14])
 def test_a_chip_of_exactly_a_measured_rate_is_not_beyond_the_map(maps):
-    """A sum of equal rates, divided, may be less than each of them."""
+    """The mean of equal rates, as sum / count, may be below them."""
     rates = [percent / 100 for percent in range(1, 100)]
     curves = [curve(rate, [0, 1], repeat) for rate in rates for repeat in range(maps)]
     built = build_resilience_map(curves, 0.9)
@@ -133,15 +133,16 @@ def test_constraint_is_one_of_two():
 
 
 def curves_at(rate, crossings):
-    steps = tuple(range(501))
-    return [
-        ResilienceCurve(rate, i, rate, steps, tuple(float(s >= need) for s in steps))
-        for i, need in enumerate(crossings)
-    ]
+    """Return a curve per crossing, which reaches 1 there; never, if that is beyond 500 steps."""
+    curves = []
+    for i, need in enumerate(crossings):
+        steps, metric = ((0, int(need)), (0.0, 1.0)) if 0 < need <= 500 else ((0,), (need == 0,))
+        curves.append(ResilienceCurve(rate, i, rate, steps, metric))
+    return curves
 
 
 def needs_of(rng, count):
-    """Draw what fresh chips need: skewed, 4 % of them never get there."""
+    """Draw the amounts of new chips: skewed, inf for 4 % of them."""
     needs = np.ceil(rng.gamma(2.0, 50, count))
     return np.where((rng.random(count) < 0.04) | (needs > 500), np.inf, needs)
 
@@ -149,7 +150,7 @@ def needs_of(rng, count):
 @pytest.mark.parametrize(("maps", "rank"), [(9, 9), (12, 12), (19, 18)])
 def test_conformal_amounts_are_enough_for_nine_of_ten_fresh_chips(maps, rank):
     rng, enough = np.random.default_rng(0), []
-    for _ in range(400):  # analyses, each looked at by 200 fresh chips
+    for _ in range(400):  # analyses, each with 200 new chips
         built = build_resilience_map(
             curves_at(0.1, needs_of(rng, maps)), 1.0, "conformal", 0.9, "ceil"
         )
