@@ -326,8 +326,9 @@ class RunResult:
             flat += [(f"{name} {part}".strip().replace("_", " "), item) for part, item in items]
         return [(name, str(item)) for name, item in flat if item is not None]
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Write the files of the results: summary, plan, chips, groups, curves, resilience map."""
+        folder = Path(folder)
         write_outcome(folder, self.outcome, self.metric, self.amounts, self.settings)
         write_plan(folder, self.plan)
         write_groups(folder, self.groups)
@@ -336,12 +337,13 @@ class RunResult:
             write_json(folder / "resilience_map.json", asdict(self.map))
 
     @classmethod
-    def load(cls, folder: Path) -> RunResult:
+    def load(cls, folder: Path | str) -> RunResult:
         """Read what a campaign left in its folder.
 
         Raises:
             EfatError: Files are missing, damaged or of another version; all of them are named.
         """
+        folder = Path(folder)
         missing = [name for name in _needed(folder) if not (folder / name).is_file()]
         if missing:
             raise EfatError(
