@@ -95,7 +95,7 @@ def test_chips_that_do_not_fit_a_library_are_refused_before_any_work(library, tm
     problem = refused("array=ws_8", "fleet.path=small.npz")
     assert "is for arrays of 16x16 PEs; the array has 8x8" in problem
     problem = refused("model.width=4", "selection.max_drop=0.2")
-    assert "model.width: 4 here, 8 there; selection.max_drop: 0.2 here, 0.05 there" in problem
+    assert "model.width: 4 given, 8 in the library; selection.max_drop: 0.2 given, 0.05" in problem
     assert "weights of group000 are not in the store elsewhere" in refused("store=elsewhere")
     clash = Chip("chip0", FaultMap(np.eye(16, dtype=bool)))
     save_fleet(Fleet((clash,)), tmp_path / "clash.npz")

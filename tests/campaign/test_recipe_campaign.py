@@ -91,7 +91,7 @@ def test_what_is_done_is_found_again_and_new_chips_take_repaired_models(run, tmp
         assert row["test_after"] == before[row["chip_id"]]["test_after"]
     other = efat(home, *TINY, "recipe.mode=sequential", "stage=assign", f"library={folder}")
     assert other.returncode == 2
-    assert "recipe.mode: sequential here, one_shot there" in other.stderr
+    assert "recipe.mode: sequential given, one_shot in the library" in other.stderr
 
 
 def test_the_map_is_the_same_for_less(tmp_path):

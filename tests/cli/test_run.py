@@ -147,9 +147,8 @@ def test_a_damaged_result_is_computed_again(tmp_path):
 
 def test_the_table_of_a_sweep_has_the_costs_and_results_of_its_jobs(done, tmp_path):
     job = tmp_path / "0"
-    (job / ".hydra").mkdir(parents=True)
+    shutil.copytree(run_folder(done[0]), job)
     (job / ".hydra/overrides.yaml").write_text("[seed=0, planner=greedy]")
-    shutil.copy(run_folder(done[0]) / "summary.json", job)
     ResultsTable().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
     table = rows(tmp_path / "results.csv")
     summary = json.loads((job / "summary.json").read_text())

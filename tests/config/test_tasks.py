@@ -65,7 +65,7 @@ def test_a_regression_from_end_to_end(tmp_path):
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     assert "baseline   mse 0." in result.stdout
-    assert "constraint: at most 0." in result.stdout
+    assert "target: at most 0." in result.stdout
     assert "test mse: baseline 0." in result.stdout
     run = run_folder(tmp_path)
     document = json.loads((run / "resilience_map.json").read_text())

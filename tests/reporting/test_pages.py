@@ -161,7 +161,7 @@ def test_what_is_missing_or_damaged_is_named(tmp_path):
     edit(tmp_path / "done/summary.json", version=1)
     with pytest.raises(EfatError, match="is of version 1, this efat reads version 2"):
         RunResult.load(tmp_path / "done")
-    (tmp_path / "done/summary.json").write_text("{}")
+    edit(tmp_path / "done/summary.json", version=2, amounts={})
     with pytest.raises(EfatError, match="damaged"):
         RunResult.load(tmp_path / "done")
 

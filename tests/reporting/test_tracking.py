@@ -128,7 +128,7 @@ def test_the_campaigns_run_has_tables_pictures_and_the_verdict(tracked):
     [chips] = [a for a in of_kind(runs, "artifact")["fromagent"] if a.name.endswith("-chips")]
     pictures = [c.path for c in chips.manifest.contents if c.path.startswith("media/images/")]
     assert len(pictures) == len(set(pictures)) == 12
-    assert row["why"].startswith("carries group000, whose fused map")
+    assert row["why"].startswith("carries group000, whose fused fault map")
     summary = {u.key: json.loads(u.value_json) for record in of_kind(runs, "summary")["fromagent"]
                for u in record.update}  # fmt: skip
     assert summary["verdict"].startswith("10 of 12 chips meet the constraint")
