@@ -131,7 +131,7 @@ def test_the_campaigns_run_has_tables_pictures_and_the_verdict(tracked):
     assert row["why"].startswith("carries group000, whose fused fault map")
     summary = {u.key: json.loads(u.value_json) for record in of_kind(runs, "summary")["fromagent"]
                for u in record.update}  # fmt: skip
-    assert summary["verdict"].startswith("10 of 12 chips meet the constraint")
+    assert summary["verdict"].startswith("10 of 12 chips pass on test")
     assert summary["verified_share"] == 10 / 12
 
 
