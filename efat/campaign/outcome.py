@@ -1,4 +1,4 @@
-"""What a campaign cost and achieved, strategy by strategy and chip by chip; pure values."""
+"""The cost and results of a campaign, by strategy and by chip."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class StrategyResult:
 
     Args:
         name: Planner, or `none`.
-        models: Retrained models to store, one a group.
+        models: Retrained models to store, one per group.
         beyond_map: Groups whose fused map is beyond the resilience map, retrained for the budget.
         retraining: Of all groups, without the analysis.
         pass_val: Chips that meet the constraint on validation, where decisions are made.
@@ -50,13 +50,13 @@ class StrategyResult:
         failing: Names of the chips that fail on the test split.
         diverged: Groups whose training diverged, so that their chips carry the masked baseline.
         repair_s: Seconds of repair before retraining, summed over the processes.
-        topped_up: Groups that were short at their planned amount, and trained on.
-        topped_up_steps: How much longer those were trained, all together.
-        failing_groups: Groups that are short on validation at the end of the budget;
+        topped_up: Groups that failed at their planned amount, and were trained further.
+        topped_up_steps: Further training of those, all together.
+        failing_groups: Groups that fail on validation at the end of the budget;
             those that diverged are not among them.
         needs_analysis: Whether its amounts come from the resilience analysis.
-        kept_groups: Groups that diverged where they were trained on, and carry the model of their
-            first evaluation.
+        kept_groups: Groups whose further training diverged; they carry the model of their first
+            evaluation.
         description: What the strategy does, in a few words.
         label: Its name for people: `repair` where each chip is repaired first; empty: `name`.
     """
@@ -98,13 +98,13 @@ class Outcome:
         unsalvageable: Chips beyond the resilience map: no amount within the budget is known.
         chips: One row a chip for the chosen planner.
         test_samples: Samples of the test split.
-        confidence: Of the interval by which a chip is verified.
+        confidence: Of the interval by which a chip is certified.
         needed: Of those samples, how many must be right for that; None: no number is enough, or the
             metric has no interval.
         recipe: Its steps; without `retrain` there is no retraining.
         remap: What `remap` places, if it is one of them.
         mode: Of `compensate`, if it is one of them.
-        calibration_s: Seconds of measuring Gram matrices, once a network.
+        calibration_s: Seconds of measuring Gram matrices, once per network.
         blocks: Blocks of the weights whose Gram matrix is in more than one, by parameter name.
         analysis_repair_s: Seconds of repair in the analysis.
         undecided: Unsalvageable chips that an analysis without `fault_rates.max_cost` might reach.
@@ -133,7 +133,7 @@ class Outcome:
     hardened: Measured | None = None
 
     def once_s(self, result: StrategyResult) -> float:
-        """Return the seconds spent once a network that a strategy makes use of."""
+        """Return the seconds spent once per network that a strategy uses."""
         hardening_s = self.hardening.elapsed_s if self.hardening else 0.0
         before_s = (hardening_s + self.calibration_s) * (result.models > 0)
         analysis_s = self.analysis_repair_s + (self.analysis.elapsed_s if self.analysis else 0.0)

@@ -29,7 +29,7 @@ Placed = tuple[FaultMap, Placement | None]
 def layer_rows(
     experiment: Experiment, store: Store, plan: Plan, models: Sequence[TrainedModel]
 ) -> list[Row]:
-    """Return one row a weight tensor on the array: the share of it that fault maps prune.
+    """Return one row per weight tensor on the array: the share of it that fault maps prune.
 
     `chips_*` is over the chips' own maps, `models_*` over the fused maps of the plan's groups, both
     where the group's model lies; mean, least and greatest. Empty for a dataflow that prunes no

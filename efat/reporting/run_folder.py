@@ -46,7 +46,7 @@ from efat.resilience import ResilienceCurve, Severity
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Write the results of `experiment` into `path`; one method a stage."""
+    """Write the results of `experiment` into `path`; one method per stage."""
 
     path: Path
     experiment: Experiment
@@ -67,7 +67,7 @@ class RunFolder:
         self._write_figure("resilience_map", figure)
 
     def write_fleet(self, plan: Plan | None = None) -> FleetSummary:
-        """Write `fleet.npz`, `fleet.json` and its figure; with a map, who is unsalvageable."""
+        """Write `fleet.npz`, `fleet.json` and its figure; with a map, its unsalvageable chips."""
         fleet = self.experiment.fleet
         lost = None if plan is None or plan.until_met else plan.unsalvageable
         summary = replace(summarise(fleet), unsalvageable=lost)
@@ -101,7 +101,7 @@ class RunFolder:
         write_library(self.path, library_from_plan(self.experiment, plan, models), None, store)
 
     def write_models(self, store: Store, models: tuple[TrainedModel, ...]) -> None:
-        """Write one checkpoint a group, `models/<group>.safetensors`, unless it diverged."""
+        """Write one checkpoint per group, `models/<group>.safetensors`, unless it diverged."""
         for index, model in enumerate(models):
             if model.diverged:
                 continue

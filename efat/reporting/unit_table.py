@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 def unit_rows(records: Iterable[Record], store: Store) -> list[Row]:
-    """Return one row a unit, in the order in which they were asked for.
+    """Return one row per unit, in the order in which they were asked for.
 
     `config` is JSON: what differs between the units of the stage. `result` is the last validation
     metric of a training, the mean over the fault maps of an evaluation.

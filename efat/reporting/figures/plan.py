@@ -1,4 +1,4 @@
-"""A plan to look at: its groups, how they came about, what merging saved, who overlaps."""
+"""Draw a plan: its groups, their merges, what merging saved, and the overlaps."""
 
 from __future__ import annotations
 

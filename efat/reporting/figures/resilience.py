@@ -38,7 +38,7 @@ def plot_curves(
     target: float,
     metric: Metric = ACCURACY,
 ) -> Figure:
-    """Draw the metric against amount, one panel a fault rate: mean, and range over the repeats."""
+    """Draw the metric against amount, one panel per fault rate: mean and range of the repeats."""
     rates = sorted({curve.fault_rate for curve in curves})
     cols = min(5, len(rates))
     rows = -(-len(rates) // cols)
@@ -69,7 +69,7 @@ def _draw_curves(
     target: float,
     metric: Metric,
 ) -> None:
-    """Draw the curves of one fault rate; what is below the panel is said in words."""
+    """Draw the curves of one fault rate; a text says what is below the panel."""
     unit = 100 if metric.is_share else 1
     if len({*(curve.amount_steps for curve in repeats)}) == 1 < len(repeats[0].amount_steps):
         _draw_band(axes, repeats, steps_per_epoch, unit)
@@ -237,7 +237,7 @@ def plot_fault_rates(
     target: float,
     metric: Metric = ACCURACY,
 ) -> Figure:
-    """Draw the metric against fault rate, a line an amount: mean, and range over the fault maps.
+    """Draw the metric against fault rate, one line per amount: mean, and range over the fault maps.
 
     Without repairs the line of amount 0 is masking alone (FAP). A curve that ended where it met
     the constraint keeps its last value.

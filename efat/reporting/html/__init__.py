@@ -1,1 +1,1 @@
-"""What people look at: the report of a run and the comparison of several, from saved files."""
+"""Write HTML and Markdown: the report of a run and the comparison of several, from saved files."""

@@ -1,4 +1,4 @@
-"""Two or more finished runs side by side: what differs, and by more than chance allows."""
+"""Compare finished runs: what differs, and whether by more than chance."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs, a row each, what each does on the chips of the first, and all of that in words.
+    """Runs with one row each, their results on the chips of the first, and sentences.
 
     Args:
         runs: The first is what the others are compared with.

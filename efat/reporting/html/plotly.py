@@ -18,7 +18,7 @@ def cost_bars(
     text: list[str] | None = None,
     pattern: str = "",
 ) -> Trace:
-    """Lay epochs out as bars to the right, one a strategy."""
+    """Lay epochs out as bars to the right, one per strategy."""
     return {
         "type": "bar",
         "orientation": "h",

@@ -1,4 +1,4 @@
-"""What is printed when new chips come to a library."""
+"""Print the assignment of new chips to the models of a library."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def describe_arrival(experiment: Experiment, arrival: Arrival, library: Library)
 
 
 def describe_assignment(experiment: Experiment, rows: Sequence[Row]) -> RenderableType:
-    """Lay out where the chips went, the dearest first."""
+    """Lay out the assigned chips, most expensive first."""
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     names = (
         "chip",

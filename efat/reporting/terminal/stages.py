@@ -1,4 +1,4 @@
-"""What is printed: problems, one line a stage, the results table, where everything is."""
+"""Print problems, one line per stage, and the list of files."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ GROUPS_SHOWN = 8
 
 FILES = {
     "config.yaml": "the composed configuration",
-    "curves.csv": "accuracy against amount, one row a point",
+    "curves.csv": "accuracy against amount, one row per point",
     "resilience_map.json": "amount against severity for the constraint",
     "plan.json": "groups, amounts, unsalvageable chips",
-    "groups.csv": "one row a group: chips, amount, what it saves",
-    "assignment.csv": "one row a chip: its model, what was done (also .json)",
+    "groups.csv": "one row per group: chips, amount, what it saves",
+    "assignment.csv": "one row per chip: its model, what was done (also .json)",
     "library.json": "the models, for stage=assign to add to",
     "fleet.npz": "fault maps of the chips (fused_maps.npz: of groups)",
     "fleet.json": "counts, rates and overlap of the fleet",
-    "models": "one checkpoint a group (safetensors)",
-    "chips.csv": "one row a chip",
+    "models": "one checkpoint per group (safetensors)",
+    "chips.csv": "one row per chip",
     "summary.json": "costs and results of every strategy",
-    "units.csv": "one row a unit of work, with its log",
+    "units.csv": "one row per unit of work, with its log",
     "layers.csv": "share of each layer that is pruned",
     "provenance.json": "command, versions, seed, hashes",
     "figures": "PNG figures, and SVG and PDF for papers",

@@ -31,7 +31,7 @@ LINEAGE = (
 """Stage, what it uses, what it makes, and the files of that."""
 
 OF_MAP = ("curves", "map")
-"""What is not made where no strategy needs a resilience map."""
+"""Artifacts that need a resilience map."""
 
 
 def log_lineage(start: Callable[..., Any], run: RunResult, info: RunInfo) -> None:
