@@ -132,7 +132,7 @@ def test_the_campaigns_run_has_tables_pictures_and_the_verdict(tracked):
     summary = {u.key: json.loads(u.value_json) for record in of_kind(runs, "summary")["fromagent"]
                for u in record.update}  # fmt: skip
     assert summary["verdict"].startswith("10 of 12 chips pass on test")
-    assert summary["verified_share"] == 10 / 12
+    assert summary["certified_share"] == 10 / 12
 
 
 def test_wandbs_tables_say_which_chips_are_verified(tracked):
