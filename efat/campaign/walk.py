@@ -219,8 +219,8 @@ SINGLE = Stage(
 def stages_until(until: str) -> tuple[Stage, ...]:
     """Return the stages that a campaign passes to reach `until`, which is one of them.
 
-    >>> [stage.name for stage in stages_until("single")]
-    ['pretrain', 'harden', 'measure_grams', 'single']
+    >>> tuple(stage.name for stage in stages_until("single"))
+    ('pretrain', 'harden', 'measure_grams', 'single')
     """
     names = [stage.name for stage in STAGES]
     if until == SINGLE.name:

@@ -27,8 +27,8 @@ class Injection:
     def injected(self, step: int) -> int:
         """Return the number of parts that have entered at an optimizer step.
 
-        >>> [Injection(3, 8, 0).injected(step) for step in (0, 7, 8, 16, 80)]
-        [1, 1, 2, 3, 3]
+        >>> tuple(Injection(3, 8, 0).injected(step) for step in (0, 7, 8, 16, 80))
+        (1, 1, 2, 3, 3)
         """
         return min(self.parts, 1 + step // self.every_steps)
 
