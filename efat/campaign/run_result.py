@@ -1,179 +1,42 @@
-"""A finished run as one typed value, and its files."""
+"""A finished run as one typed value."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from itertools import groupby
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import TypeAdapter
-
-from efat.campaign.experiment import Amounts, Experiment
+from efat.campaign.experiment import Amounts
 from efat.campaign.outcome import Outcome, StrategyResult, build_outcome
-from efat.campaign.results import Analysis
+from efat.campaign.run_files import (
+    VERSION,
+    build_typed,
+    cell_values,
+    read_curves,
+    read_json,
+    read_numbers,
+    read_rows,
+    write_curves,
+    write_groups,
+    write_outcome,
+    write_plan,
+)
+from efat.campaign.run_parts import MapResult, PlanResult, Settings
 from efat.campaign.stages import cost
 from efat.campaign.tables import ChipResult, GroupResult, Row, group_name, group_results
 from efat.campaign.walk import State, known
 from efat.errors import EfatError
-from efat.hardware import Chip, SystolicArray
+from efat.hardware import Chip
 from efat.hardware.fleets import load_fleet
-from efat.io import write_csv, write_json
-from efat.planning import Plan, Rules
-from efat.resilience import Interpolation, Metric, ResilienceCurve, ResilienceMap, Severity
-
-VERSION = 2
-"""Of `summary.json`; a run of another version is refused."""
+from efat.io import write_json
+from efat.resilience import Metric, ResilienceCurve
 
 NEEDED = ("summary.json", "plan.json", "chips.csv", "groups.csv", "fleet.npz")
 ANALYSED = ("resilience_map.json", "curves.csv")
 """Needed too, unless no strategy of the run needed an analysis."""
-
-Typed = TypeVar("Typed")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a reader of the results has to know of the configuration.
-
-    Args:
-        sustained: Evaluations in a row that must meet the constraint.
-        constraint: Key that sets the constraint.
-        array: The array of all chips.
-        fault_rates: Fault rates that the analysis may measure.
-    """
-
-    sustained: int
-    constraint: str
-    array: SystolicArray
-    fault_rates: tuple[float, ...]
-
-    @classmethod
-    def of(cls, experiment: Experiment) -> Settings:
-        """Take them from an experiment."""
-        limit = experiment.selection.constraint.limit
-        return cls(
-            experiment.selection.sustained,
-            "selection.max_drop" if limit is None else "selection.limit",
-            experiment.array,
-            experiment.fault_rates,
-        )
-
-
-@dataclass(frozen=True)
-class PlannedGroup:
-    """One group of `plan.json`; `amount_steps` None: beyond the resilience map."""
-
-    group: str
-    members: tuple[str, ...]
-    fused_fault_rate: float
-    severity: float
-    amount_steps: float | None
-    fused_map_sha256: str
-
-
-@dataclass(frozen=True)
-class PlanResult:
-    """The plan that was carried out, as in `plan.json`.
-
-    Args:
-        planner: Its name.
-        total_steps: Retraining of all groups; None: some are beyond the resilience map.
-        rules: Limits and prices.
-        price: By the rules; None: without planned amounts.
-        bound: No plan has a lower price; None: without planned amounts.
-        gap: Share of the price that a better plan could save at most.
-        until_met: Whether chips are trained until they meet the constraint, without amounts.
-        unsalvageable: Chips beyond the resilience map.
-        groups: Largest amount first.
-    """
-
-    planner: str
-    total_steps: float | None
-    rules: Rules
-    price: float | None
-    bound: float | None
-    gap: float | None
-    until_met: bool
-    unsalvageable: tuple[str, ...]
-    groups: tuple[PlannedGroup, ...]
-
-    @classmethod
-    def of(cls, name: str, plan: Plan, severity: Severity) -> PlanResult:
-        """Describe a plan."""
-        return cls(
-            planner=name,
-            total_steps=finite_or_none(plan.total_steps),
-            rules=plan.rules,
-            price=None if plan.until_met else finite_or_none(plan.price),
-            bound=None if plan.until_met else plan.bound,
-            gap=None if plan.until_met else plan.gap,
-            until_met=plan.until_met,
-            unsalvageable=plan.unsalvageable,
-            groups=tuple(
-                PlannedGroup(
-                    group_name(index),
-                    group.members,
-                    group.fused.fault_rate,
-                    severity(group.fused),
-                    finite_or_none(group.amount_steps),
-                    group.fused.key,
-                )
-                for index, group in enumerate(plan.groups)
-            ),
-        )
-
-
-@dataclass(frozen=True)
-class MapResult:
-    """The resilience map, as in `resilience_map.json`; an amount of None is never reached."""
-
-    metric: str
-    target: float
-    severity: str
-    interpolation: Interpolation
-    stat: str
-    monotone: str
-    sustained: int
-    max_severity: float
-    steps_per_epoch: int
-    budget_steps: int
-    fault_rates: tuple[float, ...]
-    cut_short: bool
-    severities: tuple[float, ...]
-    amounts_steps: tuple[float | None, ...]
-
-    @classmethod
-    def of(cls, experiment: Experiment, analysis: Analysis) -> MapResult:
-        """Describe the map of an analysis."""
-        resilience_map, selection = analysis.resilience_map, experiment.selection
-        return cls(
-            experiment.metric.name,
-            resilience_map.target,
-            experiment.severity_name,
-            resilience_map.interpolation,
-            selection.stat,
-            selection.monotone,
-            selection.sustained,
-            resilience_map.max_severity,
-            experiment.amounts.steps_per_epoch,
-            experiment.amounts.budget_steps,
-            analysis.fault_rates,
-            analysis.cut_short,
-            resilience_map.severities,
-            tuple(map(finite_or_none, resilience_map.amounts_steps)),
-        )
-
-    @property
-    def resilience_map(self) -> ResilienceMap:
-        """The map itself."""
-        amounts = tuple(math.inf if a is None else a for a in self.amounts_steps)
-        return ResilienceMap(self.target, self.severities, amounts, self.interpolation)
 
 
 @dataclass(frozen=True)
@@ -360,75 +223,27 @@ class RunResult:
             ) from None
 
 
-def finite_or_none(value: float) -> float | None:
-    """Return None for infinity and NaN, which JSON and CSV cannot hold."""
-    return value if math.isfinite(value) else None
-
-
-def write_outcome(
-    folder: Path, outcome: Outcome, metric: Metric, amounts: Amounts, settings: Settings
-) -> None:
-    """Write `chips.csv` and `summary.json`."""
-    write_csv(folder / "chips.csv", [asdict(row) for row in outcome.chips])
-    summary = {
-        "version": VERSION,
-        **asdict(replace(outcome, chips=())),
-        "metric": asdict(metric),
-        "amounts": asdict(amounts),
-        "settings": asdict(settings),
-    }
-    del summary["chips"]
-    write_json(folder / "summary.json", summary)
-
-
-def write_plan(folder: Path, plan: PlanResult) -> None:
-    """Write `plan.json`."""
-    write_json(folder / "plan.json", asdict(plan))
-
-
-def write_groups(folder: Path, groups: Iterable[GroupResult]) -> None:
-    """Write `groups.csv`."""
-    write_csv(folder / "groups.csv", [asdict(row) for row in groups])
-
-
-def write_curves(folder: Path, curves: Iterable[ResilienceCurve], amounts: Amounts) -> None:
-    """Write `curves.csv`: one row per point of a curve."""
-    rows = [
-        {
-            "fault_rate": curve.fault_rate,
-            "repeat": curve.repeat,
-            "severity": curve.severity,
-            "amount_steps": step,
-            "amount_epochs": step / amounts.steps_per_epoch,
-            "val_metric": finite_or_none(value),
-        }
-        for curve in curves
-        for step, value in zip(curve.amount_steps, curve.metric, strict=True)
-    ]
-    write_csv(folder / "curves.csv", rows)
-
-
 def _needed(folder: Path) -> tuple[str, ...]:
     """Return the files without which there is no result."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # named by who reads it
-        if _json(folder / "summary.json")["analysis"] is None:
+        if read_json(folder / "summary.json")["analysis"] is None:
             return NEEDED
     return (*NEEDED, *ANALYSED)
 
 
 def _read(folder: Path) -> RunResult:
-    summary = _json(folder / "summary.json")
+    summary = read_json(folder / "summary.json")
     version = summary.pop("version", 1)
     if version != VERSION:
         raise EfatError(
             f"runs: {folder} is of version {version}, this efat reads version {VERSION}; run its "
             "command again for a new folder"
         )
-    metric = _typed(Metric, summary.pop("metric"))
-    amounts = _typed(Amounts, summary.pop("amounts"))
-    settings = _typed(Settings, summary.pop("settings"))
-    chips = [_cells(ChipResult, row) for row in _rows(folder / "chips.csv")]
-    outcome = _typed(Outcome, {**summary, "chips": chips})
+    metric = build_typed(Metric, summary.pop("metric"))
+    amounts = build_typed(Amounts, summary.pop("amounts"))
+    settings = build_typed(Settings, summary.pop("settings"))
+    chips = [cell_values(ChipResult, row) for row in read_rows(folder / "chips.csv")]
+    outcome = build_typed(Outcome, {**summary, "chips": chips})
     analysed = outcome.analysis is not None
     fused, config = folder / "fused_maps.npz", folder / "config.yaml"
     made = folder / "provenance.json"
@@ -438,77 +253,20 @@ def _read(folder: Path) -> RunResult:
         metric=metric,
         amounts=amounts,
         settings=settings,
-        plan=_typed(PlanResult, _json(folder / "plan.json")),
+        plan=build_typed(PlanResult, read_json(folder / "plan.json")),
         groups=tuple(
-            _typed(GroupResult, _cells(GroupResult, row)) for row in _rows(folder / "groups.csv")
+            build_typed(GroupResult, cell_values(GroupResult, row))
+            for row in read_rows(folder / "groups.csv")
         ),
-        curves=tuple(_curves(folder, metric)) if analysed else (),
-        map=_typed(MapResult, _json(folder / "resilience_map.json")) if analysed else None,
+        curves=tuple(read_curves(folder, metric)) if analysed else (),
+        map=build_typed(MapResult, read_json(folder / "resilience_map.json")) if analysed else None,
         maps=load_fleet(folder / "fleet.npz").chips,
         fused=load_fleet(fused).chips if fused.exists() else (),
-        layers=_numbers(folder / "layers.csv"),
-        units=_numbers(folder / "units.csv"),
-        provenance=_json(made) if made.exists() else {},
+        layers=read_numbers(folder / "layers.csv"),
+        units=read_numbers(folder / "units.csv"),
+        provenance=read_json(made) if made.exists() else {},
         config=config.read_text() if config.exists() else "",
     )
-
-
-def _typed(kind: type[Typed], value: Any) -> Typed:
-    """Build a dataclass from JSON, by the types of its fields."""
-    return TypeAdapter(kind).validate_python(value)
-
-
-def _cells(kind: type[Any], row: dict[str, str]) -> dict[str, str | None]:
-    """Return a row of a CSV for `kind`: an empty cell is None, unless the field is a text."""
-    texts = {each.name for each in fields(kind) if each.type == "str"}
-    return {name: cell if cell or name in texts else None for name, cell in row.items()}
-
-
-def _curves(folder: Path, metric: Metric) -> Iterable[ResilienceCurve]:
-    rows = _numbers(folder / "curves.csv")
-    for (rate, repeat), points in groupby(rows, lambda row: (row["fault_rate"], row["repeat"])):
-        curve = list(points)
-        yield ResilienceCurve(
-            rate,
-            int(repeat),
-            curve[0]["severity"],
-            tuple(int(row["amount_steps"]) for row in curve),
-            tuple(math.nan if row["val_metric"] is None else row["val_metric"] for row in curve),
-            metric.higher_is_better,
-        )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(path.read_bytes())
-    return document
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    """Read a table; a missing file has no rows."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-TEXTS = ("layer", "stage", "key", "config", "host", "reason", "log", "state")
-
-
-def _numbers(path: Path) -> tuple[Row, ...]:
-    """Read a table of numbers; an empty cell is None, and columns of `TEXTS` stay texts."""
-    return tuple(
-        {name: text if name in TEXTS else _number(text) for name, text in row.items()}
-        for row in _rows(path)
-    )
-
-
-def _number(text: str) -> float | str | None:
-    if text == "":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _suggest(folder: Path) -> str:

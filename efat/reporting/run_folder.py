@@ -20,15 +20,9 @@ from efat.campaign import (
     library_from_plan,
     write_library,
 )
-from efat.campaign.run_result import (
-    MapResult,
-    PlanResult,
-    RunResult,
-    finite_or_none,
-    write_curves,
-    write_groups,
-    write_plan,
-)
+from efat.campaign.run_files import write_curves, write_groups, write_plan
+from efat.campaign.run_parts import MapResult, PlanResult, finite_or_none
+from efat.campaign.run_result import RunResult
 from efat.campaign.tables import GroupResult
 from efat.engine import Record, Store
 from efat.hardware import Chip, Fleet

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from rich.console import RenderableType
 
 from efat.campaign import State, group_name, known
-from efat.campaign.run_result import RunResult, write_groups
+from efat.campaign.run_files import write_groups
+from efat.campaign.run_result import RunResult
 from efat.campaign.stages import cost
 from efat.campaign.tables import GroupResult, group_results
 from efat.engine import Store

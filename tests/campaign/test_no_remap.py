@@ -12,7 +12,8 @@ from efat.config.build import build_experiment
 from efat.config.compose import compose_jobs
 from efat.errors import EfatError
 from efat.planning import EarlyStopping, NoRemap
-from efat.reporting.sentences import repair_sentences, summary
+from efat.reporting.recipe_sentences import repair_sentences
+from efat.reporting.sentences import summary
 from efat.resilience.resilience_map import ResilienceMap
 from efat.resilience.severity import array_rate
 from efat.training.recipe import Recipe

@@ -9,7 +9,7 @@ from efat import SystolicArray
 from efat.campaign.job_factory import retraining_job
 from efat.campaign.results import MeasuredGrams
 from efat.hardware.fleets import draw_fault_map
-from efat.reporting.sentences import repair_sentences
+from efat.reporting.recipe_sentences import repair_sentences
 from efat.training.recipe import SEQUENTIAL_FROM, Recipe
 from tests.campaign.by_hand import BASELINE, experiment, fault_map
 from tests.reporting.run_folders import result

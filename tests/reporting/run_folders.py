@@ -9,13 +9,8 @@ from pathlib import Path
 from efat.campaign.experiment import Amounts
 from efat.campaign.outcome import Outcome, StrategyResult, TrainingCost
 from efat.campaign.results import Measured
-from efat.campaign.run_result import (
-    MapResult,
-    PlannedGroup,
-    PlanResult,
-    RunResult,
-    Settings,
-)
+from efat.campaign.run_parts import MapResult, PlannedGroup, PlanResult, Settings
+from efat.campaign.run_result import RunResult
 from efat.campaign.tables import ChipResult, GroupResult
 from efat.hardware import Chip, Fleet, SystolicArray
 from efat.hardware.fleets import save_fleet, uniform_fleet

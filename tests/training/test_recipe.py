@@ -15,7 +15,7 @@ from efat.data.digits import Digits
 from efat.engine.store import Store, plain
 from efat.models.resnet import ResNet
 from efat.nn.repair import compensate, measure_grams, placement_of, recalibrate, remap, rescale
-from efat.reporting.sentences import repair_sentences
+from efat.reporting.recipe_sentences import repair_sentences
 from efat.reporting.terminal.stages import describe_recipe
 from efat.training import repair_step
 from efat.training.jobs import EvaluationJob, GramJob, RepairSpec, StopCriterion, TrainingJob

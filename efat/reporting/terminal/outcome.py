@@ -9,7 +9,7 @@ from rich.table import Table
 from efat.campaign import Outcome, StrategyResult, unsalvageable_note
 from efat.campaign.run_result import RunResult
 from efat.reporting.advice import next_steps
-from efat.reporting.sentences import diverged_sentences, repair_steps
+from efat.reporting.recipe_sentences import diverged_sentences, repair_steps
 from efat.resilience import verification_note
 
 COLUMNS = (

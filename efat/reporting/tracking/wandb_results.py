@@ -9,7 +9,8 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from efat.campaign import Row
-from efat.campaign.run_result import RunResult, finite_or_none
+from efat.campaign.run_parts import finite_or_none
+from efat.campaign.run_result import RunResult
 from efat.campaign.tables import ChipResult
 from efat.hardware import Chip
 from efat.reporting.sentences import headline, strategy_rows
