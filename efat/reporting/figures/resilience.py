@@ -120,10 +120,13 @@ def plot_resilience_map(
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     _mark(axes, series.crossings, label="one fault map", s=14, color=GREY, alpha=0.6)
-    _mark_beyond(axes, series, series.crossings, "fault maps, not met within the budget", GREY)
     axes.plot(series.severities, series.epochs, color=BLUE, lw=2, label="resilience map")  # type: ignore[arg-type]
     _mark_limit(axes, resilience_map)
     _mark_chips(axes, series, planned=plan is None or not plan.until_met)
+    # last and filled: these say why the map ends, and chips lie at the same height
+    _mark_beyond(
+        axes, series, series.crossings, "fault maps, not met within the budget", GREY, fill=GREY
+    )
     axes.set_xlabel(f"severity: share of {IN_WORDS[experiment.severity_name]}")
     axes.set_ylabel("retraining amount (epochs)")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -169,12 +172,17 @@ def _mark(axes: Axes, points: Sequence[Point], **style: Any) -> None:
 
 
 def _mark_beyond(
-    axes: Axes, series: MapSeries, points: Sequence[Point], name: str, color: str
+    axes: Axes,
+    series: MapSeries,
+    points: Sequence[Point],
+    name: str,
+    color: str,
+    fill: str = "none",
 ) -> None:
     """Mark the others above the budget: their retraining amount is not known."""
     beyond = [severity for severity, epochs, _ in points if epochs is None]
     if beyond:
-        style: dict[str, Any] = {"marker": "^", "s": 30, "facecolors": "none", "zorder": 4}
+        style: dict[str, Any] = {"marker": "^", "s": 30, "facecolors": fill, "zorder": 4}
         heights = [series.beyond_epochs] * len(beyond)
         axes.scatter(beyond, heights, edgecolors=color, label=f"{name} ({len(beyond)})", **style)
 

@@ -34,9 +34,10 @@ def map_chart(run: RunResult) -> Chart:
         line(series.severities, series.epochs, "resilience map", BLUE, 3),
         _within(chips, "a chip", GREEN, "line-ns-open", 12),
         _within(groups, "a group of chips, fused", ORANGE, "circle-open", 11),
-        *_beyond(series, crossings, "a fault map", "not met within the budget", MID_GREY),
         *_beyond(series, chips, "a chip", "beyond the resilience map", GREEN),
         *_beyond(series, groups, "a group", "beyond the resilience map", ORANGE),
+        # last and filled: these say why the map ends, and chips lie at the same height
+        *_beyond(series, crossings, "a fault map", "not met within the budget", MID_GREY, ""),
     ]
     label = f"severity: share of {IN_WORDS[run.map.severity]}"
     return chart(traces, label, "retraining amount (epochs)", x_percent=True)
@@ -55,7 +56,7 @@ def _within(points: Sequence[Point], name: str, color: str, symbol: str, size: i
 
 
 def _beyond(
-    series: MapSeries, points: Sequence[Point], what: str, why: str, color: str
+    series: MapSeries, points: Sequence[Point], what: str, why: str, color: str, form: str = "-open"
 ) -> list[Trace]:
     """Mark the others above the budget: their retraining amount is not known."""
     beyond = [(severity, name) for severity, epochs, name in points if epochs is None]
@@ -63,7 +64,7 @@ def _beyond(
         return []
     x, y = [s for s, _ in beyond], [series.beyond_epochs] * len(beyond)
     names = [name for _, name in beyond if name]
-    marks = dots(x, y, f"{what}, {why}", color, "triangle-up-open", 10, names)
+    marks = dots(x, y, f"{what}, {why}", color, f"triangle-up{form}", 10, names)
     return [marks | {"hovertemplate": f"%{{x}}: {why} %{{text}}<extra>{what}"}]
 
 
